@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "files.h"
+#include "timeutil.h"
+#include "validate.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <ini.h>
+#include <limits.h>
+
+#define CONFIG_SIZE_MAX (1 * MIB)
+
+typedef struct Parser {
+    Config *config;
+    const char *file;
+    Failure *failure;
+    int error;
+    int lineno;
+} Parser;
+
+/* Says what is wrong with the line that is being read. The first mistake is kept. */
+static int complain(Parser *p, const char *key, const char *value, const char *expected)
+{
+    if (!p->failure)
+        p->failure = failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: %s=%s: expected %s", p->file, p->lineno, key, value,
+                                 expected);
+    p->error = -EINVAL;
+    return 0;
+}
+
+static int set_string(Parser *p, char **field, const char *value)
+{
+    char *s = *value ? strdup(value) : NULL;
+
+    if (*value && !s) {
+        p->error = -ENOMEM;
+        return 0;
+    }
+    free_and_replace(field, s);
+    return 1;
+}
+
+static int parse_url(Parser *p, const char *key, const char *value, size_t offset)
+{
+    const char *host = startswith(value, "https://");
+    _cleanup_free_ char *name = NULL;
+
+    if (host)
+        name = strndup(host, strcspn(host, ":"));
+    if (!host || !name || (!host_name_valid(name) && !address_valid(name)) ||
+        (host[strlen(name)] == ':' && (!isdigit((unsigned char)host[strlen(name) + 1]) ||
+                                       host[strlen(name) + 1 + strspn(host + strlen(name) + 1, "0123456789")])))
+        return complain(p, key, value, "https://HOST or https://HOST:PORT, without a path");
+    return set_string(p, (char **)((char *)p->config + offset), value);
+}
+
+static int parse_path(Parser *p, const char *key, const char *value, size_t offset)
+{
+    if (*value && *value != '/')
+        return complain(p, key, value, "an absolute path");
+    return set_string(p, (char **)((char *)p->config + offset), value);
+}
+
+static int parse_id(Parser *p, const char *key, const char *value, size_t offset)
+{
+    if (strlen(value) > 128 ||
+        value[strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")])
+        return complain(p, key, value, "an identifier of letters, digits, '.', '-' and '_'");
+    return set_string(p, (char **)((char *)p->config + offset), value);
+}
+
+static int parse_api_version(Parser *p, const char *key, const char *value, size_t offset)
+{
+    int y, m, d, n = 0;
+
+    if (sscanf(value, "%4d-%2d-%2d%n", &y, &m, &d, &n) != 3 || n != 10 || (value[n] && !streq(value + n, "-preview")))
+        return complain(p, key, value, "YYYY-MM-DD or YYYY-MM-DD-preview");
+    return set_string(p, (char **)((char *)p->config + offset), value);
+}
+
+static int parse_vault(Parser *p, const char *key, const char *value, size_t offset)
+{
+    if (*value && (!startswith(value, "/subscriptions/") || strpbrk(value, "?#% \t") || strlen(value) > 1024))
+        return complain(p, key, value,
+                        "a resource id: /subscriptions/SUB/resourceGroups/RG/providers/"
+                        "Microsoft.RecoveryServices/vaults/NAME");
+    return set_string(p, (char **)((char *)p->config + offset), value);
+}
+
+static int parse_span(Parser *p, const char *key, const char *value, size_t offset)
+{
+    uint64_t usec;
+
+    if (timespan_parse(value, &usec) < 0 || usec < 100 * USEC_PER_MSEC || usec > 24 * USEC_PER_HOUR)
+        return complain(p, key, value, "a time from 100ms to 24h, like 90, 30s or 5min");
+    *(uint64_t *)((char *)p->config + offset) = usec;
+    return 1;
+}
+
+static int parse_size(Parser *p, const char *key, const char *value, size_t offset)
+{
+    uint64_t n, unit = 1;
+    char *end;
+
+    errno = 0;
+    n = strtoull(value, &end, 10);
+    if (streq(end, "K"))
+        unit = KIB;
+    else if (streq(end, "M"))
+        unit = MIB;
+    else if (streq(end, "G"))
+        unit = GIB;
+    else if (*end)
+        unit = 0;
+    if (!isdigit((unsigned char)*value) || errno || unit == 0 || __builtin_mul_overflow(n, unit, &n) || n < MIB ||
+        n > 64 * GIB)
+        return complain(p, key, value, "a size from 1M to 64G");
+    *(uint64_t *)((char *)p->config + offset) = n;
+    return 1;
+}
+
+static int parse_sessions_max(Parser *p, const char *key, const char *value, size_t offset)
+{
+    char *end;
+    unsigned long n = strtoul(value, &end, 10);
+
+    if (!isdigit((unsigned char)*value) || *end || n < 1 || n > 32)
+        return complain(p, key, value, "a number from 1 to 32");
+    *(uint64_t *)((char *)p->config + offset) = n;
+    return 1;
+}
+
+static int parse_initiator(Parser *p, const char *key, const char *value, size_t offset)
+{
+    if (streq(value, "host"))
+        p->config->initiator_mode = INITIATOR_HOST;
+    else if (streq(value, "none"))
+        p->config->initiator_mode = INITIATOR_NONE;
+    else if (iscsi_name_valid(value))
+        p->config->initiator_mode = INITIATOR_NAME;
+    else
+        return complain(p, key, value, "host, none, or an iSCSI name like iqn.2026-01.com.example:restore1");
+    return set_string(p, (char **)((char *)p->config + offset),
+                      p->config->initiator_mode == INITIATOR_NAME ? value : "");
+}
+
+static const struct {
+    const char *section, *key;
+    int (*parse)(Parser *p, const char *key, const char *value, size_t offset);
+    size_t offset;
+} keys[] = {
+    {"Azure", "ManagementUrl", parse_url, offsetof(Config, management_url)},
+    {"Azure", "LoginUrl", parse_url, offsetof(Config, login_url)},
+    {"Azure", "CAFile", parse_path, offsetof(Config, ca_file)},
+    {"Azure", "ApiVersion", parse_api_version, offsetof(Config, api_version)},
+    {"Azure", "FallbackApiVersion", parse_api_version, offsetof(Config, fallback_api_version)},
+    {"Azure", "TenantId", parse_id, offsetof(Config, tenant_id)},
+    {"Azure", "ClientId", parse_id, offsetof(Config, client_id)},
+    {"Azure", "ClientSecretFile", parse_path, offsetof(Config, client_secret_file)},
+    {"Azure", "Vault", parse_vault, offsetof(Config, vault)},
+    {"Azure", "PollIntervalSec", parse_span, offsetof(Config, poll_interval_usec)},
+    {"Azure", "OperationTimeoutSec", parse_span, offsetof(Config, operation_timeout_usec)},
+    {"Azure", "RequestTimeoutSec", parse_span, offsetof(Config, request_timeout_usec)},
+    {"Connection", "Initiator", parse_initiator, offsetof(Config, initiator_name)},
+    {"Connection", "ConnectTimeoutSec", parse_span, offsetof(Config, connect_timeout_usec)},
+    {"Connection", "SilenceTimeoutSec", parse_span, offsetof(Config, silence_timeout_usec)},
+    {"Connection", "PromptTimeoutSec", parse_span, offsetof(Config, prompt_timeout_usec)},
+    {"Connection", "WorkSizeBytes", parse_size, offsetof(Config, work_size_bytes)},
+    {"Storage", "DiskTimeoutSec", parse_span, offsetof(Config, disk_timeout_usec)},
+    {"Storage", "MountTimeoutSec", parse_span, offsetof(Config, mount_timeout_usec)},
+    {"Storage", "OverlaySizeBytes", parse_size, offsetof(Config, overlay_size_bytes)},
+    {"Session", "SessionsMax", parse_sessions_max, offsetof(Config, sessions_max)},
+    {"Session", "BusyRetrySec", parse_span, offsetof(Config, busy_retry_usec)},
+};
+
+/* inih calls this for each assignment; 0 stops it (INI_STOP_ON_FIRST_ERROR is not in Debian's build, so that the
+ * first mistake is remembered by complain()). */
+static int on_assignment(void *userdata, const char *section, const char *key, const char *value)
+{
+    Parser *p = userdata;
+    bool section_known = false;
+    size_t i;
+
+    if (p->error < 0)
+        return 0;
+    for (i = 0; i < ELEMENTSOF(keys); i++) {
+        if (!streq(keys[i].section, section))
+            continue;
+        section_known = true;
+        if (streq(keys[i].key, key))
+            return keys[i].parse(p, key, value ? value : "", keys[i].offset);
+    }
+    p->failure = section_known ? failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: unknown key %s= in [%s], see ilrd.conf(5)",
+                                             p->file, p->lineno, key, section)
+                               : failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: unknown section [%s], see ilrd.conf(5)",
+                                             p->file, p->lineno, section);
+    p->error = -EINVAL;
+    return 0;
+}
+
+typedef struct Lines {
+    Parser *parser;
+    const char *next;
+} Lines;
+
+/* Hands inih one line and keeps count, so that complaints can name the line: its handler is not told. */
+static char *next_line(char *buf, int size, void *userdata)
+{
+    Lines *l = userdata;
+    size_t n = strcspn(l->next, "\n");
+
+    if (!*l->next)
+        return NULL;
+    if (l->next[n] == '\n')
+        n++;
+    l->parser->lineno++;
+    if (n >= (size_t)size) {
+        if (!l->parser->failure)
+            l->parser->failure = failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: line longer than %d bytes",
+                                             l->parser->file, l->parser->lineno, size - 2);
+        l->parser->error = -EINVAL;
+        return NULL;
+    }
+    memcpy(buf, l->next, n);
+    buf[n] = '\0';
+    l->next += n;
+    return buf;
+}
+
+static int load_file(const char *path, Config *c, Failure **ret_failure)
+{
+    _cleanup_free_ char *text = NULL;
+    Parser p = {.config = c, .file = path};
+    Lines lines = {.parser = &p};
+    size_t size;
+    int r;
+
+    r = file_read(AT_FDCWD, path, CONFIG_SIZE_MAX, &text, &size);
+    if (r < 0) {
+        char buf[128];
+
+        if (r != -ENOENT)
+            *ret_failure = failure_new(FAILURE_NOT_CONFIGURED, "%s: %s", path, strerror_r(-r, buf, sizeof(buf)));
+        return r;
+    }
+    if (memchr(text, 0, size)) {
+        *ret_failure = failure_new(FAILURE_NOT_CONFIGURED, "%s: contains a NUL byte", path);
+        return -EBADMSG;
+    }
+    lines.next = text;
+    r = ini_parse_stream(next_line, &lines, on_assignment, &p);
+    if (p.error == 0 && r != 0) {
+        p.failure = failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: expected KEY=VALUE or [SECTION]", path, r);
+        p.error = -EBADMSG;
+    }
+    *ret_failure = p.failure;
+    return p.error;
+}
+
+static Config *config_new(void)
+{
+    Config *c = calloc(1, sizeof(*c));
+
+    if (!c)
+        return NULL;
+    *c = (Config){
+        .management_url = strdup("https://management.azure.com"),
+        .login_url = strdup("https://login.microsoftonline.com"),
+        .api_version = strdup("2026-08-01"),
+        .fallback_api_version = strdup("2025-08-01"),
+        .poll_interval_usec = 7 * USEC_PER_SEC,
+        .operation_timeout_usec = 30 * USEC_PER_MINUTE,
+        .request_timeout_usec = 60 * USEC_PER_SEC,
+        .initiator_mode = INITIATOR_HOST,
+        .connect_timeout_usec = 30 * USEC_PER_MINUTE,
+        .silence_timeout_usec = 6 * USEC_PER_MINUTE, /* the script itself is silent for 300 s on large disks */
+        .prompt_timeout_usec = 10 * USEC_PER_SEC,
+        .work_size_bytes = 16 * MIB,
+        .disk_timeout_usec = 2 * USEC_PER_MINUTE,
+        .mount_timeout_usec = 5 * USEC_PER_MINUTE,
+        .overlay_size_bytes = 256 * MIB,
+        .sessions_max = 32,
+        .busy_retry_usec = 10 * USEC_PER_SEC,
+    };
+    if (!c->management_url || !c->login_url || !c->api_version || !c->fallback_api_version)
+        return config_free(c);
+    return c;
+}
+
+static int is_dropin(const struct dirent *e)
+{
+    return e->d_name[0] != '.' && endswith(e->d_name, ".conf");
+}
+
+int config_load(const char *path, Config **ret, Failure **ret_failure)
+{
+    _cleanup_(config_freep) Config *c = config_new();
+    _cleanup_free_ char *dir = NULL;
+    struct dirent **entries = NULL;
+    int r, i, n;
+
+    if (!c)
+        return -ENOMEM;
+    if (!path)
+        path = secure_getenv("ILRD_CONFIG");
+    if (!path)
+        path = CONFIG_FILE;
+    r = load_file(path, c, ret_failure);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    if (asprintf(&dir, "%s.d", path) < 0)
+        return -ENOMEM;
+    n = scandir(dir, &entries, is_dropin, alphasort);
+    r = 0;
+    for (i = 0; i < n; i++) {
+        _cleanup_free_ char *file = NULL;
+
+        if (r >= 0)
+            r = asprintf(&file, "%s/%s", dir, entries[i]->d_name) < 0 ? -ENOMEM : load_file(file, c, ret_failure);
+        free(entries[i]);
+    }
+    free(entries);
+    if (r < 0)
+        return r;
+    *ret = TAKE_PTR(c);
+    return 0;
+}
+
+Config *config_free(Config *c)
+{
+    if (!c)
+        return NULL;
+    free(c->management_url);
+    free(c->login_url);
+    free(c->ca_file);
+    free(c->api_version);
+    free(c->fallback_api_version);
+    free(c->tenant_id);
+    free(c->client_id);
+    free(c->client_secret_file);
+    free(c->vault);
+    free(c->initiator_name);
+    free(c);
+    return NULL;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Doubly linked lists inside the listed objects. The head is a plain pointer, NULL when empty. */
+
+#define LIST_FIELDS(type)                                                                                    \
+    struct {                                                                                                 \
+        type *next, *prev;                                                                                   \
+    } list
+
+#define LIST_PREPEND(head, item)                                                                             \
+    do {                                                                                                     \
+        (item)->list.prev = NULL;                                                                            \
+        (item)->list.next = (head);                                                                          \
+        if (head)                                                                                            \
+            (head)->list.prev = (item);                                                                      \
+        (head) = (item);                                                                                     \
+    } while (0)
+
+#define LIST_REMOVE(head, item)                                                                              \
+    do {                                                                                                     \
+        if ((item)->list.next)                                                                               \
+            (item)->list.next->list.prev = (item)->list.prev;                                                \
+        if ((item)->list.prev)                                                                               \
+            (item)->list.prev->list.next = (item)->list.next;                                                \
+        else                                                                                                 \
+            (head) = (item)->list.next;                                                                      \
+        (item)->list.next = (item)->list.prev = NULL;                                                        \
+    } while (0)
+
+#define LIST_FOREACH(i, head) for ((i) = (head); (i); (i) = (i)->list.next)
+/* The current item may be removed or freed in the body. */
+#define LIST_FOREACH_SAFE(i, n, head) for ((i) = (head); (i) && (((n) = (i)->list.next), 1); (i) = (n))

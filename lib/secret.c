@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "secret.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#define SECRET_MAX (64 * MIB)
+
+struct Secret {
+    unsigned refs;
+    size_t size;
+    size_t mapped; /* bytes of the whole mapping, a multiple of the page size */
+    char text[];
+};
+
+/* A mapping of its own, because MADV_DONTDUMP and mlock work on pages. */
+static Secret *secret_allocate(size_t size)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t mapped = (sizeof(Secret) + size + 1 + page - 1) / page * page;
+    Secret *s;
+
+    if (size > SECRET_MAX)
+        return NULL;
+    s = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (s == MAP_FAILED)
+        return NULL;
+    (void)madvise(s, mapped, MADV_DONTDUMP);
+    (void)mlock(s, mapped); /* RLIMIT_MEMLOCK may say no; then it is only kept out of dumps */
+    s->refs = 1;
+    s->size = size;
+    s->mapped = mapped;
+    return s;
+}
+
+Secret *secret_new(const char *bytes, size_t size)
+{
+    Secret *s = secret_allocate(size);
+
+    if (s)
+        memcpy(s->text, bytes, size);
+    return s;
+}
+
+Secret *secret_new_take(char *bytes, size_t size)
+{
+    Secret *s = secret_new(bytes, size);
+
+    explicit_bzero(bytes, size);
+    return s;
+}
+
+Secret *secret_ref(Secret *s)
+{
+    if (s)
+        s->refs++;
+    return s;
+}
+
+Secret *secret_unref(Secret *s)
+{
+    if (s && --s->refs == 0) {
+        explicit_bzero(s->text, s->size);
+        munmap(s, s->mapped);
+    }
+    return NULL;
+}
+
+const char *secret_text(const Secret *s)
+{
+    return s->text;
+}
+
+size_t secret_size(const Secret *s)
+{
+    return s->size;
+}
+
+int secret_read_file(const char *path, size_t max, Secret **ret)
+{
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    _cleanup_secret_ Secret *s = NULL;
+    struct stat st;
+    size_t size = 0;
+
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode))
+        return -EINVAL;
+    if (st.st_mode & 077)
+        return -EPERM;
+    if ((uint64_t)st.st_size > max)
+        return -EFBIG;
+    s = secret_allocate(max);
+    if (!s)
+        return -ENOMEM;
+    while (size < max) {
+        ssize_t n = read(fd, s->text + size, max - size);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        size += n;
+    }
+    if (size > 0 && s->text[size - 1] == '\n')
+        s->text[--size] = '\0';
+    if (size == 0)
+        return -ENODATA;
+    s->size = size;
+    *ret = TAKE_PTR(s);
+    return 0;
+}
