@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "iscsi.h"
+
+#include "files.h"
+#include "paths.h"
+
+#include <dirent.h>
+#include <limits.h>
+
+#define SESSIONS_MAX 4096
+
+DEFINE_CLEANUP(DIR *, closedir)
+
+static void session_done(IscsiSession *s)
+{
+    free(s->target);
+    free(s->portal);
+    free(s->state);
+    free(s->device);
+}
+
+void iscsi_sessions_free(IscsiSession *sessions, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        session_done(&sessions[i]);
+    free(sessions);
+}
+
+/* Number behind a prefix, all digits: "session12" and "session" give 12. -1: it is not of that form. */
+static int64_t number_after(const char *s, const char *prefix)
+{
+    const char *p = startswith(s, prefix);
+    char *end;
+    long n;
+
+    if (!p || *p < '0' || *p > '9' || strlen(p) > 9)
+        return -1;
+    n = strtol(p, &end, 10);
+    return *end ? -1 : n;
+}
+
+static int read_attribute(const char *directory, const char *name, char **ret)
+{
+    _cleanup_free_ char *path = NULL;
+
+    if (asprintf(&path, "%s/%s", directory, name) < 0)
+        return -ENOMEM;
+    return file_read_line(path, ret);
+}
+
+/* A session has one connection; its number is the session's, a colon and 0. */
+static int read_portal(int64_t sid, char **ret)
+{
+    _cleanup_free_ char *directory = NULL, *address = NULL, *port = NULL;
+    int r;
+
+    if (asprintf(&directory, "%s/class/iscsi_connection/connection%lld:0", paths.sysfs, (long long)sid) < 0)
+        return -ENOMEM;
+    /* persistent_*: what we asked for, also after a redirection. */
+    r = read_attribute(directory, "persistent_address", &address);
+    if (r >= 0)
+        r = read_attribute(directory, "persistent_port", &port);
+    if (r < 0)
+        return r;
+    return asprintf(ret, "%s:%s", address, port) < 0 ? -ENOMEM : 0;
+}
+
+/* .../hostH/sessionN: the host's number from where the device link leads. */
+static int read_host(const char *device, unsigned *ret)
+{
+    _cleanup_free_ char *real = realpath(device, NULL);
+    char *slash;
+    int64_t n;
+
+    if (!real)
+        return -errno;
+    slash = strrchr(real, '/');
+    if (slash)
+        *slash = '\0';
+    slash = strrchr(real, '/');
+    n = slash ? number_after(slash + 1, "host") : -1;
+    if (n < 0)
+        return -ENODEV;
+    *ret = (unsigned)n;
+    return 0;
+}
+
+/* A negative errno other than -ENOMEM: it goes away under our eyes. */
+static int session_read(int64_t sid, IscsiSession *ret)
+{
+    _cleanup_(session_done)
+    IscsiSession s = {.sid = sid};
+    _cleanup_free_ char *directory = NULL;
+    int r;
+
+    if (asprintf(&directory, "%s/class/iscsi_session/session%lld", paths.sysfs, (long long)sid) < 0)
+        return -ENOMEM;
+    if (asprintf(&s.device, "%s/device", directory) < 0) {
+        s.device = NULL;
+        return -ENOMEM;
+    }
+    r = read_attribute(directory, "targetname", &s.target);
+    if (r >= 0)
+        r = read_host(s.device, &s.host);
+    if (r < 0)
+        return r;
+    /* The connection comes after its session and goes before it. */
+    if (read_portal(sid, &s.portal) < 0 && !(s.portal = strdup("")))
+        return -ENOMEM;
+    if (read_attribute(directory, "state", &s.state) < 0 && !(s.state = strdup("")))
+        return -ENOMEM;
+    *ret = s;
+    s = (IscsiSession){};
+    return 0;
+}
+
+static int compare_session(const void *a, const void *b)
+{
+    int64_t x = ((const IscsiSession *)a)->sid, y = ((const IscsiSession *)b)->sid;
+
+    return (x > y) - (x < y);
+}
+
+static bool target_matches(const RecordTarget *t, const IscsiSession *s)
+{
+    if (!streq(t->name, s->target))
+        return false;
+    return *s->portal ? streq(t->portal, s->portal) : t->sid == s->sid;
+}
+
+static bool any_target_matches(const RecordTarget *targets, size_t n, const IscsiSession *s)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        if (target_matches(&targets[i], s))
+            return true;
+    return false;
+}
+
+static int sessions_find(const RecordTarget *targets, size_t n_targets, IscsiSession **ret, size_t *ret_n)
+{
+    _cleanup_free_ char *path = NULL;
+    _cleanup_(closedirp)
+    DIR *dir = NULL;
+    IscsiSession *list = NULL, *more;
+    struct dirent *e;
+    size_t n = 0;
+    int r = 0;
+
+    if (asprintf(&path, "%s/class/iscsi_session", paths.sysfs) < 0)
+        return -ENOMEM;
+    dir = opendir(path);
+    if (!dir && errno != ENOENT) /* no such class: the transport is not loaded */
+        return -errno;
+    while (dir && r != -ENOMEM && n < SESSIONS_MAX && (e = readdir(dir))) {
+        int64_t sid = number_after(e->d_name, "session");
+        _cleanup_(session_done)
+        IscsiSession s = {};
+
+        r = sid < 0 ? -ENOENT : session_read(sid, &s);
+        if (r < 0 || !any_target_matches(targets, n_targets, &s))
+            continue;
+        more = realloc(list, (n + 1) * sizeof(*list));
+        if (!more) {
+            r = -ENOMEM;
+            continue;
+        }
+        list = more;
+        list[n++] = s;
+        s = (IscsiSession){};
+    }
+    if (r == -ENOMEM) {
+        iscsi_sessions_free(list, n);
+        return r;
+    }
+    if (n > 1)
+        qsort(list, n, sizeof(*list), compare_session);
+    *ret = list;
+    *ret_n = n;
+    return 0;
+}
+
+int iscsi_sessions_find(const Record *record, IscsiSession **ret, size_t *ret_n)
+{
+    return sessions_find(record->targets, record->n_targets, ret, ret_n);
+}
+
+int iscsi_session_find(const char *target, const char *portal, IscsiSession **ret)
+{
+    const RecordTarget t = {.name = (char *)target, .portal = (char *)portal, .sid = -1};
+    size_t n;
+    int r = sessions_find(&t, 1, ret, &n);
+
+    if (r < 0)
+        return r;
+    if (n == 0) {
+        free(*ret);
+        return -ENOENT;
+    }
+    for (; n > 1; n--)
+        session_done(&(*ret)[n - 1]);
+    return 0;
+}
+
+int iscsi_session_logout(const char *id, int64_t sid, uint64_t timeout_usec, Failure **ret_failure)
+{
+    return -ENOSYS;
+}
+
+int iscsi_targets_logout(Record *record, uint64_t timeout_usec, Failure **ret_failure)
+{
+    return -ENOSYS;
+}

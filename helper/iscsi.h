@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The iSCSI sessions of one of our sessions: found in sysfs, made and ended through iscsiadm in a private
+ * mount namespace (iscsiadm.h). A session is known by target name and portal together, never by a device. */
+
+#include "record.h"
+
+typedef struct IscsiSession {
+    int64_t sid;  /* N of sessionN */
+    char *target; /* its name */
+    char *portal; /* "127.0.0.1:5365": address and port that we asked for */
+    char *state;  /* "LOGGED_IN", "FAILED", "FREE", or "" */
+    char
+        *device; /* <sysfs>/class/iscsi_session/sessionN/device: targetH:B:T/H:B:T:L/block/sdX are below it */
+    unsigned host; /* number of its SCSI host: /sys/class/scsi_host/hostN/scan */
+} IscsiSession;
+
+#define ISCSI_LOGOUT_TIMEOUT_USEC (15 * USEC_PER_SEC)
+
+/* The sessions that exist now for the record's targets, sorted by sid. An empty list is success. */
+int iscsi_sessions_find(const Record *record, IscsiSession **ret, size_t *ret_n);
+void iscsi_sessions_free(IscsiSession *sessions, size_t n);
+/* The one session of a target at a portal; -ENOENT: none. Done with iscsi_sessions_free(ret, 1) by the
+ * caller. */
+int iscsi_session_find(const char *target, const char *portal, IscsiSession **ret);
+static inline bool iscsi_session_logged_in(const IscsiSession *s)
+{
+    return streq(s->state, "LOGGED_IN");
+}
+
+/* Logs out by session id; ends blocked I/O with EIO also if the target is dead. Success is: the session is
+ * gone from sysfs. Gone before: 0. -ETIMEDOUT: still there at the deadline, -EIO: iscsiadm failed and it is
+ * still there; both with a failure that names target and code. */
+int iscsi_session_logout(const char *id, int64_t sid, uint64_t timeout_usec, Failure **ret_failure);
+
+/* The last step of a healthy down, the first of one with a dead target: logs out every session of the
+ * record's targets, deletes the node and discovery records, takes the targets out of the record and saves it.
+ * Goes on after a failure, and returns the first; what could not be logged out stays in the record. The lock
+ * is held by the caller. */
+int iscsi_targets_logout(Record *record, uint64_t timeout_usec, Failure **ret_failure);

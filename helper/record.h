@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The helper's record of a session, <private_dir>/ID/session.json: what of the world belongs to it. It is
+ * saved before each change of the world, so that whoever comes next knows what may be there. Helpers come and
+ * go, several at once: whoever loads in order to save holds the session's lock. Targets belong to login,
+ * logout and down; disks and volumes (the objects of docs/architecture.md) to up and down. */
+
+#include "failure.h"
+
+#define RECORD_TARGETS_MAX 64
+#define RECORD_SIZE_MAX (4 * MIB)
+
+typedef struct RecordTarget {
+    char *name;
+    char *portal; /* 127.0.0.1:PORT */
+    int64_t sid;  /* of the kernel's session; -1: not known (yet) */
+} RecordTarget;
+
+typedef struct Record {
+    char *session;
+    RecordTarget *targets;
+    size_t n_targets;
+    json_object *disks;   /* array, never NULL */
+    json_object *volumes; /* array, never NULL */
+    Failure *failure;     /* the last up's; NULL: none */
+} Record;
+
+int record_new(const char *id, Record **ret);
+Record *record_free(Record *r);
+DEFINE_CLEANUP(Record *, record_free)
+
+/* -ENOENT: there is none (the session is not connected). -EBADMSG: there is one, and it cannot be understood.
+ */
+int record_load(const char *id, Record **ret);
+/* Atomic: a reader sees the old or the new one. */
+int record_save(const Record *r);
+/* -ENOENT: no record. */
+int record_remove(const char *id);
+
+/* Borrowed, or NULL. */
+RecordTarget *record_target(Record *r, const char *name);
+/* Adds the target or changes its portal and forgets its sid. -E2BIG: RECORD_TARGETS_MAX. */
+int record_target_add(Record *r, const char *name, const char *portal);
+void record_target_remove(Record *r, const char *name);
+
+/* The ids of all sessions that have a directory here, sorted. */
+int record_list(char ***ret);
+
+/* Takes the session's lock (flock on its private directory). Closing ret releases it; so does the end of the
+ * process. -ENOENT: no such session (any more). -ETIMEDOUT: somebody else kept it that long. */
+int session_lock(const char *id, uint64_t timeout_usec, int *ret);

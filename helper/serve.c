@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "serve.h"
+
+int serve(int fd)
+{
+    return -ENOSYS;
+}
