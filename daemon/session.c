@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "session.h"
+
+#include "log.h"
+#include "timeutil.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+
+#define RETRY_MAX_USEC (5 * USEC_PER_MINUTE)
+/* The tunnel ends itself 12 h after its start and leaves dead mounts behind: be down before. */
+#define EXPIRY_MARGIN_USEC (5 * USEC_PER_MINUTE)
+
+static const char *const state_table[SESSION_STATE_MAX] = {
+    [SESSION_PROVISIONING] = "provisioning",
+    [SESSION_CONNECTING] = "connecting",
+    [SESSION_ATTACHING] = "attaching",
+    [SESSION_READY] = "ready",
+    [SESSION_DETACHING] = "detaching",
+    [SESSION_DISCONNECTING] = "disconnecting",
+    [SESSION_REVOKING] = "revoking",
+    [SESSION_CLOSED] = "closed",
+};
+
+const char *session_state_to_string(SessionState state)
+{
+    return state >= 0 && state < SESSION_STATE_MAX ? state_table[state] : NULL;
+}
+
+/* A step that is started counts as taken, so that step is 1-based here: the state is that of the step under the feet. */
+SessionState session_state(const Session *s)
+{
+    const SessionStep *steps = s->kind->steps;
+
+    if (s->closed)
+        return SESSION_CLOSED;
+    if (s->down)
+        return s->step > 0 ? steps[s->step - 1].descending : steps[0].descending;
+    if (s->step == s->kind->n_steps && s->work == WORK_NONE && s->was_ready)
+        return SESSION_READY;
+    return s->step > 0 ? steps[s->step - 1].climbing : steps[0].climbing;
+}
+
+static void changed(Session *s)
+{
+    s->context->changed(s, s->context->userdata);
+}
+
+void session_set_detail(Session *s, const char *format, ...)
+{
+    char *text = NULL;
+
+    if (format) {
+        va_list ap;
+
+        va_start(ap, format);
+        if (vasprintf(&text, format, ap) < 0)
+            text = NULL;
+        va_end(ap);
+    }
+    if (streq_ptr(text, s->detail)) {
+        free(text);
+        return;
+    }
+    free_and_replace(&s->detail, text);
+    changed(s);
+}
+
+int session_save(Session *s)
+{
+    _cleanup_json_ json_object *o = json_object_new_object(), *failure = NULL;
+    int r;
+
+    if (!o)
+        return log_oom();
+    if (s->failure)
+        (void)failure_to_json(s->failure, &failure);
+    if ((r = json_add_string(o, "kind", s->kind->name)) < 0 || (r = json_add_string(o, "connector", "script")) < 0 ||
+        (r = json_add_string(o, "access", "host")) < 0 || (r = json_add_int64(o, "uid", s->uid)) < 0 ||
+        (r = json_add_string(o, "caller", s->caller)) < 0 || (r = json_add_string(o, "reason", s->reason)) < 0 ||
+        (r = json_add_int64(o, "step", (int64_t)s->step)) < 0 || (r = json_add_bool(o, "down", s->down)) < 0 ||
+        (r = json_add_bool(o, "wasReady", s->was_ready)) < 0 ||
+        (r = json_add_int64(o, "createdUsec", (int64_t)s->created_usec)) < 0 ||
+        (r = json_add_int64(o, "readyUsec", (int64_t)s->ready_usec)) < 0 ||
+        (r = json_add_int64(o, "expiresUsec", (int64_t)s->expires_usec)) < 0 ||
+        (failure && (r = json_add(o, "failure", TAKE_PTR(failure))) < 0) || (r = s->kind->save(s, o)) < 0 ||
+        (r = store_save(s->context->store, s->id, o)) < 0)
+        return log_errno_full(LOG_ERR, s->id, r, "Failed to save the session's record");
+    return 0;
+}
+
+static int on_kick(sd_event_source *source, void *userdata);
+
+/* The rest happens from the event loop. */
+static void kick(Session *s)
+{
+    int r;
+
+    if (s->kick)
+        r = sd_event_source_set_enabled(s->kick, SD_EVENT_ONESHOT);
+    else
+        r = sd_event_add_defer(s->context->event, &s->kick, on_kick, s);
+    if (r < 0)
+        log_errno_full(LOG_ERR, s->id, r, "Failed to schedule the session's next step");
+}
+
+static void keep_failure(Session *s, const Failure *f)
+{
+    if (!f)
+        return;
+    log_full(LOG_WARNING, s->id, "%s: %s%s%s", failure_name_to_string(f->name), f->message ? f->message : "",
+             f->code ? ", code " : "", f->code ? f->code : "");
+    if (!s->failure)
+        s->failure = failure_copy(f);
+}
+
+static void log_ready(Session *s)
+{
+    char took[64];
+
+    log_full(LOG_NOTICE, s->id, "Session ready: for %s, reason \"%s\", after %s", s->caller,
+             s->reason ? s->reason : "", timespan_format(s->ready_usec - s->created_usec, took, sizeof(took)));
+}
+
+static void log_closed(Session *s)
+{
+    char took[64];
+
+    log_full(LOG_NOTICE, s->id, "Session closed: for %s, reason \"%s\", after %s%s%s", s->caller,
+             s->reason ? s->reason : "",
+             timespan_format(now_usec(CLOCK_REALTIME) - s->created_usec, took, sizeof(took)),
+             s->failure ? ", failure " : "", s->failure ? failure_name_to_string(s->failure->name) : "");
+}
+
+static void turn_down(Session *s)
+{
+    s->down = true;
+    s->expiry = sd_event_source_disable_unref(s->expiry);
+    free_and_replace(&s->detail, NULL);
+    (void)session_save(s); /* the step still counts in the old record; it is only less precise */
+    changed(s);
+    kick(s);
+}
+
+static void become_ready(Session *s)
+{
+    int r;
+
+    s->was_ready = true;
+    if (s->ready_usec == 0) {
+        s->ready_usec = now_usec(CLOCK_REALTIME);
+        log_ready(s);
+    }
+    free_and_replace(&s->detail, NULL);
+    r = s->kind->ready(s);
+    if (r < 0)
+        log_errno_full(LOG_WARNING, s->id, r, "Failed to watch the session");
+    (void)session_save(s);
+    changed(s);
+}
+
+static void close_session(Session *s)
+{
+    int r;
+
+    r = store_remove(s->context->store, s->id);
+    if (r < 0)
+        log_errno_full(LOG_ERR, s->id, r, "Failed to remove the session's record");
+    s->closed = true;
+    free_and_replace(&s->detail, NULL);
+    log_closed(s);
+    changed(s);
+}
+
+static void start(Session *s, SessionWork work, int (*f)(Session *s))
+{
+    _cleanup_failure_ Failure *failure = NULL;
+    char buf[128];
+    int r;
+
+    s->work = work;
+    changed(s);
+    r = f(s);
+    if (r >= 0)
+        return;
+    failure = failure_new(FAILURE_INTERNAL, "Failed to start: %s", strerror_r(-r, buf, sizeof(buf)));
+    session_step_done(s, failure);
+}
+
+static int on_kick(sd_event_source *source, void *userdata)
+{
+    Session *s = userdata;
+    const SessionStep *steps = s->kind->steps;
+
+    if (s->closed || s->work != WORK_NONE)
+        return 0;
+    if (s->down) {
+        s->retry = sd_event_source_disable_unref(s->retry);
+        if (s->step == 0)
+            close_session(s);
+        else
+            start(s, WORK_RELEASE, steps[s->step - 1].release);
+        return 0;
+    }
+    if (s->step == s->kind->n_steps) {
+        if (!s->was_ready)
+            become_ready(s);
+        return 0;
+    }
+    s->step++;
+    /* Without a record nothing may touch the world: nobody would know of it after a crash. */
+    if (session_save(s) < 0) {
+        _cleanup_failure_ Failure *f =
+            failure_new(FAILURE_INTERNAL, "The session's record cannot be saved, see the free space of the state "
+                                          "directory");
+
+        s->step--;
+        keep_failure(s, f);
+        turn_down(s);
+        return 0;
+    }
+    start(s, WORK_ACQUIRE, steps[s->step - 1].acquire);
+    return 0;
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    kick(userdata);
+    return 0;
+}
+
+/* Later and later: a forgotten shell in a volume must not keep the machine busy for days. */
+static void schedule_retry(Session *s)
+{
+    uint64_t wait = s->context->config->busy_retry_usec;
+    unsigned i;
+    int r;
+
+    for (i = 0; i < s->release_attempts && wait < RETRY_MAX_USEC; i++)
+        wait = wait * 3 / 2;
+    wait = MIN(wait, MAX(RETRY_MAX_USEC, s->context->config->busy_retry_usec));
+    s->release_attempts++;
+    s->retry = sd_event_source_disable_unref(s->retry);
+    r = sd_event_add_time_relative(s->context->event, &s->retry, CLOCK_MONOTONIC, wait, 0, on_retry, s);
+    if (r < 0)
+        log_errno_full(LOG_ERR, s->id, r, "Failed to schedule another attempt to release");
+}
+
+void session_step_done(Session *s, const Failure *failure)
+{
+    SessionWork work = s->work;
+
+    s->work = WORK_NONE;
+    switch (work) {
+    case WORK_NONE:
+        return;
+    case WORK_ACQUIRE:
+        free_and_replace(&s->detail, NULL);
+        if (failure) {
+            keep_failure(s, failure);
+            turn_down(s);
+            return;
+        }
+        if (session_save(s) < 0)
+            log_full(LOG_WARNING, s->id, "Going on with an older record");
+        break;
+    case WORK_RELEASE:
+        s->release_failure = failure_free(s->release_failure);
+        if (failure) {
+            log_full(LOG_WARNING, s->id, "Release failed and will be tried again: %s: %s",
+                     failure_name_to_string(failure->name), failure->message ? failure->message : "");
+            s->release_failure = failure_copy(failure);
+            schedule_retry(s);
+            changed(s);
+            return;
+        }
+        s->release_attempts = 0;
+        s->step--;
+        (void)session_save(s);
+        break;
+    }
+    changed(s);
+    kick(s);
+}
+
+void session_release(Session *s, const Failure *why)
+{
+    if (s->closed)
+        return;
+    if (s->down) {
+        s->release_attempts = 0;
+        kick(s);
+        return;
+    }
+    keep_failure(s, why);
+    if (s->work != WORK_NONE) {
+        s->kind->cancel(s);
+        s->work = WORK_NONE;
+    }
+    turn_down(s);
+}
+
+static int on_expiry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    Session *s = userdata;
+
+    log_full(LOG_NOTICE, s->id, "The registration ends soon: releasing the session");
+    session_release(s, NULL);
+    return 0;
+}
+
+/* Azure tells wall time; the timer runs on the clock that goes on while the machine sleeps. */
+int session_set_expiry(Session *s, uint64_t usec)
+{
+    uint64_t now = now_usec(CLOCK_REALTIME), margin = EXPIRY_MARGIN_USEC;
+
+    s->expires_usec = usec;
+    s->expiry = sd_event_source_disable_unref(s->expiry);
+    if (usec == 0)
+        return 0;
+    return sd_event_add_time_relative(s->context->event, &s->expiry, CLOCK_BOOTTIME,
+                                      usec > now + margin ? usec - now - margin : 0, USEC_PER_SEC, on_expiry, s);
+}
+
+static int session_make(Session **ret, const SessionContext *context, const SessionKind *kind, uid_t uid,
+                        const char *caller, const char *reason)
+{
+    Session *s = calloc(1, sizeof(*s));
+
+    if (!s)
+        return -ENOMEM;
+    s->kind = kind;
+    s->context = context;
+    s->uid = uid;
+    s->caller = strdup(caller ? caller : "");
+    s->reason = reason ? strdup(reason) : NULL;
+    if (!s->caller || (reason && !s->reason)) {
+        session_free(s);
+        return -ENOMEM;
+    }
+    *ret = s;
+    return 0;
+}
+
+int session_new(Session **ret, const SessionContext *context, const SessionKind *kind, void *data, uid_t uid,
+                const char *caller, const char *reason)
+{
+    Session *s;
+    int r;
+
+    r = session_make(&s, context, kind, uid, caller, reason);
+    if (r < 0)
+        return r;
+    session_id_make(s->id);
+    s->data = data;
+    s->created_usec = now_usec(CLOCK_REALTIME);
+    kick(s);
+    *ret = s;
+    return 0;
+}
+
+int session_load(Session **ret, const SessionContext *context, const SessionKind *kind, void *data, const char *id,
+                 json_object *record)
+{
+    int64_t uid = 0, step = -1, created = 0, ready = 0, expires = 0;
+    const char *caller = NULL, *reason = NULL;
+    bool down = true, was_ready = false;
+    json_object *failure;
+    Session *s;
+    int r;
+
+    if (json_get_int64(record, "uid", &uid) < 0 || json_get_string(record, "caller", &caller) < 0 ||
+        json_get_string(record, "reason", &reason) < 0 || json_get_int64(record, "step", &step) <= 0 ||
+        json_get_bool(record, "down", &down) <= 0 || json_get_bool(record, "wasReady", &was_ready) < 0 ||
+        json_get_int64(record, "createdUsec", &created) < 0 || json_get_int64(record, "readyUsec", &ready) < 0 ||
+        json_get_int64(record, "expiresUsec", &expires) < 0 || step < 0 || (size_t)step > kind->n_steps ||
+        created < 0 || ready < 0 || expires < 0)
+        return -EINVAL;
+    r = session_make(&s, context, kind, (uid_t)uid, caller, reason);
+    if (r < 0)
+        return r;
+    strcpy(s->id, id);
+    s->data = data;
+    s->step = (size_t)step;
+    s->down = down;
+    s->was_ready = was_ready;
+    s->created_usec = (uint64_t)created;
+    s->ready_usec = (uint64_t)ready;
+    s->expires_usec = (uint64_t)expires;
+    if (json_get_object(record, "failure", &failure) > 0)
+        (void)failure_from_json(failure, &s->failure);
+    r = kind->load(s, record);
+    if (r < 0) {
+        s->data = NULL;
+        session_free(s);
+        return r;
+    }
+    *ret = s;
+    return 0;
+}
+
+void session_adopt(Session *s, bool stands)
+{
+    if (stands && !s->down && s->was_ready && s->step == s->kind->n_steps) {
+        log_full(LOG_INFO, s->id, "Session found again, still ready");
+        (void)session_set_expiry(s, s->expires_usec);
+        become_ready(s);
+        return;
+    }
+    if (!s->down && s->was_ready) {
+        _cleanup_failure_ Failure *f =
+            failure_new(FAILURE_CONNECTION_LOST, "The session no longer stood when ilrd was started");
+
+        keep_failure(s, f);
+    } else if (!s->down) {
+        _cleanup_failure_ Failure *f = failure_new(FAILURE_CANCELLED, "ilrd was ended while the session was on its way");
+
+        keep_failure(s, f);
+    }
+    log_full(LOG_INFO, s->id, "Session found again, taking it down from step %zu", s->step);
+    turn_down(s);
+}
+
+Session *session_free(Session *s)
+{
+    if (!s)
+        return NULL;
+    if (s->data) {
+        if (s->work != WORK_NONE)
+            s->kind->cancel(s);
+        s->kind->free(s);
+    }
+    sd_event_source_disable_unref(s->retry);
+    sd_event_source_disable_unref(s->expiry);
+    sd_event_source_disable_unref(s->kick);
+    failure_free(s->failure);
+    failure_free(s->release_failure);
+    free(s->caller);
+    free(s->reason);
+    free(s->detail);
+    free(s);
+    return NULL;
+}
+
+static int add_failure(json_object *o, const char *key, const Failure *f)
+{
+    json_object *j;
+    int r;
+
+    if (!f)
+        return 0;
+    r = failure_to_json(f, &j);
+    return r < 0 ? r : json_add(o, key, j);
+}
+
+int session_describe(Session *s, json_object **ret)
+{
+    _cleanup_json_ json_object *o = json_object_new_object();
+    int r;
+
+    if (!o)
+        return -ENOMEM;
+    if ((r = json_add_string(o, "id", s->id)) < 0 || (r = json_add_string(o, "kind", s->kind->name)) < 0 ||
+        (r = json_add_string(o, "state", session_state_to_string(session_state(s)))) < 0 ||
+        (r = json_add_string(o, "detail", s->detail)) < 0 || (r = json_add_int64(o, "uid", s->uid)) < 0 ||
+        (r = json_add_string(o, "caller", s->caller)) < 0 || (r = json_add_string(o, "reason", s->reason)) < 0 ||
+        (r = json_add_int64(o, "createdUsec", (int64_t)s->created_usec)) < 0 ||
+        (s->ready_usec && (r = json_add_int64(o, "readyUsec", (int64_t)s->ready_usec)) < 0) ||
+        (s->expires_usec && (r = json_add_int64(o, "expiresUsec", (int64_t)s->expires_usec)) < 0) ||
+        (r = s->kind->describe(s, o)) < 0 || (r = add_failure(o, "failure", s->failure)) < 0 ||
+        (r = add_failure(o, "releaseFailure", s->release_failure)) < 0)
+        return r;
+    *ret = TAKE_PTR(o);
+    return 0;
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A session: one recovery point on its way up or down. This file knows the order, nothing else does: a session climbs
+ * the steps of its kind to ready and descends them to closed.
+ *
+ *  - A step is counted and the record saved before its acquire touches the world; a started step counts as taken.
+ *    Failure, cancel, crash and close are one path: down. Every release accepts that there is nothing to release.
+ *  - A failed release stays on its step and is tried again, later and later, and says who is in the way.
+ *  - What an operation meant is judged by what was under way when it finished.
+ *  - The first failure is kept and shown; later ones are logged.
+ *  - States are for people; code decides on step and direction. */
+
+#include "config.h"
+#include "store.h"
+#include "validate.h"
+
+#include "list.h"
+#include <systemd/sd-event.h>
+
+typedef enum SessionState {
+    SESSION_PROVISIONING,
+    SESSION_CONNECTING,
+    SESSION_ATTACHING,
+    SESSION_READY,
+    SESSION_DETACHING,
+    SESSION_DISCONNECTING,
+    SESSION_REVOKING,
+    SESSION_CLOSED,
+    SESSION_STATE_MAX,
+    SESSION_STATE_INVALID = -EINVAL,
+} SessionState;
+
+typedef struct Session Session;
+
+/* One step of a kind. acquire and release start work and return; the work ends in session_step_done(), never from
+ * inside. A negative errno from them is a failure to start, the same as an INTERNAL failure told later. cancel stops
+ * what acquire or release started: no session_step_done() comes after it. */
+typedef struct SessionStep {
+    SessionState climbing, descending;
+    int (*acquire)(Session *s);
+    int (*release)(Session *s);
+} SessionStep;
+
+/* A kind of session owns its table of steps and what they need to remember (s->data). */
+typedef struct SessionKind {
+    const char *name;
+    const SessionStep *steps;
+    size_t n_steps;
+    void (*cancel)(Session *s);                           /* what is under way */
+    int (*ready)(Session *s);                             /* all steps are taken, also after adopting: start watching */
+    void (*free)(Session *s);                             /* s->data */
+    int (*save)(Session *s, json_object *record);         /* adds the kind's own fields */
+    int (*load)(Session *s, json_object *record);         /* reads them; -EINVAL: damaged */
+    int (*describe)(Session *s, json_object *description); /* the kind's fields of the API's Session */
+} SessionKind;
+
+typedef enum SessionWork {
+    WORK_NONE,
+    WORK_ACQUIRE,
+    WORK_RELEASE,
+} SessionWork;
+
+/* What a session needs around it; borrowed, outlives all sessions. */
+typedef struct SessionContext {
+    sd_event *event;
+    const Config *config;
+    Store *store;
+    /* Something that callers can see has changed, or (closed) the session is over: the receiver frees it, later. The
+     * session must not be freed inside. */
+    void (*changed)(Session *s, void *userdata);
+    void *userdata;
+    void *services; /* for the kinds: whatever manager.c gives them */
+} SessionContext;
+
+struct Session {
+    char id[SESSION_ID_LENGTH + 1];
+    const SessionKind *kind;
+    const SessionContext *context;
+    void *data;
+
+    uid_t uid;
+    char *caller; /* name of the user who asked, or its number */
+    char *reason; /* or NULL */
+
+    size_t step;     /* steps started, 0..kind->n_steps */
+    bool down;       /* direction */
+    bool was_ready;  /* has been ready once */
+    bool closed;     /* nothing is held any more, the record is gone */
+    SessionWork work;
+
+    uint64_t created_usec, ready_usec; /* since 1970; 0: not yet */
+    uint64_t expires_usec;             /* since 1970; 0: unknown */
+    char *detail;                      /* what is being waited for, for people; or NULL */
+    Failure *failure;                  /* the first one */
+    Failure *release_failure;          /* of the latest attempt to release */
+    unsigned release_attempts;
+    sd_event_source *retry;  /* the next attempt to release */
+    sd_event_source *expiry; /* gives the session up before Azure does */
+    sd_event_source *kick;   /* goes on from the event loop, never from inside a caller's call */
+
+    LIST_FIELDS(Session);
+};
+
+/* A new session at its foot. It starts when the event loop runs. caller and reason are copied. */
+int session_new(Session **ret, const SessionContext *context, const SessionKind *kind, void *data, uid_t uid,
+                const char *caller, const char *reason);
+
+/* The session of a record. It does nothing until session_adopt() says whether it still stands. data as for session_new,
+ * filled by kind->load. -EINVAL: the record is damaged. */
+int session_load(Session **ret, const SessionContext *context, const SessionKind *kind, void *data, const char *id,
+                 json_object *record);
+/* stands: all of it is up in reality. A ready session that stands stays ready; everything else goes down. */
+void session_adopt(Session *s, bool stands);
+
+/* Drops it from memory with all that is under way; the world and the record stay as they are. Returns NULL. */
+Session *session_free(Session *s);
+
+/* Gives everything back, whatever state it is in. Safe to call again: a waiting retry is tried at once.
+ * why: a failure to keep if it is the first one, copied; NULL: it was asked for. */
+void session_release(Session *s, const Failure *why);
+
+/* For kinds: the step under way has ended. failure (copied) or NULL. */
+void session_step_done(Session *s, const Failure *failure);
+/* For kinds: what is being waited for. */
+void session_set_detail(Session *s, const char *format, ...) _printf_(2, 3);
+/* For kinds: saves the record (a value that must not be lost has come). */
+int session_save(Session *s);
+/* For kinds: when Azure ends it. Sets the timer that is earlier. */
+int session_set_expiry(Session *s, uint64_t usec);
+
+SessionState session_state(const Session *s);
+const char *session_state_to_string(SessionState state);
+
+/* The API's Session, see io.ilrd.Recovery.varlink. */
+int session_describe(Session *s, json_object **ret);
