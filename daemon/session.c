@@ -181,8 +181,12 @@ static void start(Session *s, SessionWork work, int (*f)(Session *s))
     s->work = work;
     changed(s);
     r = f(s);
-    if (r >= 0)
+    if (r == 0)
         return;
+    if (r > 0) {
+        session_step_done(s, NULL);
+        return;
+    }
     failure = failure_new(FAILURE_INTERNAL, "Failed to start: %s", strerror_r(-r, buf, sizeof(buf)));
     session_step_done(s, failure);
 }
@@ -192,7 +196,7 @@ static int on_kick(sd_event_source *source, void *userdata)
     Session *s = userdata;
     const SessionStep *steps = s->kind->steps;
 
-    if (s->closed || s->work != WORK_NONE)
+    if (s->closed || s->adopting || s->work != WORK_NONE)
         return 0;
     if (s->down) {
         s->retry = sd_event_source_disable_unref(s->retry);
@@ -381,6 +385,7 @@ int session_load(Session **ret, const SessionContext *context, const SessionKind
         return r;
     strcpy(s->id, id);
     s->data = data;
+    s->adopting = true;
     s->step = (size_t)step;
     s->down = down;
     s->was_ready = was_ready;
@@ -401,6 +406,7 @@ int session_load(Session **ret, const SessionContext *context, const SessionKind
 
 void session_adopt(Session *s, bool stands)
 {
+    s->adopting = false;
     if (stands && !s->down && s->was_ready && s->step == s->kind->n_steps) {
         log_full(LOG_INFO, s->id, "Session found again, still ready");
         (void)session_set_expiry(s, s->expires_usec);

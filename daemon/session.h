@@ -33,9 +33,9 @@ typedef enum SessionState {
 
 typedef struct Session Session;
 
-/* One step of a kind. acquire and release start work and return; the work ends in session_step_done(), never from
- * inside. A negative errno from them is a failure to start, the same as an INTERNAL failure told later. cancel stops
- * what acquire or release started: no session_step_done() comes after it. */
+/* One step of a kind. acquire and release start work and return 0; the work ends in session_step_done(), never from
+ * inside. 1: there was nothing to do. A negative errno is a failure to start, the same as an INTERNAL failure told
+ * later. cancel stops what acquire or release started: no session_step_done() comes after it. */
 typedef struct SessionStep {
     SessionState climbing, descending;
     int (*acquire)(Session *s);
@@ -87,6 +87,7 @@ struct Session {
     bool down;       /* direction */
     bool was_ready;  /* has been ready once */
     bool closed;     /* nothing is held any more, the record is gone */
+    bool adopting;   /* came from a record and waits for session_adopt() */
     SessionWork work;
 
     uint64_t created_usec, ready_usec; /* since 1970; 0: not yet */

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "manager.h"
+
+#include "helper-call.h"
+#include "log.h"
+#include "unit-watch.h"
+
+#include <strings.h>
+
+#define STATUS_TIMEOUT_USEC (30 * USEC_PER_SEC)
+#define STATUS_RETRY_USEC (5 * USEC_PER_SEC)
+#define DISCONNECT_TIMEOUT_USEC (5 * USEC_PER_MINUTE)
+
+struct Manager {
+    SessionContext context;
+    VmServices services;
+    char *helper_socket, *connect_dir;
+    Store *store;
+    Session *sessions;
+    size_t n_sessions;
+    bool adopted;        /* every record has been held against reality */
+    HelperCall *status;  /* the question about it */
+    HelperCall *orphan;  /* takes down what stands without a record */
+    char **orphans;      /* ids of such */
+    sd_event_source *retry, *reap;
+    ManagerChanged changed;
+    void *userdata;
+};
+
+Manager *manager_free(Manager *m)
+{
+    Session *s, *next;
+
+    if (!m)
+        return NULL;
+    LIST_FOREACH_SAFE(s, next, m->sessions)
+        session_free(s);
+    helper_call_free(m->status);
+    helper_call_free(m->orphan);
+    strv_free(m->orphans);
+    sd_event_source_disable_unref(m->retry);
+    sd_event_source_disable_unref(m->reap);
+    azure_free(m->services.azure);
+    sd_bus_flush_close_unref(m->services.bus);
+    store_free(m->store);
+    free(m->helper_socket);
+    free(m->connect_dir);
+    free(m);
+    return NULL;
+}
+
+static int on_reap(sd_event_source *source, void *userdata)
+{
+    Manager *m = userdata;
+    Session *s, *next;
+
+    LIST_FOREACH_SAFE(s, next, m->sessions) {
+        if (!s->closed)
+            continue;
+        LIST_REMOVE(m->sessions, s);
+        m->n_sessions--;
+        session_free(s);
+    }
+    return 0;
+}
+
+static void on_session_changed(Session *s, void *userdata)
+{
+    Manager *m = userdata;
+
+    if (m->changed)
+        m->changed(s, m->userdata);
+    if (s->closed)
+        (void)sd_event_source_set_enabled(m->reap, SD_EVENT_ONESHOT);
+}
+
+int manager_new(Manager **ret, sd_event *event, const Config *config, const ManagerOptions *options,
+                Failure **ret_failure)
+{
+    _cleanup_(manager_freep) Manager *m = calloc(1, sizeof(*m));
+    int r;
+
+    if (!m)
+        return -ENOMEM;
+    m->helper_socket = strdup(options->helper_socket);
+    m->connect_dir = strdup(options->connect_dir);
+    if (!m->helper_socket || !m->connect_dir)
+        return -ENOMEM;
+    r = store_new(&m->store, options->state_dir);
+    if (r < 0) {
+        char buf[128];
+
+        *ret_failure = failure_new(FAILURE_INTERNAL, "The state directory %s cannot be used: %s", options->state_dir,
+                                   strerror_r(-r, buf, sizeof(buf)));
+        return r;
+    }
+    r = azure_new(&m->services.azure, event, config, ret_failure);
+    if (r < 0)
+        return r;
+    r = unit_watch_open_bus(&m->services.bus, event);
+    if (r < 0)
+        log_warning_errno(r, "No system bus: the end of a connection is noticed late");
+    m->services.helper_socket = m->helper_socket;
+    m->services.connect_dir = m->connect_dir;
+    m->context = (SessionContext){
+        .event = event,
+        .config = config,
+        .store = m->store,
+        .changed = on_session_changed,
+        .userdata = m,
+        .services = &m->services,
+    };
+    r = sd_event_add_defer(event, &m->reap, on_reap, m);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(m->reap, SD_EVENT_OFF);
+    if (r < 0)
+        return r;
+    *ret = TAKE_PTR(m);
+    return 0;
+}
+
+void manager_set_changed(Manager *m, ManagerChanged changed, void *userdata)
+{
+    m->changed = changed;
+    m->userdata = userdata;
+}
+
+Session *manager_sessions(Manager *m)
+{
+    return m->sessions;
+}
+
+Session *manager_find(Manager *m, const char *id)
+{
+    Session *s;
+
+    LIST_FOREACH(s, m->sessions)
+        if (!s->closed && streq(s->id, id))
+            return s;
+    return NULL;
+}
+
+static void add(Manager *m, Session *s)
+{
+    LIST_PREPEND(m->sessions, s);
+    m->n_sessions++;
+}
+
+/* ---- what stood before this start ---- */
+
+static void on_record(const char *id, json_object *record, void *userdata)
+{
+    const char *kind = NULL;
+    Manager *m = userdata;
+    Session *s;
+    void *data;
+    int r;
+
+    if (json_get_string(record, "kind", &kind) <= 0 || !streq(kind, session_kind_vm.name)) {
+        log_error("The record of session %s is of a kind that this program does not know, it is kept", id);
+        return;
+    }
+    data = session_vm_data(NULL);
+    r = data ? session_load(&s, &m->context, &session_kind_vm, data, id, record) : -ENOMEM;
+    if (r < 0) {
+        session_vm_data_free(data);
+        log_error_errno(r, "The record of session %s cannot be used, it is kept", id);
+        return;
+    }
+    add(m, s);
+}
+
+static void on_kept(const char *file, const char *why, void *userdata)
+{
+    log_error("The record %s %s, it is kept", file, why);
+}
+
+static void next_orphan(Manager *m);
+
+static void on_orphan_gone(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
+{
+    Manager *m = userdata;
+
+    if (failure)
+        log_error("Session %s without a record could not be taken down: %s", m->orphans[0], failure->message);
+    else
+        log_notice("Session %s stood without a record and was taken down", m->orphans[0]);
+    m->orphan = helper_call_free(m->orphan);
+    free(m->orphans[0]);
+    memmove(m->orphans, m->orphans + 1, sizeof(char *) * strv_length(m->orphans + 1) + sizeof(char *));
+    next_orphan(m);
+}
+
+static void next_orphan(Manager *m)
+{
+    _cleanup_json_ json_object *request = json_object_new_object();
+
+    if (!m->orphans || !m->orphans[0])
+        return;
+    if (!request || json_add_string(request, "verb", "disconnect") < 0 ||
+        json_add_string(request, "session", m->orphans[0]) < 0 ||
+        helper_call_new(&m->orphan, m->context.event, m->helper_socket, request, NULL, NULL, DISCONNECT_TIMEOUT_USEC,
+                        on_orphan_gone, m) < 0)
+        log_oom();
+}
+
+/* The session's entry in the helper's answer, or NULL. */
+static json_object *find_status(json_object *entries, const char *id)
+{
+    const char *session;
+    size_t i;
+
+    for (i = 0; i < json_object_array_length(entries); i++) {
+        json_object *e = json_object_array_get_idx(entries, i);
+
+        if (json_get_string(e, "session", &session) > 0 && streq(session, id))
+            return e;
+    }
+    return NULL;
+}
+
+static bool stands(json_object *entry)
+{
+    const char *connection = NULL, *up = NULL;
+
+    return entry && json_get_string(entry, "connection", &connection) > 0 && json_get_string(entry, "up", &up) > 0 &&
+           streq(connection, "active") && streq(up, "active");
+}
+
+static int ask_status(Manager *m);
+
+static int on_status_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    (void)ask_status(userdata);
+    return 0;
+}
+
+static void on_status(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
+{
+    Manager *m = userdata;
+    json_object *entries = NULL;
+    Session *s;
+    size_t i;
+
+    if (answer && json_get_array(answer, "sessions", &entries) <= 0)
+        answer = NULL;
+    if (!answer) {
+        log_error("The helper does not tell what stands, asking again: %s",
+                  failure && failure->message ? failure->message : "no list in its answer");
+        m->status = helper_call_free(m->status);
+        m->retry = sd_event_source_disable_unref(m->retry);
+        if (sd_event_add_time_relative(m->context.event, &m->retry, CLOCK_MONOTONIC, STATUS_RETRY_USEC, 0,
+                                       on_status_retry, m) < 0)
+            log_oom();
+        return;
+    }
+    m->adopted = true;
+    for (i = 0; i < json_object_array_length(entries); i++) {
+        const char *id;
+
+        if (json_get_string(json_object_array_get_idx(entries, i), "session", &id) > 0 && session_id_valid(id) &&
+            !manager_find(m, id))
+            (void)strv_extend(&m->orphans, id);
+    }
+    LIST_FOREACH(s, m->sessions)
+        if (s->adopting)
+            session_adopt(s, stands(find_status(entries, s->id)));
+    m->status = helper_call_free(m->status);
+    next_orphan(m);
+}
+
+static int ask_status(Manager *m)
+{
+    _cleanup_json_ json_object *request = json_object_new_object();
+    int r;
+
+    if (!request)
+        return -ENOMEM;
+    r = json_add_string(request, "verb", "status");
+    if (r < 0)
+        return r;
+    return helper_call_new(&m->status, m->context.event, m->helper_socket, request, NULL, NULL, STATUS_TIMEOUT_USEC,
+                           on_status, m);
+}
+
+int manager_start(Manager *m)
+{
+    int r;
+
+    r = store_load(m->store, on_record, on_kept, m);
+    if (r < 0)
+        return r;
+    return ask_status(m);
+}
+
+/* ---- new sessions ---- */
+
+int manager_provision(Manager *m, AzurePoint *point, uid_t uid, const char *caller, const char *reason, Session **ret,
+                      Failure **ret_failure)
+{
+    _cleanup_(azure_point_freep) AzurePoint *p = point;
+    Session *s;
+    void *data;
+    int r;
+
+    LIST_FOREACH(s, m->sessions)
+        if (!s->closed && !s->down && strcasecmp(session_vm_point(s)->resource_id, p->resource_id) == 0) {
+            *ret = s;
+            return 0;
+        }
+    if (m->n_sessions >= m->context.config->sessions_max) {
+        *ret_failure = failure_new(FAILURE_LIMIT_REACHED, "%zu sessions are there, SessionsMax= allows no more",
+                                   m->n_sessions);
+        return -EBUSY;
+    }
+    data = session_vm_data(p);
+    if (!data)
+        return -ENOMEM;
+    TAKE_PTR(p);
+    r = session_new(&s, &m->context, &session_kind_vm, data, uid, caller, reason);
+    if (r < 0) {
+        session_vm_data_free(data);
+        return r;
+    }
+    add(m, s);
+    *ret = s;
+    return 0;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Owns the sessions and what they stand on: the store, Azure, the way to the helper. At start it holds every record
+ * against reality. Knows no API: callers are told of changes through one callback. */
+
+#include "session-vm.h"
+
+typedef struct Manager Manager;
+
+typedef struct ManagerOptions {
+    const char *state_dir;     /* for the records */
+    const char *helper_socket; /* where the helper listens */
+    const char *connect_dir;   /* /run/ilr-connect */
+} ManagerOptions;
+
+/* Something that callers can see has changed. The session is borrowed; a closed one is gone afterwards. */
+typedef void (*ManagerChanged)(Session *s, void *userdata);
+
+/* config and options' strings are borrowed. *ret_failure: what to tell an admin, if it is known. */
+int manager_new(Manager **ret, sd_event *event, const Config *config, const ManagerOptions *options,
+                Failure **ret_failure);
+void manager_set_changed(Manager *m, ManagerChanged changed, void *userdata);
+/* Loads the records and asks the helper what stands. */
+int manager_start(Manager *m);
+/* Drops all from memory; the world stays as it is (a restart must not end sessions). Returns NULL. */
+Manager *manager_free(Manager *m);
+DEFINE_CLEANUP(Manager *, manager_free)
+
+/* A session for the point (taken, also on failure). If one for the same recovery point is on its way up or ready, it is
+ * that one. Returns 0, or a negative errno with *ret_failure (LimitReached). */
+int manager_provision(Manager *m, AzurePoint *point, uid_t uid, const char *caller, const char *reason, Session **ret,
+                      Failure **ret_failure);
+
+/* Borrowed, or NULL. */
+Session *manager_find(Manager *m, const char *id);
+/* The head of the list. */
+Session *manager_sessions(Manager *m);
