@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "service.h"
+
+#include "interface.h"
+#include "log.h"
+
+#include <grp.h>
+#include <pwd.h>
+
+#define REASON_MAX 512 /* bytes, it goes into the journal */
+
+typedef enum WaiterKind {
+    WAIT_PROVISION, /* until ready, or an error */
+    WAIT_RELEASE,   /* until closed, or an error */
+    WAIT_MONITOR,   /* for ever */
+} WaiterKind;
+
+/* A call that is not answered finally yet. */
+typedef struct Waiter {
+    Service *service;
+    VarlinkCall *call;
+    WaiterKind kind;
+    char session[SESSION_ID_LENGTH + 1]; /* "": all (monitor) */
+    LIST_FIELDS(struct Waiter);
+} Waiter;
+
+struct Service {
+    Manager *manager;
+    const Config *config;
+    VarlinkServer *server;
+    Waiter *waiters;
+};
+
+static void waiter_free(Waiter *w)
+{
+    LIST_REMOVE(w->service->waiters, w);
+    free(w);
+}
+
+Service *service_free(Service *s)
+{
+    if (!s)
+        return NULL;
+    manager_set_changed(s->manager, NULL, NULL);
+    varlink_server_free(s->server);
+    while (s->waiters)
+        waiter_free(s->waiters);
+    free(s);
+    return NULL;
+}
+
+/* ---- who may call ---- */
+
+static int authorize(const VarlinkPeer *peer, void *userdata)
+{
+    struct group *g;
+    size_t i;
+
+    if (peer->uid == 0)
+        return 1;
+    g = getgrnam("ilr");
+    if (!g)
+        return 0;
+    if (peer->gid == g->gr_gid)
+        return 1;
+    for (i = 0; i < peer->n_groups; i++)
+        if (peer->groups[i] == g->gr_gid)
+            return 1;
+    return 0;
+}
+
+static char *user_name(uid_t uid)
+{
+    struct passwd *p = getpwuid(uid);
+    char *name;
+
+    if (p)
+        return strdup(p->pw_name);
+    return asprintf(&name, "%u", (unsigned)uid) < 0 ? NULL : name;
+}
+
+/* ---- answers ---- */
+
+static json_object *session_parameters(Session *s)
+{
+    _cleanup_json_ json_object *o = json_object_new_object();
+    json_object *description;
+
+    if (!o || session_describe(s, &description) < 0 || json_add(o, "session", description) < 0) {
+        log_oom();
+        return NULL;
+    }
+    return TAKE_PTR(o);
+}
+
+static int reply_session(VarlinkCall *call, Session *s)
+{
+    _cleanup_json_ json_object *o = session_parameters(s);
+
+    return o ? varlink_call_reply(call, o) : -ENOMEM;
+}
+
+static int fail_with(VarlinkCall *call, const Failure *f, Session *s)
+{
+    _cleanup_json_ json_object *o = s ? session_parameters(s) : NULL;
+
+    return varlink_call_fail(call, f, o);
+}
+
+static int fail_no_session(VarlinkCall *call, const char *id)
+{
+    _cleanup_failure_ Failure *f = failure_new(FAILURE_NO_SUCH_SESSION, "There is no session \"%.64s\"", id);
+
+    return f ? varlink_call_fail(call, f, NULL) : -ENOMEM;
+}
+
+/* Ends a waiting call with what it waits for, or tells it about a change. */
+static void tell(Waiter *w, Session *s)
+{
+    _cleanup_failure_ Failure *cancelled = NULL;
+    _cleanup_json_ json_object *o = NULL;
+    SessionState state = session_state(s);
+    VarlinkCall *call = w->call;
+
+    switch (w->kind) {
+    case WAIT_PROVISION:
+        if (state == SESSION_READY) {
+            waiter_free(w);
+            (void)reply_session(call, s);
+            return;
+        }
+        /* The error comes when everything is given back, or cannot be for now: then there is no more to wait for. */
+        if (s->closed || s->release_failure) {
+            const Failure *f = s->failure;
+
+            if (!f)
+                f = cancelled = failure_new(FAILURE_CANCELLED, "The session was released before it was ready");
+            waiter_free(w);
+            (void)fail_with(call, f, s);
+            return;
+        }
+        break;
+    case WAIT_RELEASE:
+        if (s->closed) {
+            waiter_free(w);
+            (void)reply_session(call, s);
+            return;
+        }
+        if (s->release_failure && s->work == WORK_NONE) {
+            waiter_free(w);
+            (void)fail_with(call, s->release_failure, s);
+            return;
+        }
+        break;
+    case WAIT_MONITOR:
+        break;
+    }
+    o = session_parameters(s);
+    if (o)
+        (void)varlink_call_notify(call, o);
+}
+
+static void on_changed(Session *session, void *userdata)
+{
+    Service *s = userdata;
+    Waiter *w, *next;
+
+    LIST_FOREACH_SAFE(w, next, s->waiters)
+        if (!*w->session || streq(w->session, session->id))
+            tell(w, session);
+}
+
+/* ---- calls that wait ---- */
+
+static bool awaited(Service *s, const char *session)
+{
+    Waiter *w;
+
+    LIST_FOREACH(w, s->waiters)
+        if (w->kind == WAIT_PROVISION && streq(w->session, session))
+            return true;
+    return false;
+}
+
+static void on_gone(VarlinkCall *call, void *userdata)
+{
+    _cleanup_failure_ Failure *f = NULL;
+    char id[SESSION_ID_LENGTH + 1];
+    Waiter *w = userdata;
+    Service *s = w->service;
+    WaiterKind kind = w->kind;
+    Session *session;
+
+    strcpy(id, w->session);
+    waiter_free(w);
+    if (kind != WAIT_PROVISION || awaited(s, id))
+        return;
+    session = manager_find(s->manager, id);
+    if (!session || session->down || session_state(session) == SESSION_READY)
+        return;
+    f = failure_new(FAILURE_CANCELLED, "The caller closed the connection before the session was ready");
+    session_release(session, f);
+}
+
+static Waiter *waiter_new(Service *s, VarlinkCall *call, WaiterKind kind, const char *session)
+{
+    Waiter *w = calloc(1, sizeof(*w));
+
+    if (!w)
+        return NULL;
+    w->service = s;
+    w->call = call;
+    w->kind = kind;
+    if (session)
+        strcpy(w->session, session);
+    LIST_PREPEND(s->waiters, w);
+    varlink_call_set_gone(call, on_gone, w);
+    return w;
+}
+
+/* ---- parameters ---- */
+
+/* 1: there, 0: absent; negative: the call has been answered. */
+static int get_text(VarlinkCall *call, json_object *parameters, const char *key, size_t max, const char **ret)
+{
+    int r = json_get_string(parameters, key, ret);
+
+    if (r > 0 && strlen(*ret) > max)
+        r = -EINVAL;
+    if (r < 0)
+        (void)varlink_call_invalid_parameter(call, key);
+    return r;
+}
+
+static int get_session(Service *s, VarlinkCall *call, json_object *parameters, Session **ret)
+{
+    const char *id = NULL;
+    int r = get_text(call, parameters, "id", 64, &id);
+
+    if (r < 0)
+        return r;
+    if (r == 0) {
+        (void)varlink_call_invalid_parameter(call, "id");
+        return -EINVAL;
+    }
+    *ret = manager_find(s->manager, id);
+    if (!*ret) {
+        (void)fail_no_session(call, id);
+        return -ENOENT;
+    }
+    return 0;
+}
+
+/* ---- methods ---- */
+
+static int parse_point(Service *s, VarlinkCall *call, json_object *parameters, AzurePoint **ret, Failure **ret_failure)
+{
+    const char *point = NULL, *vault = s->config->vault, *container = NULL, *item = NULL, *vm = NULL;
+    _cleanup_(azure_point_freep) AzurePoint *p = NULL;
+    int r;
+
+    r = get_text(call, parameters, "recoveryPoint", AZURE_RESOURCE_ID_MAX, &point);
+    if (r == 0)
+        (void)varlink_call_invalid_parameter(call, "recoveryPoint");
+    if (r <= 0 || get_text(call, parameters, "vault", AZURE_RESOURCE_ID_MAX, &vault) < 0 ||
+        get_text(call, parameters, "container", AZURE_RESOURCE_ID_MAX, &container) < 0 ||
+        get_text(call, parameters, "item", AZURE_RESOURCE_ID_MAX, &item) < 0 ||
+        get_text(call, parameters, "virtualMachineId", AZURE_RESOURCE_ID_MAX, &vm) < 0)
+        return 1; /* answered */
+    if (*point == '/')
+        r = azure_point_parse(point, &p, ret_failure);
+    else if (!vault || !container || !item) {
+        *ret_failure = failure_new(FAILURE_INVALID_REQUEST,
+                                   "recoveryPoint is \"%.64s\": expected a resource id, or the id of a point together "
+                                   "with vault (or Vault= in ilrd.conf), container and item",
+                                   point);
+        return -EINVAL;
+    } else
+        r = azure_point_make(vault, container, item, point, &p, ret_failure);
+    if (r >= 0 && vm)
+        r = azure_point_set_virtual_machine(p, vm, ret_failure);
+    if (r < 0)
+        return r;
+    *ret = TAKE_PTR(p);
+    return 0;
+}
+
+static int method_provision(VarlinkCall *call, json_object *parameters, void *userdata)
+{
+    _cleanup_(azure_point_freep) AzurePoint *point = NULL;
+    const char *kind = session_kind_vm.name, *reason = NULL;
+    _cleanup_failure_ Failure *f = NULL;
+    _cleanup_free_ char *caller = NULL;
+    Service *s = userdata;
+    Session *session;
+    Waiter *w;
+    int r;
+
+    if (get_text(call, parameters, "kind", 32, &kind) < 0 || get_text(call, parameters, "reason", REASON_MAX, &reason) < 0)
+        return 0;
+    if (!streq(kind, session_kind_vm.name)) {
+        f = failure_new(FAILURE_INVALID_REQUEST, "kind is \"%s\": expected \"vm\"", kind);
+        return f ? varlink_call_fail(call, f, NULL) : -ENOMEM;
+    }
+    r = parse_point(s, call, parameters, &point, &f);
+    if (r > 0)
+        return 0;
+    if (r >= 0) {
+        caller = user_name(varlink_call_uid(call));
+        r = manager_provision(s->manager, TAKE_PTR(point), varlink_call_uid(call), caller, reason, &session, &f);
+    }
+    if (r < 0)
+        return f ? varlink_call_fail(call, f, NULL) : r;
+    w = waiter_new(s, call, WAIT_PROVISION, session->id);
+    if (!w)
+        return -ENOMEM;
+    tell(w, session);
+    return 0;
+}
+
+static int method_list(VarlinkCall *call, json_object *parameters, void *userdata)
+{
+    _cleanup_json_ json_object *o = json_object_new_object(), *list = json_object_new_array();
+    Service *s = userdata;
+    Session *session;
+
+    if (!o || !list)
+        return -ENOMEM;
+    LIST_FOREACH(session, manager_sessions(s->manager)) {
+        json_object *d;
+        int r;
+
+        if (session->closed)
+            continue;
+        r = session_describe(session, &d);
+        if (r < 0)
+            return r;
+        json_object_array_add(list, d);
+    }
+    if (json_add(o, "sessions", TAKE_PTR(list)) < 0)
+        return -ENOMEM;
+    return varlink_call_reply(call, o);
+}
+
+static int method_describe(VarlinkCall *call, json_object *parameters, void *userdata)
+{
+    Service *s = userdata;
+    Session *session;
+
+    if (get_session(s, call, parameters, &session) < 0)
+        return 0;
+    return reply_session(call, session);
+}
+
+static int method_release(VarlinkCall *call, json_object *parameters, void *userdata)
+{
+    Service *s = userdata;
+    Session *session;
+
+    if (get_session(s, call, parameters, &session) < 0)
+        return 0;
+    log_full(LOG_INFO, session->id, "Release asked for by uid %u", (unsigned)varlink_call_uid(call));
+    /* An old answer must not be taken for the answer to this request. */
+    session->release_failure = failure_free(session->release_failure);
+    if (!waiter_new(s, call, WAIT_RELEASE, session->id))
+        return -ENOMEM;
+    session_release(session, NULL);
+    return 0;
+}
+
+static int method_monitor(VarlinkCall *call, json_object *parameters, void *userdata)
+{
+    Service *s = userdata;
+    Session *session = NULL;
+    const char *id = NULL;
+    Waiter *w;
+    int r;
+
+    r = json_get_string(parameters, "id", &id);
+    if (r < 0)
+        return varlink_call_invalid_parameter(call, "id");
+    if (r > 0 && get_session(s, call, parameters, &session) < 0)
+        return 0;
+    w = waiter_new(s, call, WAIT_MONITOR, session ? session->id : NULL);
+    if (!w)
+        return -ENOMEM;
+    if (session)
+        tell(w, session);
+    else
+        LIST_FOREACH(session, manager_sessions(s->manager))
+            if (!session->closed)
+                tell(w, session);
+    return 0;
+}
+
+static const char *const provision_parameters[] = {"kind", "recoveryPoint",    "vault",  "container",
+                                                   "item", "virtualMachineId", "reason", NULL};
+static const char *const id_parameters[] = {"id", NULL};
+
+static const VarlinkMethod methods[] = {
+    {RECOVERY_INTERFACE ".Provision", method_provision, false, provision_parameters},
+    {RECOVERY_INTERFACE ".List", method_list, false, NULL},
+    {RECOVERY_INTERFACE ".Describe", method_describe, false, id_parameters},
+    {RECOVERY_INTERFACE ".Release", method_release, false, id_parameters},
+    {RECOVERY_INTERFACE ".Monitor", method_monitor, true, id_parameters},
+    {},
+};
+
+int service_new(Service **ret, sd_event *event, Manager *manager, const Config *config)
+{
+    static const VarlinkIdentity identity = {
+        .vendor = "ilrd",
+        .product = "ilrd",
+        .version = PACKAGE_VERSION,
+        .url = "",
+    };
+    _cleanup_(service_freep) Service *s = calloc(1, sizeof(*s));
+    int r;
+
+    if (!s)
+        return -ENOMEM;
+    s->manager = manager;
+    s->config = config;
+    r = varlink_server_new(&s->server, event, RECOVERY_INTERFACE, &identity, NULL);
+    if (r < 0)
+        return r;
+    r = varlink_server_add_interface(s->server, RECOVERY_INTERFACE, recovery_interface_text, methods, s);
+    if (r < 0)
+        return r;
+    r = varlink_server_set_authorize(s->server, authorize, "only root and members of group ilr may call ilrd", s);
+    if (r < 0)
+        return r;
+    manager_set_changed(manager, on_changed, s);
+    *ret = TAKE_PTR(s);
+    return 0;
+}
+
+int service_listen_fd(Service *s, int fd)
+{
+    return varlink_server_listen_fd(s->server, fd);
+}
