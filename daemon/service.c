@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "service.h"
 
-#include "interface.h"
+#include "recovery-interface.h"
 #include "log.h"
 
 #include <grp.h>
@@ -424,7 +424,7 @@ int service_new(Service **ret, sd_event *event, Manager *manager, const Config *
     r = varlink_server_new(&s->server, event, RECOVERY_INTERFACE, &identity, NULL);
     if (r < 0)
         return r;
-    r = varlink_server_add_interface(s->server, RECOVERY_INTERFACE, recovery_interface_text, methods, s);
+    r = varlink_server_add_interface(s->server, RECOVERY_INTERFACE, recovery_interface, methods, s);
     if (r < 0)
         return r;
     r = varlink_server_set_authorize(s->server, authorize, "only root and members of group ilr may call ilrd", s);
