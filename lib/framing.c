@@ -84,7 +84,8 @@ int framing_next(Framing *f, const char **ret, size_t *ret_size)
     size_t pending = f->used - f->consumed;
     const char *start = f->data + f->consumed, *end;
 
-    end = pending > 0 ? memchr(start, 0, pending) : NULL;
+    end = pending > f->scanned ? memchr(start + f->scanned, 0, pending - f->scanned) : NULL;
+    f->scanned = end ? 0 : pending;
     if (!end)
         return pending > f->max ? -EMSGSIZE : 0;
     f->consumed += end - start + 1;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Messages ended by a NUL byte, as Varlink has them, cut out of a byte stream. The buffer is bounded: a peer that
- * sends more than max bytes without a NUL gets -EMSGSIZE, never more memory. */
+/* Messages ended by a NUL byte, as Varlink has them, cut out of a byte stream. The buffer is bounded: a peer
+ * that sends more than max bytes without a NUL gets -EMSGSIZE, never more memory. */
 
 #include "util.h"
 
@@ -11,7 +11,8 @@ typedef struct Framing {
     size_t used;      /* bytes in data */
     size_t allocated; /* bytes */
     size_t consumed;  /* bytes at the start of data that were already handed out */
-    size_t max;       /* longest message without its NUL, bytes */
+    size_t scanned; /* bytes behind consumed in which there is no NUL; so that each byte is looked at once */
+    size_t max;     /* longest message without its NUL, bytes */
 } Framing;
 
 void framing_init(Framing *f, size_t max);
@@ -24,8 +25,8 @@ ssize_t framing_read(Framing *f, int fd);
 /* The same with bytes from elsewhere. */
 int framing_feed(Framing *f, const char *bytes, size_t size);
 
-/* The next complete message: 1, borrowed until the next call of any function of this file; 0: none complete yet;
- * -EMSGSIZE: what is buffered is already longer than max. */
+/* The next complete message: 1, borrowed until the next call of any function of this file; 0: none complete
+ * yet; -EMSGSIZE: what is buffered is already longer than max. */
 int framing_next(Framing *f, const char **ret, size_t *ret_size);
 
 /* Writes text and its NUL byte completely to a blocking descriptor; MSG_NOSIGNAL on sockets. 0 or -errno. */
