@@ -87,7 +87,8 @@ static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata)
     int r;
 
     if (call->sent < total) {
-        n = send(fd, secret_text(call->message) + call->sent, total - call->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        n = send(fd, secret_text(call->message) + call->sent, total - call->sent,
+                 MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno != EAGAIN && errno != EINTR) {
             finish_failed(call, "did not take the request", -errno);
             return 0;
@@ -103,7 +104,8 @@ static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata)
     if (n == -EAGAIN)
         return 0;
     if (n <= 0) {
-        finish_failed(call, n == 0 ? "ended without an answer" : "could not be heard", n == 0 ? -EPIPE : (int)n);
+        finish_failed(call, n == 0 ? "ended without an answer" : "could not be heard",
+                      n == 0 ? -EPIPE : (int)n);
         return 0;
     }
     r = framing_next(&call->answer, &text, &size);
@@ -169,9 +171,11 @@ static int connect_to(const char *path)
 }
 
 int helper_call_new(HelperCall **ret, sd_event *event, const char *socket_path, json_object *request,
-                    const char *secret_key, Secret *secret, uint64_t timeout_usec, HelperDone done, void *userdata)
+                    const char *secret_key, Secret *secret, uint64_t timeout_usec, HelperDone done,
+                    void *userdata)
 {
-    _cleanup_(helper_call_freep) HelperCall *call = calloc(1, sizeof(*call));
+    _cleanup_(helper_call_freep)
+    HelperCall *call = calloc(1, sizeof(*call));
     char buf[128];
     int r;
 
@@ -186,8 +190,8 @@ int helper_call_new(HelperCall **ret, sd_event *event, const char *socket_path, 
         return r;
     call->fd = connect_to(socket_path);
     if (call->fd < 0) {
-        call->failure = failure_new(FAILURE_HELPER_FAILED, "The helper cannot be reached at %s: %s", socket_path,
-                                    strerror_r(-call->fd, buf, sizeof(buf)));
+        call->failure = failure_new(FAILURE_HELPER_FAILED, "The helper cannot be reached at %s: %s",
+                                    socket_path, strerror_r(-call->fd, buf, sizeof(buf)));
         r = sd_event_add_defer(event, &call->defer, on_defer, call);
         if (r < 0)
             return r;

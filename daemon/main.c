@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* ilrd: builds the root objects, says that it is ready, loops. Directories and sockets come as options so that the
- * daemon can be tried without systemd; systemd's own ways (socket activation, $STATE_DIRECTORY) go first. */
+/* ilrd: builds the root objects, says that it is ready, loops. Directories and sockets come as options so
+ * that the daemon can be tried without systemd; systemd's own ways (socket activation, $STATE_DIRECTORY) go
+ * first. */
 
 #include "log.h"
 #include "service.h"
@@ -24,7 +25,8 @@ typedef struct Options {
 static void print_help(void)
 {
     printf("ilrd [OPTION...]\n\n"
-           "Brings recovery points of Azure VM backups up read-only on this host. Started by systemd, see ilrd(8).\n\n"
+           "Brings recovery points of Azure VM backups up read-only on this host. Started by systemd, see "
+           "ilrd(8).\n\n"
            "  --check-config      read the configuration, tell what is wrong with it, exit\n"
            "  --config=FILE       instead of " CONFIG_FILE " (and FILE.d/*.conf)\n"
            "  --listen=PATH       listen here, if systemd passes no socket\n"
@@ -37,12 +39,25 @@ static void print_help(void)
 /* 1: go on, 0: done, negative: usage. */
 static int parse_options(int argc, char **argv, Options *o)
 {
-    enum { OPT_CHECK = 256, OPT_CONFIG, OPT_LISTEN, OPT_HELPER, OPT_STATE, OPT_CONNECT, OPT_VERSION, OPT_HELP };
+    enum {
+        OPT_CHECK = 256,
+        OPT_CONFIG,
+        OPT_LISTEN,
+        OPT_HELPER,
+        OPT_STATE,
+        OPT_CONNECT,
+        OPT_VERSION,
+        OPT_HELP
+    };
     static const struct option options[] = {
-        {"check-config", no_argument, NULL, OPT_CHECK},       {"config", required_argument, NULL, OPT_CONFIG},
-        {"listen", required_argument, NULL, OPT_LISTEN},      {"helper", required_argument, NULL, OPT_HELPER},
-        {"state-dir", required_argument, NULL, OPT_STATE},    {"connect-dir", required_argument, NULL, OPT_CONNECT},
-        {"version", no_argument, NULL, OPT_VERSION},          {"help", no_argument, NULL, OPT_HELP},
+        {"check-config", no_argument, NULL, OPT_CHECK},
+        {"config", required_argument, NULL, OPT_CONFIG},
+        {"listen", required_argument, NULL, OPT_LISTEN},
+        {"helper", required_argument, NULL, OPT_HELPER},
+        {"state-dir", required_argument, NULL, OPT_STATE},
+        {"connect-dir", required_argument, NULL, OPT_CONNECT},
+        {"version", no_argument, NULL, OPT_VERSION},
+        {"help", no_argument, NULL, OPT_HELP},
         {},
     };
     int c;
@@ -124,9 +139,12 @@ DEFINE_CLEANUP(sd_event *, sd_event_unref)
 
 static int run(const Options *o, const Config *config)
 {
-    _cleanup_(sd_event_unrefp) sd_event *event = NULL;
-    _cleanup_(manager_freep) Manager *manager = NULL;
-    _cleanup_(service_freep) Service *service = NULL;
+    _cleanup_(sd_event_unrefp)
+    sd_event *event = NULL;
+    _cleanup_(manager_freep)
+    Manager *manager = NULL;
+    _cleanup_(service_freep)
+    Service *service = NULL;
     _cleanup_failure_ Failure *f = NULL;
     ManagerOptions options = {o->state_dir, o->helper, o->connect_dir};
     sigset_t mask;
@@ -173,7 +191,8 @@ static int run(const Options *o, const Config *config)
 int main(int argc, char **argv)
 {
     Options o = {.helper = HELPER_SOCKET, .state_dir = getenv("STATE_DIRECTORY"), .connect_dir = CONNECT_DIR};
-    _cleanup_(config_freep) Config *config = NULL;
+    _cleanup_(config_freep)
+    Config *config = NULL;
     _cleanup_failure_ Failure *f = NULL;
     int r;
 

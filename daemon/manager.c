@@ -18,10 +18,10 @@ struct Manager {
     Store *store;
     Session *sessions;
     size_t n_sessions;
-    bool adopted;        /* every record has been held against reality */
-    HelperCall *status;  /* the question about it */
-    HelperCall *orphan;  /* takes down what stands without a record */
-    char **orphans;      /* ids of such */
+    bool adopted;       /* every record has been held against reality */
+    HelperCall *status; /* the question about it */
+    HelperCall *orphan; /* takes down what stands without a record */
+    char **orphans;     /* ids of such */
     sd_event_source *retry, *reap;
     ManagerChanged changed;
     void *userdata;
@@ -33,7 +33,7 @@ Manager *manager_free(Manager *m)
 
     if (!m)
         return NULL;
-    LIST_FOREACH_SAFE(s, next, m->sessions)
+    LIST_FOREACH_SAFE (s, next, m->sessions)
         session_free(s);
     helper_call_free(m->status);
     helper_call_free(m->orphan);
@@ -54,7 +54,7 @@ static int on_reap(sd_event_source *source, void *userdata)
     Manager *m = userdata;
     Session *s, *next;
 
-    LIST_FOREACH_SAFE(s, next, m->sessions) {
+    LIST_FOREACH_SAFE (s, next, m->sessions) {
         if (!s->closed)
             continue;
         LIST_REMOVE(m->sessions, s);
@@ -77,7 +77,8 @@ static void on_session_changed(Session *s, void *userdata)
 int manager_new(Manager **ret, sd_event *event, const Config *config, const ManagerOptions *options,
                 Failure **ret_failure)
 {
-    _cleanup_(manager_freep) Manager *m = calloc(1, sizeof(*m));
+    _cleanup_(manager_freep)
+    Manager *m = calloc(1, sizeof(*m));
     int r;
 
     if (!m)
@@ -90,8 +91,8 @@ int manager_new(Manager **ret, sd_event *event, const Config *config, const Mana
     if (r < 0) {
         char buf[128];
 
-        *ret_failure = failure_new(FAILURE_INTERNAL, "The state directory %s cannot be used: %s", options->state_dir,
-                                   strerror_r(-r, buf, sizeof(buf)));
+        *ret_failure = failure_new(FAILURE_INTERNAL, "The state directory %s cannot be used: %s",
+                                   options->state_dir, strerror_r(-r, buf, sizeof(buf)));
         return r;
     }
     r = azure_new(&m->services.azure, event, config, ret_failure);
@@ -134,7 +135,7 @@ Session *manager_find(Manager *m, const char *id)
 {
     Session *s;
 
-    LIST_FOREACH(s, m->sessions)
+    LIST_FOREACH (s, m->sessions)
         if (!s->closed && streq(s->id, id))
             return s;
     return NULL;
@@ -199,8 +200,8 @@ static void next_orphan(Manager *m)
         return;
     if (!request || json_add_string(request, "verb", "disconnect") < 0 ||
         json_add_string(request, "session", m->orphans[0]) < 0 ||
-        helper_call_new(&m->orphan, m->context.event, m->helper_socket, request, NULL, NULL, DISCONNECT_TIMEOUT_USEC,
-                        on_orphan_gone, m) < 0)
+        helper_call_new(&m->orphan, m->context.event, m->helper_socket, request, NULL, NULL,
+                        DISCONNECT_TIMEOUT_USEC, on_orphan_gone, m) < 0)
         log_oom();
 }
 
@@ -223,8 +224,8 @@ static bool stands(json_object *entry)
 {
     const char *connection = NULL, *up = NULL;
 
-    return entry && json_get_string(entry, "connection", &connection) > 0 && json_get_string(entry, "up", &up) > 0 &&
-           streq(connection, "active") && streq(up, "active");
+    return entry && json_get_string(entry, "connection", &connection) > 0 &&
+           json_get_string(entry, "up", &up) > 0 && streq(connection, "active") && streq(up, "active");
 }
 
 static int ask_status(Manager *m);
@@ -258,11 +259,11 @@ static void on_status(HelperCall *call, json_object *answer, Failure *failure, v
     for (i = 0; i < json_object_array_length(entries); i++) {
         const char *id;
 
-        if (json_get_string(json_object_array_get_idx(entries, i), "session", &id) > 0 && session_id_valid(id) &&
-            !manager_find(m, id))
+        if (json_get_string(json_object_array_get_idx(entries, i), "session", &id) > 0 &&
+            session_id_valid(id) && !manager_find(m, id))
             (void)strv_extend(&m->orphans, id);
     }
-    LIST_FOREACH(s, m->sessions)
+    LIST_FOREACH (s, m->sessions)
         if (s->adopting)
             session_adopt(s, stands(find_status(entries, s->id)));
     m->status = helper_call_free(m->status);
@@ -279,8 +280,8 @@ static int ask_status(Manager *m)
     r = json_add_string(request, "verb", "status");
     if (r < 0)
         return r;
-    return helper_call_new(&m->status, m->context.event, m->helper_socket, request, NULL, NULL, STATUS_TIMEOUT_USEC,
-                           on_status, m);
+    return helper_call_new(&m->status, m->context.event, m->helper_socket, request, NULL, NULL,
+                           STATUS_TIMEOUT_USEC, on_status, m);
 }
 
 int manager_start(Manager *m)
@@ -295,22 +296,23 @@ int manager_start(Manager *m)
 
 /* ---- new sessions ---- */
 
-int manager_provision(Manager *m, AzurePoint *point, uid_t uid, const char *caller, const char *reason, Session **ret,
-                      Failure **ret_failure)
+int manager_provision(Manager *m, AzurePoint *point, uid_t uid, const char *caller, const char *reason,
+                      Session **ret, Failure **ret_failure)
 {
-    _cleanup_(azure_point_freep) AzurePoint *p = point;
+    _cleanup_(azure_point_freep)
+    AzurePoint *p = point;
     Session *s;
     void *data;
     int r;
 
-    LIST_FOREACH(s, m->sessions)
+    LIST_FOREACH (s, m->sessions)
         if (!s->closed && !s->down && strcasecmp(session_vm_point(s)->resource_id, p->resource_id) == 0) {
             *ret = s;
             return 0;
         }
     if (m->n_sessions >= m->context.config->sessions_max) {
-        *ret_failure = failure_new(FAILURE_LIMIT_REACHED, "%zu sessions are there, SessionsMax= allows no more",
-                                   m->n_sessions);
+        *ret_failure = failure_new(FAILURE_LIMIT_REACHED,
+                                   "%zu sessions are there, SessionsMax= allows no more", m->n_sessions);
         return -EBUSY;
     }
     data = session_vm_data(p);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Owns the sessions and what they stand on: the store, Azure, the way to the helper. At start it holds every record
- * against reality. Knows no API: callers are told of changes through one callback. */
+/* Owns the sessions and what they stand on: the store, Azure, the way to the helper. At start it holds every
+ * record against reality. Knows no API: callers are told of changes through one callback. */
 
 #include "session-vm.h"
 
@@ -27,10 +27,10 @@ int manager_start(Manager *m);
 Manager *manager_free(Manager *m);
 DEFINE_CLEANUP(Manager *, manager_free)
 
-/* A session for the point (taken, also on failure). If one for the same recovery point is on its way up or ready, it is
- * that one. Returns 0, or a negative errno with *ret_failure (LimitReached). */
-int manager_provision(Manager *m, AzurePoint *point, uid_t uid, const char *caller, const char *reason, Session **ret,
-                      Failure **ret_failure);
+/* A session for the point (taken, also on failure). If one for the same recovery point is on its way up or
+ * ready, it is that one. Returns 0, or a negative errno with *ret_failure (LimitReached). */
+int manager_provision(Manager *m, AzurePoint *point, uid_t uid, const char *caller, const char *reason,
+                      Session **ret, Failure **ret_failure);
 
 /* Borrowed, or NULL. */
 Session *manager_find(Manager *m, const char *id);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "service.h"
 
-#include "recovery-interface.h"
 #include "log.h"
+#include "recovery-interface.h"
 
 #include <grp.h>
 #include <pwd.h>
@@ -129,12 +129,14 @@ static void tell(Waiter *w, Session *s)
             (void)reply_session(call, s);
             return;
         }
-        /* The error comes when everything is given back, or cannot be for now: then there is no more to wait for. */
+        /* The error comes when everything is given back, or cannot be for now: then there is no more to wait
+         * for. */
         if (s->closed || s->release_failure) {
             const Failure *f = s->failure;
 
             if (!f)
-                f = cancelled = failure_new(FAILURE_CANCELLED, "The session was released before it was ready");
+                f = cancelled =
+                    failure_new(FAILURE_CANCELLED, "The session was released before it was ready");
             waiter_free(w);
             (void)fail_with(call, f, s);
             return;
@@ -165,7 +167,7 @@ static void on_changed(Session *session, void *userdata)
     Service *s = userdata;
     Waiter *w, *next;
 
-    LIST_FOREACH_SAFE(w, next, s->waiters)
+    LIST_FOREACH_SAFE (w, next, s->waiters)
         if (!*w->session || streq(w->session, session->id))
             tell(w, session);
 }
@@ -176,7 +178,7 @@ static bool awaited(Service *s, const char *session)
 {
     Waiter *w;
 
-    LIST_FOREACH(w, s->waiters)
+    LIST_FOREACH (w, s->waiters)
         if (w->kind == WAIT_PROVISION && streq(w->session, session))
             return true;
     return false;
@@ -253,10 +255,12 @@ static int get_session(Service *s, VarlinkCall *call, json_object *parameters, S
 
 /* ---- methods ---- */
 
-static int parse_point(Service *s, VarlinkCall *call, json_object *parameters, AzurePoint **ret, Failure **ret_failure)
+static int parse_point(Service *s, VarlinkCall *call, json_object *parameters, AzurePoint **ret,
+                       Failure **ret_failure)
 {
     const char *point = NULL, *vault = s->config->vault, *container = NULL, *item = NULL, *vm = NULL;
-    _cleanup_(azure_point_freep) AzurePoint *p = NULL;
+    _cleanup_(azure_point_freep)
+    AzurePoint *p = NULL;
     int r;
 
     r = get_text(call, parameters, "recoveryPoint", AZURE_RESOURCE_ID_MAX, &point);
@@ -270,10 +274,11 @@ static int parse_point(Service *s, VarlinkCall *call, json_object *parameters, A
     if (*point == '/')
         r = azure_point_parse(point, &p, ret_failure);
     else if (!vault || !container || !item) {
-        *ret_failure = failure_new(FAILURE_INVALID_REQUEST,
-                                   "recoveryPoint is \"%.64s\": expected a resource id, or the id of a point together "
-                                   "with vault (or Vault= in ilrd.conf), container and item",
-                                   point);
+        *ret_failure =
+            failure_new(FAILURE_INVALID_REQUEST,
+                        "recoveryPoint is \"%.64s\": expected a resource id, or the id of a point together "
+                        "with vault (or Vault= in ilrd.conf), container and item",
+                        point);
         return -EINVAL;
     } else
         r = azure_point_make(vault, container, item, point, &p, ret_failure);
@@ -287,7 +292,8 @@ static int parse_point(Service *s, VarlinkCall *call, json_object *parameters, A
 
 static int method_provision(VarlinkCall *call, json_object *parameters, void *userdata)
 {
-    _cleanup_(azure_point_freep) AzurePoint *point = NULL;
+    _cleanup_(azure_point_freep)
+    AzurePoint *point = NULL;
     const char *kind = session_kind_vm.name, *reason = NULL;
     _cleanup_failure_ Failure *f = NULL;
     _cleanup_free_ char *caller = NULL;
@@ -296,7 +302,8 @@ static int method_provision(VarlinkCall *call, json_object *parameters, void *us
     Waiter *w;
     int r;
 
-    if (get_text(call, parameters, "kind", 32, &kind) < 0 || get_text(call, parameters, "reason", REASON_MAX, &reason) < 0)
+    if (get_text(call, parameters, "kind", 32, &kind) < 0 ||
+        get_text(call, parameters, "reason", REASON_MAX, &reason) < 0)
         return 0;
     if (!streq(kind, session_kind_vm.name)) {
         f = failure_new(FAILURE_INVALID_REQUEST, "kind is \"%s\": expected \"vm\"", kind);
@@ -307,7 +314,8 @@ static int method_provision(VarlinkCall *call, json_object *parameters, void *us
         return 0;
     if (r >= 0) {
         caller = user_name(varlink_call_uid(call));
-        r = manager_provision(s->manager, TAKE_PTR(point), varlink_call_uid(call), caller, reason, &session, &f);
+        r = manager_provision(s->manager, TAKE_PTR(point), varlink_call_uid(call), caller, reason, &session,
+                              &f);
     }
     if (r < 0)
         return f ? varlink_call_fail(call, f, NULL) : r;
@@ -326,7 +334,7 @@ static int method_list(VarlinkCall *call, json_object *parameters, void *userdat
 
     if (!o || !list)
         return -ENOMEM;
-    LIST_FOREACH(session, manager_sessions(s->manager)) {
+    LIST_FOREACH (session, manager_sessions(s->manager)) {
         json_object *d;
         int r;
 
@@ -387,7 +395,7 @@ static int method_monitor(VarlinkCall *call, json_object *parameters, void *user
     if (session)
         tell(w, session);
     else
-        LIST_FOREACH(session, manager_sessions(s->manager))
+        LIST_FOREACH (session, manager_sessions(s->manager))
             if (!session->closed)
                 tell(w, session);
     return 0;
@@ -414,7 +422,8 @@ int service_new(Service **ret, sd_event *event, Manager *manager, const Config *
         .version = PACKAGE_VERSION,
         .url = "",
     };
-    _cleanup_(service_freep) Service *s = calloc(1, sizeof(*s));
+    _cleanup_(service_freep)
+    Service *s = calloc(1, sizeof(*s));
     int r;
 
     if (!s)
@@ -427,7 +436,8 @@ int service_new(Service **ret, sd_event *event, Manager *manager, const Config *
     r = varlink_server_add_interface(s->server, RECOVERY_INTERFACE, recovery_interface, methods, s);
     if (r < 0)
         return r;
-    r = varlink_server_set_authorize(s->server, authorize, "only root and members of group ilr may call ilrd", s);
+    r = varlink_server_set_authorize(s->server, authorize, "only root and members of group ilr may call ilrd",
+                                     s);
     if (r < 0)
         return r;
     manager_set_changed(manager, on_changed, s);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* io.ilrd.Recovery: the methods, put on the manager. Who may call, what a caller gets to see of a session and when a
- * call ends is decided here; what happens to a session is not. */
+/* io.ilrd.Recovery: the methods, put on the manager. Who may call, what a caller gets to see of a session and
+ * when a call ends is decided here; what happens to a session is not. */
 
 #include "manager.h"
 #include "varlink.h"

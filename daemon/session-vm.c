@@ -21,11 +21,11 @@
 
 typedef struct VmSession {
     AzurePoint *point;
-    char *operation_id;    /* of the provision; kept in the record, the script can be fetched again with it */
-    bool nothing_owed;     /* the provision surely never reached Azure */
-    Secret *script;        /* from provision until connected */
-    ScriptInfo *info;      /* the same */
-    int64_t *sids;         /* iSCSI sessions */
+    char *operation_id; /* of the provision; kept in the record, the script can be fetched again with it */
+    bool nothing_owed;  /* the provision surely never reached Azure */
+    Secret *script;     /* from provision until connected */
+    ScriptInfo *info;   /* the same */
+    int64_t *sids;      /* iSCSI sessions */
     size_t n_sids;
     json_object *disks, *volumes; /* arrays, or NULL */
 
@@ -113,7 +113,8 @@ static int helper_request(Session *s, const char *verb, json_object **ret)
     return 0;
 }
 
-static int helper_ask(Session *s, json_object *request, Secret *script, uint64_t timeout_usec, HelperDone done)
+static int helper_ask(Session *s, json_object *request, Secret *script, uint64_t timeout_usec,
+                      HelperDone done)
 {
     VmSession *v = s->data;
 
@@ -149,7 +150,8 @@ static void on_posted(const char *operation_id, void *userdata)
 
 static void on_provisioned(AzureProvision *provision, Failure *failure, bool nothing_sent, void *userdata)
 {
-    _cleanup_(azure_provision_freep) AzureProvision *p = provision;
+    _cleanup_(azure_provision_freep)
+    AzureProvision *p = provision;
     _cleanup_failure_ Failure *f = failure;
     Session *s = userdata;
     VmSession *v = s->data;
@@ -280,7 +282,8 @@ static void on_connected(HelperCall *call, json_object *answer, Failure *failure
     json_object *connection;
 
     v->script = secret_unref(v->script);
-    if (answer && (json_get_object(answer, "connection", &connection) <= 0 || read_targets(v, connection) < 0))
+    if (answer &&
+        (json_get_object(answer, "connection", &connection) <= 0 || read_targets(v, connection) < 0))
         f = failure_new(FAILURE_HELPER_FAILED, "The helper's answer names no iSCSI session");
     else
         f = failure_copy(failure);
@@ -311,7 +314,8 @@ static void on_portal(char *const *addresses, Failure *failure, void *userdata)
             r = json_add(request, "portal", TAKE_PTR(portal));
         if (r >= 0)
             r = helper_ask(s, request, v->script,
-                           s->context->config->connect_timeout_usec + HELPER_CONNECT_MARGIN_USEC, on_connected);
+                           s->context->config->connect_timeout_usec + HELPER_CONNECT_MARGIN_USEC,
+                           on_connected);
         if (r < 0)
             f = failure_new(FAILURE_INTERNAL, "Out of memory");
     }
@@ -329,7 +333,8 @@ static int connect_acquire(Session *s)
 
     session_set_detail(s, "reaching the recovery target's portal %s:%u", v->info->portal_host,
                        (unsigned)v->info->portal_port);
-    return azure_probe_portal(services(s)->azure, v->info->portal_host, v->info->portal_port, on_portal, s, &v->azure);
+    return azure_probe_portal(services(s)->azure, v->info->portal_host, v->info->portal_port, on_portal, s,
+                              &v->azure);
 }
 
 static int connect_release(Session *s)
@@ -495,7 +500,8 @@ static int vm_load(Session *s, json_object *o)
     int r;
 
     if (json_get_string(o, "recoveryPoint", &point) <= 0 || json_get_string(o, "virtualMachineId", &vm) < 0 ||
-        json_get_string(o, "operationId", &operation) < 0 || json_get_bool(o, "nothingOwed", &v->nothing_owed) < 0)
+        json_get_string(o, "operationId", &operation) < 0 ||
+        json_get_bool(o, "nothingOwed", &v->nothing_owed) < 0)
         return -EINVAL;
     r = azure_point_parse(point, &v->point, NULL);
     if (r >= 0 && vm)
@@ -504,7 +510,8 @@ static int vm_load(Session *s, json_object *o)
         return r;
     if (operation && !(v->operation_id = strdup(operation)))
         return -ENOMEM;
-    if (json_get_array(o, "iscsiSessions", &sids) > 0 && (n = json_object_array_length(sids)) > 0 && n <= TARGETS_MAX) {
+    if (json_get_array(o, "iscsiSessions", &sids) > 0 && (n = json_object_array_length(sids)) > 0 &&
+        n <= TARGETS_MAX) {
         v->sids = calloc(n, sizeof(*v->sids));
         if (!v->sids)
             return -ENOMEM;
@@ -541,6 +548,13 @@ static int vm_describe(Session *s, json_object *o)
     return 0;
 }
 
+static void vm_subject(const Session *s, char *buf, size_t size)
+{
+    const VmSession *v = s->data;
+
+    snprintf(buf, size, "VM %s, recovery point %s", v->point->vm_name, v->point->recovery_point);
+}
+
 static const SessionStep steps[] = {
     {SESSION_PROVISIONING, SESSION_REVOKING, provision_acquire, provision_release},
     {SESSION_CONNECTING, SESSION_DISCONNECTING, connect_acquire, connect_release},
@@ -557,4 +571,5 @@ const SessionKind session_kind_vm = {
     .save = vm_save,
     .load = vm_load,
     .describe = vm_describe,
+    .subject = vm_subject,
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The kind "vm": a recovery point of an Azure VM, connected by the service's script, mounted on this host. Its steps
- * are provision, connect and up. */
+/* The kind "vm": a recovery point of an Azure VM, connected by the service's script, mounted on this host.
+ * Its steps are provision, connect and up. */
 
 #include "azure.h"
 #include "session.h"

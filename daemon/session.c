@@ -12,14 +12,10 @@
 #define EXPIRY_MARGIN_USEC (5 * USEC_PER_MINUTE)
 
 static const char *const state_table[SESSION_STATE_MAX] = {
-    [SESSION_PROVISIONING] = "provisioning",
-    [SESSION_CONNECTING] = "connecting",
-    [SESSION_ATTACHING] = "attaching",
-    [SESSION_READY] = "ready",
-    [SESSION_DETACHING] = "detaching",
-    [SESSION_DISCONNECTING] = "disconnecting",
-    [SESSION_REVOKING] = "revoking",
-    [SESSION_CLOSED] = "closed",
+    [SESSION_PROVISIONING] = "provisioning", [SESSION_CONNECTING] = "connecting",
+    [SESSION_ATTACHING] = "attaching",       [SESSION_READY] = "ready",
+    [SESSION_DETACHING] = "detaching",       [SESSION_DISCONNECTING] = "disconnecting",
+    [SESSION_REVOKING] = "revoking",         [SESSION_CLOSED] = "closed",
 };
 
 const char *session_state_to_string(SessionState state)
@@ -27,7 +23,8 @@ const char *session_state_to_string(SessionState state)
     return state >= 0 && state < SESSION_STATE_MAX ? state_table[state] : NULL;
 }
 
-/* A step that is started counts as taken, so that step is 1-based here: the state is that of the step under the feet. */
+/* A step that is started counts as taken, so that step is 1-based here: the state is that of the step under
+ * the feet. */
 SessionState session_state(const Session *s)
 {
     const SessionStep *steps = s->kind->steps;
@@ -75,11 +72,13 @@ int session_save(Session *s)
         return log_oom();
     if (s->failure)
         (void)failure_to_json(s->failure, &failure);
-    if ((r = json_add_string(o, "kind", s->kind->name)) < 0 || (r = json_add_string(o, "connector", "script")) < 0 ||
+    if ((r = json_add_string(o, "kind", s->kind->name)) < 0 ||
+        (r = json_add_string(o, "connector", "script")) < 0 ||
         (r = json_add_string(o, "access", "host")) < 0 || (r = json_add_int64(o, "uid", s->uid)) < 0 ||
-        (r = json_add_string(o, "caller", s->caller)) < 0 || (r = json_add_string(o, "reason", s->reason)) < 0 ||
-        (r = json_add_int64(o, "step", (int64_t)s->step)) < 0 || (r = json_add_bool(o, "down", s->down)) < 0 ||
-        (r = json_add_bool(o, "wasReady", s->was_ready)) < 0 ||
+        (r = json_add_string(o, "caller", s->caller)) < 0 ||
+        (r = json_add_string(o, "reason", s->reason)) < 0 ||
+        (r = json_add_int64(o, "step", (int64_t)s->step)) < 0 ||
+        (r = json_add_bool(o, "down", s->down)) < 0 || (r = json_add_bool(o, "wasReady", s->was_ready)) < 0 ||
         (r = json_add_int64(o, "createdUsec", (int64_t)s->created_usec)) < 0 ||
         (r = json_add_int64(o, "readyUsec", (int64_t)s->ready_usec)) < 0 ||
         (r = json_add_int64(o, "expiresUsec", (int64_t)s->expires_usec)) < 0 ||
@@ -114,20 +113,14 @@ static void keep_failure(Session *s, const Failure *f)
         s->failure = failure_copy(f);
 }
 
-static void log_ready(Session *s)
+/* The two lines that an auditor looks for. */
+static void log_milestone(Session *s, const char *what)
 {
-    char took[64];
+    char subject[512], took[64];
 
-    log_full(LOG_NOTICE, s->id, "Session ready: for %s, reason \"%s\", after %s", s->caller,
-             s->reason ? s->reason : "", timespan_format(s->ready_usec - s->created_usec, took, sizeof(took)));
-}
-
-static void log_closed(Session *s)
-{
-    char took[64];
-
-    log_full(LOG_NOTICE, s->id, "Session closed: for %s, reason \"%s\", after %s%s%s", s->caller,
-             s->reason ? s->reason : "",
+    s->kind->subject(s, subject, sizeof(subject));
+    log_full(LOG_NOTICE, s->id, "Session %s: %s, for %s, reason \"%s\", after %s%s%s", what, subject,
+             s->caller, s->reason ? s->reason : "",
              timespan_format(now_usec(CLOCK_REALTIME) - s->created_usec, took, sizeof(took)),
              s->failure ? ", failure " : "", s->failure ? failure_name_to_string(s->failure->name) : "");
 }
@@ -149,7 +142,7 @@ static void become_ready(Session *s)
     s->was_ready = true;
     if (s->ready_usec == 0) {
         s->ready_usec = now_usec(CLOCK_REALTIME);
-        log_ready(s);
+        log_milestone(s, "ready");
     }
     free_and_replace(&s->detail, NULL);
     r = s->kind->ready(s);
@@ -168,7 +161,7 @@ static void close_session(Session *s)
         log_errno_full(LOG_ERR, s->id, r, "Failed to remove the session's record");
     s->closed = true;
     free_and_replace(&s->detail, NULL);
-    log_closed(s);
+    log_milestone(s, "closed");
     changed(s);
 }
 
@@ -214,9 +207,9 @@ static int on_kick(sd_event_source *source, void *userdata)
     s->step++;
     /* Without a record nothing may touch the world: nobody would know of it after a crash. */
     if (session_save(s) < 0) {
-        _cleanup_failure_ Failure *f =
-            failure_new(FAILURE_INTERNAL, "The session's record cannot be saved, see the free space of the state "
-                                          "directory");
+        _cleanup_failure_ Failure *f = failure_new(
+            FAILURE_INTERNAL, "The session's record cannot be saved, see the free space of the state "
+                              "directory");
 
         s->step--;
         keep_failure(s, f);
@@ -323,7 +316,8 @@ int session_set_expiry(Session *s, uint64_t usec)
     if (usec == 0)
         return 0;
     return sd_event_add_time_relative(s->context->event, &s->expiry, CLOCK_BOOTTIME,
-                                      usec > now + margin ? usec - now - margin : 0, USEC_PER_SEC, on_expiry, s);
+                                      usec > now + margin ? usec - now - margin : 0, USEC_PER_SEC, on_expiry,
+                                      s);
 }
 
 static int session_make(Session **ret, const SessionContext *context, const SessionKind *kind, uid_t uid,
@@ -363,8 +357,8 @@ int session_new(Session **ret, const SessionContext *context, const SessionKind 
     return 0;
 }
 
-int session_load(Session **ret, const SessionContext *context, const SessionKind *kind, void *data, const char *id,
-                 json_object *record)
+int session_load(Session **ret, const SessionContext *context, const SessionKind *kind, void *data,
+                 const char *id, json_object *record)
 {
     int64_t uid = 0, step = -1, created = 0, ready = 0, expires = 0;
     const char *caller = NULL, *reason = NULL;
@@ -376,7 +370,8 @@ int session_load(Session **ret, const SessionContext *context, const SessionKind
     if (json_get_int64(record, "uid", &uid) < 0 || json_get_string(record, "caller", &caller) < 0 ||
         json_get_string(record, "reason", &reason) < 0 || json_get_int64(record, "step", &step) <= 0 ||
         json_get_bool(record, "down", &down) <= 0 || json_get_bool(record, "wasReady", &was_ready) < 0 ||
-        json_get_int64(record, "createdUsec", &created) < 0 || json_get_int64(record, "readyUsec", &ready) < 0 ||
+        json_get_int64(record, "createdUsec", &created) < 0 ||
+        json_get_int64(record, "readyUsec", &ready) < 0 ||
         json_get_int64(record, "expiresUsec", &expires) < 0 || step < 0 || (size_t)step > kind->n_steps ||
         created < 0 || ready < 0 || expires < 0)
         return -EINVAL;
@@ -419,7 +414,8 @@ void session_adopt(Session *s, bool stands)
 
         keep_failure(s, f);
     } else if (!s->down) {
-        _cleanup_failure_ Failure *f = failure_new(FAILURE_CANCELLED, "ilrd was ended while the session was on its way");
+        _cleanup_failure_ Failure *f =
+            failure_new(FAILURE_CANCELLED, "ilrd was ended while the session was on its way");
 
         keep_failure(s, f);
     }
@@ -469,7 +465,8 @@ int session_describe(Session *s, json_object **ret)
     if ((r = json_add_string(o, "id", s->id)) < 0 || (r = json_add_string(o, "kind", s->kind->name)) < 0 ||
         (r = json_add_string(o, "state", session_state_to_string(session_state(s)))) < 0 ||
         (r = json_add_string(o, "detail", s->detail)) < 0 || (r = json_add_int64(o, "uid", s->uid)) < 0 ||
-        (r = json_add_string(o, "caller", s->caller)) < 0 || (r = json_add_string(o, "reason", s->reason)) < 0 ||
+        (r = json_add_string(o, "caller", s->caller)) < 0 ||
+        (r = json_add_string(o, "reason", s->reason)) < 0 ||
         (r = json_add_int64(o, "createdUsec", (int64_t)s->created_usec)) < 0 ||
         (s->ready_usec && (r = json_add_int64(o, "readyUsec", (int64_t)s->ready_usec)) < 0) ||
         (s->expires_usec && (r = json_add_int64(o, "expiresUsec", (int64_t)s->expires_usec)) < 0) ||

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A session: one recovery point on its way up or down. This file knows the order, nothing else does: a session climbs
- * the steps of its kind to ready and descends them to closed.
+/* A session: one recovery point on its way up or down. This file knows the order, nothing else does: a
+ * session climbs the steps of its kind to ready and descends them to closed.
  *
- *  - A step is counted and the record saved before its acquire touches the world; a started step counts as taken.
- *    Failure, cancel, crash and close are one path: down. Every release accepts that there is nothing to release.
+ *  - A step is counted and the record saved before its acquire touches the world; a started step counts as
+ * taken. Failure, cancel, crash and close are one path: down. Every release accepts that there is nothing to
+ * release.
  *  - A failed release stays on its step and is tried again, later and later, and says who is in the way.
  *  - What an operation meant is judged by what was under way when it finished.
  *  - The first failure is kept and shown; later ones are logged.
@@ -33,9 +34,10 @@ typedef enum SessionState {
 
 typedef struct Session Session;
 
-/* One step of a kind. acquire and release start work and return 0; the work ends in session_step_done(), never from
- * inside. 1: there was nothing to do. A negative errno is a failure to start, the same as an INTERNAL failure told
- * later. cancel stops what acquire or release started: no session_step_done() comes after it. */
+/* One step of a kind. acquire and release start work and return 0; the work ends in session_step_done(),
+ * never from inside. 1: there was nothing to do. A negative errno is a failure to start, the same as an
+ * INTERNAL failure told later. cancel stops what acquire or release started: no session_step_done() comes
+ * after it. */
 typedef struct SessionStep {
     SessionState climbing, descending;
     int (*acquire)(Session *s);
@@ -47,12 +49,14 @@ typedef struct SessionKind {
     const char *name;
     const SessionStep *steps;
     size_t n_steps;
-    void (*cancel)(Session *s);                           /* what is under way */
-    int (*ready)(Session *s);                             /* all steps are taken, also after adopting: start watching */
-    void (*free)(Session *s);                             /* s->data */
-    int (*save)(Session *s, json_object *record);         /* adds the kind's own fields */
-    int (*load)(Session *s, json_object *record);         /* reads them; -EINVAL: damaged */
+    void (*cancel)(Session *s); /* what is under way */
+    int (*ready)(Session *s);   /* all steps are taken, also after adopting: start watching */
+    void (*free)(Session *s);   /* s->data */
+    int (*save)(Session *s, json_object *record);          /* adds the kind's own fields */
+    int (*load)(Session *s, json_object *record);          /* reads them; -EINVAL: damaged */
     int (*describe)(Session *s, json_object *description); /* the kind's fields of the API's Session */
+    void (*subject)(const Session *s, char *buf,
+                    size_t size); /* "VM my-vm, recovery point 182457315790203" */
 } SessionKind;
 
 typedef enum SessionWork {
@@ -66,8 +70,8 @@ typedef struct SessionContext {
     sd_event *event;
     const Config *config;
     Store *store;
-    /* Something that callers can see has changed, or (closed) the session is over: the receiver frees it, later. The
-     * session must not be freed inside. */
+    /* Something that callers can see has changed, or (closed) the session is over: the receiver frees it,
+     * later. The session must not be freed inside. */
     void (*changed)(Session *s, void *userdata);
     void *userdata;
     void *services; /* for the kinds: whatever manager.c gives them */
@@ -83,11 +87,11 @@ struct Session {
     char *caller; /* name of the user who asked, or its number */
     char *reason; /* or NULL */
 
-    size_t step;     /* steps started, 0..kind->n_steps */
-    bool down;       /* direction */
-    bool was_ready;  /* has been ready once */
-    bool closed;     /* nothing is held any more, the record is gone */
-    bool adopting;   /* came from a record and waits for session_adopt() */
+    size_t step;    /* steps started, 0..kind->n_steps */
+    bool down;      /* direction */
+    bool was_ready; /* has been ready once */
+    bool closed;    /* nothing is held any more, the record is gone */
+    bool adopting;  /* came from a record and waits for session_adopt() */
     SessionWork work;
 
     uint64_t created_usec, ready_usec; /* since 1970; 0: not yet */
@@ -107,14 +111,15 @@ struct Session {
 int session_new(Session **ret, const SessionContext *context, const SessionKind *kind, void *data, uid_t uid,
                 const char *caller, const char *reason);
 
-/* The session of a record. It does nothing until session_adopt() says whether it still stands. data as for session_new,
- * filled by kind->load. -EINVAL: the record is damaged. */
-int session_load(Session **ret, const SessionContext *context, const SessionKind *kind, void *data, const char *id,
-                 json_object *record);
+/* The session of a record. It does nothing until session_adopt() says whether it still stands. data as for
+ * session_new, filled by kind->load. -EINVAL: the record is damaged. */
+int session_load(Session **ret, const SessionContext *context, const SessionKind *kind, void *data,
+                 const char *id, json_object *record);
 /* stands: all of it is up in reality. A ready session that stands stays ready; everything else goes down. */
 void session_adopt(Session *s, bool stands);
 
-/* Drops it from memory with all that is under way; the world and the record stay as they are. Returns NULL. */
+/* Drops it from memory with all that is under way; the world and the record stay as they are. Returns NULL.
+ */
 Session *session_free(Session *s);
 
 /* Gives everything back, whatever state it is in. Safe to call again: a waiting retry is tried at once.

@@ -79,7 +79,8 @@ int store_remove(Store *s, const char *id)
 }
 
 /* NULL if the record is one of ours, otherwise why it is not. */
-static const char *load_one(Store *s, const char *name, char id[static SESSION_ID_LENGTH + 1], json_object **ret)
+static const char *load_one(Store *s, const char *name, char id[static SESSION_ID_LENGTH + 1],
+                            json_object **ret)
 {
     _cleanup_json_ json_object *o = NULL;
     _cleanup_free_ char *text = NULL;
@@ -101,7 +102,8 @@ static const char *load_one(Store *s, const char *name, char id[static SESSION_I
 int store_load(Store *s, void (*found)(const char *id, json_object *record, void *userdata),
                void (*kept)(const char *file, const char *why, void *userdata), void *userdata)
 {
-    _cleanup_(closedirp) DIR *dir = NULL;
+    _cleanup_(closedirp)
+    DIR *dir = NULL;
     struct dirent *e;
     int fd;
 

@@ -41,8 +41,8 @@ int unit_watch_open_bus(sd_bus **ret, sd_event *event)
         return r;
     r = sd_bus_attach_event(bus, event, SD_EVENT_PRIORITY_NORMAL);
     if (r >= 0)
-        r = sd_bus_call_method_async(bus, NULL, SYSTEMD, "/org/freedesktop/systemd1", SYSTEMD ".Manager", "Subscribe",
-                                     on_subscribed, NULL, NULL);
+        r = sd_bus_call_method_async(bus, NULL, SYSTEMD, "/org/freedesktop/systemd1", SYSTEMD ".Manager",
+                                     "Subscribe", on_subscribed, NULL, NULL);
     if (r < 0) {
         sd_bus_flush_close_unref(bus);
         return r;
@@ -76,8 +76,8 @@ static int on_state(sd_bus_message *m, void *userdata, sd_bus_error *e)
 static int ask(UnitWatch *w)
 {
     w->get = sd_bus_slot_unref(w->get);
-    return sd_bus_call_method_async(w->bus, &w->get, SYSTEMD, w->path, "org.freedesktop.DBus.Properties", "Get",
-                                    on_state, w, "ss", SYSTEMD ".Unit", "ActiveState");
+    return sd_bus_call_method_async(w->bus, &w->get, SYSTEMD, w->path, "org.freedesktop.DBus.Properties",
+                                    "Get", on_state, w, "ss", SYSTEMD ".Unit", "ActiveState");
 }
 
 /* Something about the unit changed: ask for its state instead of picking the message apart. */
@@ -89,7 +89,8 @@ static int on_changed(sd_bus_message *m, void *userdata, sd_bus_error *e)
 
 int unit_watch_new(UnitWatch **ret, sd_bus *bus, const char *unit, UnitGone gone, void *userdata)
 {
-    _cleanup_(unit_watch_freep) UnitWatch *w = calloc(1, sizeof(*w));
+    _cleanup_(unit_watch_freep)
+    UnitWatch *w = calloc(1, sizeof(*w));
     int r;
 
     if (!w)

@@ -23,7 +23,8 @@ static int pidfd_of(pid_t pid)
     return (int)syscall(SYS_pidfd_open, pid, 0);
 }
 
-/* Reads what is there; closes at end of file. More than max is read and dropped, so that the child never blocks. */
+/* Reads what is there; closes at end of file. More than max is read and dropped, so that the child never
+ * blocks. */
 static int pipe_drain(Pipe *p)
 {
     char buf[16384];
@@ -58,10 +59,11 @@ static int poll_timeout(uint64_t deadline)
     return now >= deadline ? 0 : (int)MIN((deadline - now) / 1000 + 1, (uint64_t)3600 * 1000);
 }
 
-/* Waits until the child is gone, feeding its input and collecting its output. The end of the child counts, not the end
- * of its pipes: a grandchild may keep those. Returns 0 with the wait status, -ETIMEDOUT if it could not be reaped. */
-static int collect(pid_t pid, int input_fd, const char *input, Pipe pipes[2], uint64_t timeout_usec, bool group,
-                   int *ret_status, bool *ret_timed_out)
+/* Waits until the child is gone, feeding its input and collecting its output. The end of the child counts,
+ * not the end of its pipes: a grandchild may keep those. Returns 0 with the wait status, -ETIMEDOUT if it
+ * could not be reaped. */
+static int collect(pid_t pid, int input_fd, const char *input, Pipe pipes[2], uint64_t timeout_usec,
+                   bool group, int *ret_status, bool *ret_timed_out)
 {
     uint64_t now = now_usec(CLOCK_MONOTONIC);
     uint64_t deadline = timeout_usec > USEC_INFINITY - now ? USEC_INFINITY : now + timeout_usec;
@@ -140,7 +142,8 @@ static void child_prepare(void)
 
 static _noreturn_ void child_exec(char *const *argv, const ChildOptions *options, int in, int out, int err)
 {
-    static char *const clean[] = {(char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", (char *)"LC_ALL=C.UTF-8", NULL};
+    static char *const clean[] = {(char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", (char *)"LC_ALL=C.UTF-8",
+                                  NULL};
 
     child_prepare();
     if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Runs a program to its end, with a deadline, and keeps a bounded piece of what it said. Blocking: for the helper and
- * for tests, not for event loops. */
+/* Runs a program to its end, with a deadline, and keeps a bounded piece of what it said. Blocking: for the
+ * helper and for tests, not for event loops. */
 
 #include "strv.h"
 
@@ -16,24 +16,25 @@ typedef struct ChildResult {
 #define CHILD_OUTPUT_MAX (1 * MIB)
 
 typedef struct ChildOptions {
-    uint64_t timeout_usec;      /* from now; then SIGKILL to its process group; USEC_INFINITY: none */
-    const char *input;          /* given on standard input (else /dev/null); up to 64 KiB; NULL: none */
-    char *const *environment;   /* the whole environment; NULL: PATH and LC_ALL=C.UTF-8 only */
-    /* Called in the child before exec (a private mount namespace); a negative errno ends it with status 127. */
+    uint64_t timeout_usec;    /* from now; then SIGKILL to its process group; USEC_INFINITY: none */
+    const char *input;        /* given on standard input (else /dev/null); up to 64 KiB; NULL: none */
+    char *const *environment; /* the whole environment; NULL: PATH and LC_ALL=C.UTF-8 only */
+    /* Called in the child before exec (a private mount namespace); a negative errno ends it with status 127.
+     */
     int (*setup)(void *userdata);
     void *userdata;
 } ChildOptions;
 
-/* argv[0] is an absolute path or looked up in a fixed PATH (/usr/sbin:/usr/bin:/sbin:/bin). The child gets its own
- * process group, PR_SET_PDEATHSIG(SIGKILL), only descriptors 0-2 and default signals. A child that cannot be killed
- * (state D) is left behind after 2 s more: *ret says timed_out and status 137.
- * Returns 0 whatever the child's status, or a negative errno if it could not be started. */
+/* argv[0] is an absolute path or looked up in a fixed PATH (/usr/sbin:/usr/bin:/sbin:/bin). The child gets
+ * its own process group, PR_SET_PDEATHSIG(SIGKILL), only descriptors 0-2 and default signals. A child that
+ * cannot be killed (state D) is left behind after 2 s more: *ret says timed_out and status 137. Returns 0
+ * whatever the child's status, or a negative errno if it could not be started. */
 int child_run(char *const *argv, const ChildOptions *options, ChildResult *ret);
 void child_result_done(ChildResult *r);
 #define _cleanup_child_ _cleanup_(child_result_done)
 
-/* For functions of our own that may hang in the kernel (mount(2), an ioctl): runs work(userdata, fd) in a forked child,
- * which answers by writing at most 64 KiB to fd and by its return value (0 or a negative errno).
- * Returns what work returned, -ETIMEDOUT if the deadline passed (the child was killed, or left behind in D), -EPROTO
- * if it died. ret (may be NULL) gets what it wrote, NUL-terminated, the caller's. */
+/* For functions of our own that may hang in the kernel (mount(2), an ioctl): runs work(userdata, fd) in a
+ * forked child, which answers by writing at most 64 KiB to fd and by its return value (0 or a negative
+ * errno). Returns what work returned, -ETIMEDOUT if the deadline passed (the child was killed, or left behind
+ * in D), -EPROTO if it died. ret (may be NULL) gets what it wrote, NUL-terminated, the caller's. */
 int child_call(int (*work)(void *userdata, int fd), void *userdata, uint64_t timeout_usec, char **ret);

@@ -25,8 +25,8 @@ typedef struct Parser {
 static int complain(Parser *p, const char *key, const char *value, const char *expected)
 {
     if (!p->failure)
-        p->failure = failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: %s=%s: expected %s", p->file, p->lineno, key, value,
-                                 expected);
+        p->failure = failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: %s=%s: expected %s", p->file, p->lineno, key,
+                                 value, expected);
     p->error = -EINVAL;
     return 0;
 }
@@ -51,8 +51,9 @@ static int parse_url(Parser *p, const char *key, const char *value, size_t offse
     if (host)
         name = strndup(host, strcspn(host, ":"));
     if (!host || !name || (!host_name_valid(name) && !address_valid(name)) ||
-        (host[strlen(name)] == ':' && (!isdigit((unsigned char)host[strlen(name) + 1]) ||
-                                       host[strlen(name) + 1 + strspn(host + strlen(name) + 1, "0123456789")])))
+        (host[strlen(name)] == ':' &&
+         (!isdigit((unsigned char)host[strlen(name) + 1]) ||
+          host[strlen(name) + 1 + strspn(host + strlen(name) + 1, "0123456789")])))
         return complain(p, key, value, "https://HOST or https://HOST:PORT, without a path");
     return set_string(p, (char **)((char *)p->config + offset), value);
 }
@@ -76,7 +77,8 @@ static int parse_api_version(Parser *p, const char *key, const char *value, size
 {
     int y, m, d, n = 0;
 
-    if (sscanf(value, "%4d-%2d-%2d%n", &y, &m, &d, &n) != 3 || n != 10 || (value[n] && !streq(value + n, "-preview")))
+    if (sscanf(value, "%4d-%2d-%2d%n", &y, &m, &d, &n) != 3 || n != 10 ||
+        (value[n] && !streq(value + n, "-preview")))
         return complain(p, key, value, "YYYY-MM-DD or YYYY-MM-DD-preview");
     return set_string(p, (char **)((char *)p->config + offset), value);
 }
@@ -115,8 +117,8 @@ static int parse_size(Parser *p, const char *key, const char *value, size_t offs
         unit = GIB;
     else if (*end)
         unit = 0;
-    if (!isdigit((unsigned char)*value) || errno || unit == 0 || __builtin_mul_overflow(n, unit, &n) || n < MIB ||
-        n > 64 * GIB)
+    if (!isdigit((unsigned char)*value) || errno || unit == 0 || __builtin_mul_overflow(n, unit, &n) ||
+        n < MIB || n > 64 * GIB)
         return complain(p, key, value, "a size from 1M to 64G");
     *(uint64_t *)((char *)p->config + offset) = n;
     return 1;
@@ -176,8 +178,8 @@ static const struct {
     {"Session", "BusyRetrySec", parse_span, offsetof(Config, busy_retry_usec)},
 };
 
-/* inih calls this for each assignment; 0 stops it (INI_STOP_ON_FIRST_ERROR is not in Debian's build, so that the
- * first mistake is remembered by complain()). */
+/* inih calls this for each assignment; 0 stops it (INI_STOP_ON_FIRST_ERROR is not in Debian's build, so that
+ * the first mistake is remembered by complain()). */
 static int on_assignment(void *userdata, const char *section, const char *key, const char *value)
 {
     Parser *p = userdata;
@@ -193,10 +195,11 @@ static int on_assignment(void *userdata, const char *section, const char *key, c
         if (streq(keys[i].key, key))
             return keys[i].parse(p, key, value ? value : "", keys[i].offset);
     }
-    p->failure = section_known ? failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: unknown key %s= in [%s], see ilrd.conf(5)",
-                                             p->file, p->lineno, key, section)
-                               : failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: unknown section [%s], see ilrd.conf(5)",
-                                             p->file, p->lineno, section);
+    p->failure = section_known
+                     ? failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: unknown key %s= in [%s], see ilrd.conf(5)",
+                                   p->file, p->lineno, key, section)
+                     : failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: unknown section [%s], see ilrd.conf(5)",
+                                   p->file, p->lineno, section);
     p->error = -EINVAL;
     return 0;
 }
@@ -243,7 +246,8 @@ static int load_file(const char *path, Config *c, Failure **ret_failure)
         char buf[128];
 
         if (r != -ENOENT)
-            *ret_failure = failure_new(FAILURE_NOT_CONFIGURED, "%s: %s", path, strerror_r(-r, buf, sizeof(buf)));
+            *ret_failure =
+                failure_new(FAILURE_NOT_CONFIGURED, "%s: %s", path, strerror_r(-r, buf, sizeof(buf)));
         return r;
     }
     if (memchr(text, 0, size)) {
@@ -276,7 +280,8 @@ static Config *config_new(void)
         .request_timeout_usec = 60 * USEC_PER_SEC,
         .initiator_mode = INITIATOR_HOST,
         .connect_timeout_usec = 30 * USEC_PER_MINUTE,
-        .silence_timeout_usec = 6 * USEC_PER_MINUTE, /* the script itself is silent for 300 s on large disks */
+        .silence_timeout_usec =
+            6 * USEC_PER_MINUTE, /* the script itself is silent for 300 s on large disks */
         .prompt_timeout_usec = 10 * USEC_PER_SEC,
         .work_size_bytes = 16 * MIB,
         .disk_timeout_usec = 2 * USEC_PER_MINUTE,
@@ -297,7 +302,8 @@ static int is_dropin(const struct dirent *e)
 
 int config_load(const char *path, Config **ret, Failure **ret_failure)
 {
-    _cleanup_(config_freep) Config *c = config_new();
+    _cleanup_(config_freep)
+    Config *c = config_new();
     _cleanup_free_ char *dir = NULL;
     struct dirent **entries = NULL;
     int r, i, n;
@@ -319,7 +325,8 @@ int config_load(const char *path, Config **ret, Failure **ret_failure)
         _cleanup_free_ char *file = NULL;
 
         if (r >= 0)
-            r = asprintf(&file, "%s/%s", dir, entries[i]->d_name) < 0 ? -ENOMEM : load_file(file, c, ret_failure);
+            r = asprintf(&file, "%s/%s", dir, entries[i]->d_name) < 0 ? -ENOMEM
+                                                                      : load_file(file, c, ret_failure);
         free(entries[i]);
     }
     free(entries);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* /etc/ilrd/ilrd.conf and /etc/ilrd/ilrd.conf.d/ *.conf (in order of their names, a later assignment wins). The same
- * files are read by ilrd, ilr-helper and ilr-connect. Strict: an unknown section or key, a bad value, a line without
+/* /etc/ilrd/ilrd.conf and /etc/ilrd/ilrd.conf.d/ *.conf (in order of their names, a later assignment wins).
+ * The same files are read by ilrd, ilr-helper and ilr-connect. Strict: an unknown section or key, a bad
+ * value, a line without
  * "=" or an unreadable file is refused with file and line. It holds no secret. */
 
 #include "failure.h"
@@ -17,37 +18,37 @@ typedef enum InitiatorMode {
 
 typedef struct Config {
     /* [Azure] */
-    char *management_url;              /* ManagementUrl=, https, no trailing slash */
-    char *login_url;                   /* LoginUrl=, the same */
-    char *ca_file;                     /* CAFile=, absolute, or NULL: the system's */
-    char *api_version;                 /* ApiVersion=, YYYY-MM-DD or YYYY-MM-DD-preview */
-    char *fallback_api_version;        /* FallbackApiVersion=, for the script in the status */
-    char *tenant_id, *client_id;       /* TenantId=, ClientId= */
-    char *client_secret_file;          /* ClientSecretFile=, absolute; the credential azure-client-secret goes first */
-    char *vault;                       /* Vault=, resource id of the vault for short requests, or NULL */
-    uint64_t poll_interval_usec;       /* PollIntervalSec=, 100ms..10min */
-    uint64_t operation_timeout_usec;   /* OperationTimeoutSec=, from the POST to the operation's end */
-    uint64_t request_timeout_usec;     /* RequestTimeoutSec=, one HTTP request */
+    char *management_url;        /* ManagementUrl=, https, no trailing slash */
+    char *login_url;             /* LoginUrl=, the same */
+    char *ca_file;               /* CAFile=, absolute, or NULL: the system's */
+    char *api_version;           /* ApiVersion=, YYYY-MM-DD or YYYY-MM-DD-preview */
+    char *fallback_api_version;  /* FallbackApiVersion=, for the script in the status */
+    char *tenant_id, *client_id; /* TenantId=, ClientId= */
+    char *client_secret_file; /* ClientSecretFile=, absolute; the credential azure-client-secret goes first */
+    char *vault;              /* Vault=, resource id of the vault for short requests, or NULL */
+    uint64_t poll_interval_usec;     /* PollIntervalSec=, 100ms..10min */
+    uint64_t operation_timeout_usec; /* OperationTimeoutSec=, from the POST to the operation's end */
+    uint64_t request_timeout_usec;   /* RequestTimeoutSec=, one HTTP request */
     /* [Connection] */
-    InitiatorMode initiator_mode;      /* Initiator=host, none, or a name */
+    InitiatorMode initiator_mode; /* Initiator=host, none, or a name */
     char *initiator_name;
-    uint64_t connect_timeout_usec;     /* ConnectTimeoutSec=, from the start of the script to connected */
-    uint64_t silence_timeout_usec;     /* SilenceTimeoutSec=, no output */
-    uint64_t prompt_timeout_usec;      /* PromptTimeoutSec=, an unfinished line that is no known question */
-    uint64_t work_size_bytes;          /* WorkSizeBytes=, the script's tmpfs */
+    uint64_t connect_timeout_usec; /* ConnectTimeoutSec=, from the start of the script to connected */
+    uint64_t silence_timeout_usec; /* SilenceTimeoutSec=, no output */
+    uint64_t prompt_timeout_usec;  /* PromptTimeoutSec=, an unfinished line that is no known question */
+    uint64_t work_size_bytes;      /* WorkSizeBytes=, the script's tmpfs */
     /* [Storage] */
-    uint64_t disk_timeout_usec;        /* DiskTimeoutSec=, all disks there and seen by udev */
-    uint64_t mount_timeout_usec;       /* MountTimeoutSec=, probing and mounting one volume */
-    uint64_t overlay_size_bytes;       /* OverlaySizeBytes=, per disk */
+    uint64_t disk_timeout_usec;  /* DiskTimeoutSec=, all disks there and seen by udev */
+    uint64_t mount_timeout_usec; /* MountTimeoutSec=, probing and mounting one volume */
+    uint64_t overlay_size_bytes; /* OverlaySizeBytes=, per disk */
     /* [Session] */
-    uint64_t sessions_max;             /* SessionsMax=, 1..32 */
-    uint64_t busy_retry_usec;          /* BusyRetrySec= */
+    uint64_t sessions_max;    /* SessionsMax=, 1..32 */
+    uint64_t busy_retry_usec; /* BusyRetrySec= */
 } Config;
 
-/* The files' defaults are in ilrd.conf(5). path NULL: CONFIG_FILE and CONFIG_DIR of the build, or what the environment
- * variable ILRD_CONFIG names (a file; its drop-ins are in the directory of the same name with ".d" behind it).
- * A missing main file is an empty one. Returns 0, or a negative errno with *ret_failure set if it is known what to
- * tell (-EINVAL, -EBADMSG, -EACCES). Owner of both: the caller. */
+/* The files' defaults are in ilrd.conf(5). path NULL: CONFIG_FILE and CONFIG_DIR of the build, or what the
+ * environment variable ILRD_CONFIG names (a file; its drop-ins are in the directory of the same name with
+ * ".d" behind it). A missing main file is an empty one. Returns 0, or a negative errno with *ret_failure set
+ * if it is known what to tell (-EINVAL, -EBADMSG, -EACCES). Owner of both: the caller. */
 int config_load(const char *path, Config **ret, Failure **ret_failure);
 Config *config_free(Config *c);
 DEFINE_CLEANUP(Config *, config_free)

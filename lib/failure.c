@@ -25,32 +25,40 @@ static const struct {
     FailureClass class;
     const char *hint;
 } name_table[FAILURE_NAME_MAX] = {
-    [FAILURE_INVALID_REQUEST] = {"InvalidRequest", FAILURE_CLASS_REQUEST, "correct the request, see ilrctl(1)"},
-    [FAILURE_NOT_CONFIGURED] = {"NotConfigured", FAILURE_CLASS_REQUEST,
-                                "complete /etc/ilrd/ilrd.conf, see ilrd.conf(5), then: systemctl restart ilrd"},
+    [FAILURE_INVALID_REQUEST] = {"InvalidRequest", FAILURE_CLASS_REQUEST,
+                                 "correct the request, see ilrctl(1)"},
+    [FAILURE_NOT_CONFIGURED] =
+        {"NotConfigured", FAILURE_CLASS_REQUEST,
+         "complete /etc/ilrd/ilrd.conf, see ilrd.conf(5), then: systemctl restart ilrd"},
     [FAILURE_PERMISSION_DENIED] = {"PermissionDenied", FAILURE_CLASS_REQUEST,
                                    "become a member of group ilr, or root"},
     [FAILURE_NO_SUCH_SESSION] = {"NoSuchSession", FAILURE_CLASS_NOT_FOUND, "ilrctl list shows what there is"},
-    [FAILURE_POINT_NOT_FOUND] = {"PointNotFound", FAILURE_CLASS_NOT_FOUND,
-                                 "check vault, container, item and recovery point; old points expire by policy"},
-    [FAILURE_LIMIT_REACHED] = {"LimitReached", FAILURE_CLASS_LIMIT, "release a session that is no longer needed"},
+    [FAILURE_POINT_NOT_FOUND] =
+        {"PointNotFound", FAILURE_CLASS_NOT_FOUND,
+         "check vault, container, item and recovery point; old points expire by policy"},
+    [FAILURE_LIMIT_REACHED] = {"LimitReached", FAILURE_CLASS_LIMIT,
+                               "release a session that is no longer needed"},
     [FAILURE_CREDENTIAL_REJECTED] = {"CredentialRejected", FAILURE_CLASS_AZURE,
                                      "check TenantId=, ClientId= and the client secret; secrets expire"},
-    [FAILURE_PERMISSION_MISSING] = {"PermissionMissing", FAILURE_CLASS_AZURE,
-                                    "give the identity the role Backup Operator on the vault and Virtual Machine "
-                                    "Contributor on the VM, or a role with the action named"},
+    [FAILURE_PERMISSION_MISSING] =
+        {"PermissionMissing", FAILURE_CLASS_AZURE,
+         "give the identity the role Backup Operator on the vault and Virtual Machine "
+         "Contributor on the VM, or a role with the action named"},
     [FAILURE_AZURE_UNREACHABLE] = {"AzureUnreachable", FAILURE_CLASS_AZURE,
                                    "check name resolution, routes and firewall towards the host named"},
     [FAILURE_AZURE_UNTRUSTED] = {"AzureUntrusted", FAILURE_CLASS_AZURE,
                                  "check the clock, a proxy that opens TLS, and CAFile="},
-    [FAILURE_AZURE_THROTTLED] = {"AzureThrottled", FAILURE_CLASS_AZURE, "wait as long as said, then try again"},
+    [FAILURE_AZURE_THROTTLED] = {"AzureThrottled", FAILURE_CLASS_AZURE,
+                                 "wait as long as said, then try again"},
     [FAILURE_AZURE_REFUSED] = {"AzureRefused", FAILURE_CLASS_AZURE, "see the service's code and message"},
-    [FAILURE_AZURE_ANSWER_INVALID] = {"AzureAnswerInvalid", FAILURE_CLASS_AZURE,
-                                      "see whether a proxy answers instead of Azure, try again, then report it with "
-                                      "the request id"},
-    [FAILURE_OPERATION_FAILED] = {"OperationFailed", FAILURE_CLASS_AZURE,
-                                  "follow the service's recommendations; wait 20 to 30 minutes between attempts with "
-                                  "large disks"},
+    [FAILURE_AZURE_ANSWER_INVALID] =
+        {"AzureAnswerInvalid", FAILURE_CLASS_AZURE,
+         "see whether a proxy answers instead of Azure, try again, then report it with "
+         "the request id"},
+    [FAILURE_OPERATION_FAILED] =
+        {"OperationFailed", FAILURE_CLASS_AZURE,
+         "follow the service's recommendations; wait 20 to 30 minutes between attempts with "
+         "large disks"},
     [FAILURE_OPERATION_TIMEOUT] = {"OperationTimeout", FAILURE_CLASS_AZURE,
                                    "try again later, or raise OperationTimeoutSec= for large disks"},
     [FAILURE_NO_SCRIPT] = {"NoScript", FAILURE_CLASS_AZURE,
@@ -60,12 +68,14 @@ static const struct {
     [FAILURE_POINT_UNUSABLE] = {"PointUnusable", FAILURE_CLASS_AZURE, "choose another recovery point"},
     [FAILURE_SCRIPT_INVALID] = {"ScriptInvalid", FAILURE_CLASS_CONNECTION,
                                 "try again; if it stays, report it: the service changed its script"},
-    [FAILURE_PORTAL_UNREACHABLE] = {"PortalUnreachable", FAILURE_CLASS_CONNECTION,
-                                    "open TCP 3260 from this host to the portal named (service tag AzureBackup)"},
+    [FAILURE_PORTAL_UNREACHABLE] =
+        {"PortalUnreachable", FAILURE_CLASS_CONNECTION,
+         "open TCP 3260 from this host to the portal named (service tag AzureBackup)"},
     [FAILURE_PACKAGES_MISSING] = {"PackagesMissing", FAILURE_CLASS_CONNECTION,
                                   "install what the script's lines name"},
-    [FAILURE_PYTHON_UNSUPPORTED] = {"PythonUnsupported", FAILURE_CLASS_CONNECTION,
-                                    "install a Python that has asyncore (before 3.12), or python3-pyasyncore"},
+    [FAILURE_PYTHON_UNSUPPORTED] =
+        {"PythonUnsupported", FAILURE_CLASS_CONNECTION,
+         "install a Python that has asyncore (before 3.12), or python3-pyasyncore"},
     [FAILURE_CIPHER_MISSING] = {"CipherMissing", FAILURE_CLASS_CONNECTION,
                                 "allow ECDHE-RSA-AES256-GCM-SHA384 in this host's crypto policy"},
     [FAILURE_PASSWORD_WANTED] = {"PasswordWanted", FAILURE_CLASS_CONNECTION,
@@ -78,21 +88,25 @@ static const struct {
     [FAILURE_SCRIPT_EXITED] = {"ScriptExited", FAILURE_CLASS_CONNECTION, "see the script's last lines"},
     [FAILURE_CONNECT_TIMEOUT] = {"ConnectTimeout", FAILURE_CLASS_CONNECTION,
                                  "see the script's last lines; raise ConnectTimeoutSec= for large disks"},
-    [FAILURE_TARGET_BLOCKED] = {"TargetBlocked", FAILURE_CLASS_CONNECTION,
-                                "the vault has private endpoints: run this host in a network that has one of them"},
+    [FAILURE_TARGET_BLOCKED] =
+        {"TargetBlocked", FAILURE_CLASS_CONNECTION,
+         "the vault has private endpoints: run this host in a network that has one of them"},
     [FAILURE_TARGET_NOT_READY] = {"TargetNotReady", FAILURE_CLASS_CONNECTION,
                                   "large disks take long to prepare: try again in 10 minutes"},
-    [FAILURE_DISCOVERY_FAILED] = {"DiscoveryFailed", FAILURE_CLASS_CONNECTION,
-                                  "check that iscsid runs and iscsi_tcp is loaded, see the script's last lines"},
+    [FAILURE_DISCOVERY_FAILED] =
+        {"DiscoveryFailed", FAILURE_CLASS_CONNECTION,
+         "check that iscsid runs and iscsi_tcp is loaded, see the script's last lines"},
     [FAILURE_LOGIN_FAILED] = {"LoginFailed", FAILURE_CLASS_CONNECTION, "see iscsiadm's code in iscsiadm(8)"},
-    [FAILURE_LOGIN_REJECTED] = {"LoginRejected", FAILURE_CLASS_CONNECTION,
-                                "the target refused password or initiator name: check Initiator=, provision again"},
+    [FAILURE_LOGIN_REJECTED] =
+        {"LoginRejected", FAILURE_CLASS_CONNECTION,
+         "the target refused password or initiator name: check Initiator=, provision again"},
     [FAILURE_CONNECTION_LOST] = {"ConnectionLost", FAILURE_CLASS_CONNECTION,
                                  "provision again; see journalctl -u ilr-connection@SESSION"},
     [FAILURE_DISKS_MISSING] = {"DisksMissing", FAILURE_CLASS_STORAGE,
                                "see the kernel's log for the target; raise DiskTimeoutSec= for a slow one"},
-    [FAILURE_DISK_NOT_PROTECTED] = {"DiskNotProtected", FAILURE_CLASS_STORAGE,
-                                    "check that 57-ilr.rules is installed and not overridden in /etc/udev/rules.d"},
+    [FAILURE_DISK_NOT_PROTECTED] =
+        {"DiskNotProtected", FAILURE_CLASS_STORAGE,
+         "check that 57-ilr.rules is installed and not overridden in /etc/udev/rules.d"},
     [FAILURE_OVERLAY_FAILED] = {"OverlayFailed", FAILURE_CLASS_STORAGE,
                                 "see the kernel's log; check dm_snapshot, loop and the free space of /run"},
     [FAILURE_NOTHING_TO_MOUNT] = {"NothingToMount", FAILURE_CLASS_STORAGE,
@@ -271,7 +285,8 @@ int failure_from_json(json_object *o, Failure **ret)
     if ((r = get_copy(o, "message", &f->message)) < 0 || (r = get_copy(o, "code", &f->code)) < 0 ||
         (r = get_copy(o, "hint", &f->hint)) < 0 || (r = get_copy(o, "requestId", &f->request_id)) < 0 ||
         (r = get_copy(o, "correlationId", &f->correlation_id)) < 0 ||
-        (r = get_strv(o, "recommendations", &f->recommendations)) < 0 || (r = get_strv(o, "lines", &f->lines)) < 0)
+        (r = get_strv(o, "recommendations", &f->recommendations)) < 0 ||
+        (r = get_strv(o, "lines", &f->lines)) < 0)
         return r;
     if (json_get_array(o, "holders", &holders) > 0)
         f->holders = json_object_get(holders);

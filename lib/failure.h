@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What went wrong, for people and for scripts. A failure of the domain has a name from one table; the table gives its
- * class (which decides the Varlink error and the exit code of ilrctl) and what an administrator can do about it.
- * Failures of the machine below stay negative errnos until they reach a layer that can name them. */
+/* What went wrong, for people and for scripts. A failure of the domain has a name from one table; the table
+ * gives its class (which decides the Varlink error and the exit code of ilrctl) and what an administrator can
+ * do about it. Failures of the machine below stay negative errnos until they reach a layer that can name
+ * them. */
 
 #include "json.h"
 #include "strv.h"

@@ -71,7 +71,8 @@ static int write_all(int fd, const char *data, size_t size)
     return 0;
 }
 
-int file_write_atomic(int dirfd, const char *path, const char *data, size_t size, mode_t mode, uid_t uid, gid_t gid)
+int file_write_atomic(int dirfd, const char *path, const char *data, size_t size, mode_t mode, uid_t uid,
+                      gid_t gid)
 {
     _cleanup_free_ char *tmp = NULL;
     _cleanup_close_ int fd = -EBADF;
@@ -109,7 +110,8 @@ int file_write_attribute(const char *path, const char *value)
 
 static int remove_children(int fd, dev_t dev)
 {
-    _cleanup_(closedirp) DIR *dir = fdopendir(fd);
+    _cleanup_(closedirp)
+    DIR *dir = fdopendir(fd);
     struct dirent *e;
     int result = 0;
 

@@ -13,9 +13,10 @@ int file_read(int dirfd, const char *path, size_t max, char **ret, size_t *ret_s
 /* The first line of a small file (sysfs, /proc), without its newline. */
 int file_read_line(const char *path, char **ret);
 
-/* Writes data to path.tmp (mode, O_EXCL, O_NOFOLLOW), fsyncs, renames over path. The reader sees the old or the new
- * file, never half of one. With uid/gid other than -1 the file is given to them before the rename. */
-int file_write_atomic(int dirfd, const char *path, const char *data, size_t size, mode_t mode, uid_t uid, gid_t gid);
+/* Writes data to path.tmp (mode, O_EXCL, O_NOFOLLOW), fsyncs, renames over path. The reader sees the old or
+ * the new file, never half of one. With uid/gid other than -1 the file is given to them before the rename. */
+int file_write_atomic(int dirfd, const char *path, const char *data, size_t size, mode_t mode, uid_t uid,
+                      gid_t gid);
 
 /* Writes to an existing file in one write(2) (sysfs attributes). */
 int file_write_attribute(const char *path, const char *value);

@@ -6,19 +6,38 @@
 
 DEFINE_CLEANUP(json_tokener *, json_tokener_free)
 
+/* json-c takes 'keys' in single quotes even when strict: JSON has none outside of strings. */
+static bool has_single_quote(const char *text, size_t size)
+{
+    bool in_string = false;
+    size_t i;
+
+    for (i = 0; i < size; i++) {
+        if (in_string && text[i] == '\\')
+            i++;
+        else if (text[i] == '"')
+            in_string = !in_string;
+        else if (!in_string && text[i] == '\'')
+            return true;
+    }
+    return false;
+}
+
 int json_parse(const char *text, size_t size, json_object **ret)
 {
-    _cleanup_(json_tokener_freep) json_tokener *tok = NULL;
+    _cleanup_(json_tokener_freep)
+    json_tokener *tok = NULL;
     _cleanup_json_ json_object *o = NULL;
     enum json_tokener_error e;
     size_t end;
 
-    if (size == 0 || size > INT_MAX)
+    if (size == 0 || size > INT_MAX || has_single_quote(text, size))
         return -EBADMSG;
     tok = json_tokener_new_ex(JSON_DEPTH_MAX);
     if (!tok)
         return -ENOMEM;
-    json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_ALLOW_TRAILING_CHARS | JSON_TOKENER_VALIDATE_UTF8);
+    json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_ALLOW_TRAILING_CHARS |
+                                    JSON_TOKENER_VALIDATE_UTF8);
     o = json_tokener_parse_ex(tok, text, (int)size);
     e = json_tokener_get_error(tok);
     /* A bare number needs to see that the text is over. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* json-c with the two things it lacks for foreign input: limits, and types that are checked instead of coerced. */
+/* json-c with the two things it lacks for foreign input: limits, and types that are checked instead of
+ * coerced. */
 
 #include "util.h"
 #include <json-c/json.h>
@@ -14,9 +15,9 @@ static inline void json_putp(json_object **o)
 }
 #define _cleanup_json_ _cleanup_(json_putp)
 
-/* Parses exactly one JSON value of size bytes (RFC 8259, strict, at most JSON_DEPTH_MAX deep, nothing after it but
- * white space, valid UTF-8).
- * Returns 0 and a reference owned by the caller; -EBADMSG: not JSON; -E2BIG: too deep; -ENOMEM. */
+/* Parses exactly one JSON value of size bytes (RFC 8259, strict, at most JSON_DEPTH_MAX deep, nothing after
+ * it but white space, valid UTF-8). Returns 0 and a reference owned by the caller; -EBADMSG: not JSON;
+ * -E2BIG: too deep; -ENOMEM. */
 int json_parse(const char *text, size_t size, json_object **ret);
 
 /* Fields of an object. An absent field and an explicit null are the same.
@@ -28,13 +29,15 @@ int json_get_bool(json_object *o, const char *key, bool *ret);
 int json_get_object(json_object *o, const char *key, json_object **ret);
 int json_get_array(json_object *o, const char *key, json_object **ret);
 
-/* Looks one key up ignoring the case of ASCII letters (some Azure providers answer in capitals). Borrowed, or NULL. */
+/* Looks one key up ignoring the case of ASCII letters (some Azure providers answer in capitals). Borrowed, or
+ * NULL. */
 json_object *json_get_nocase(json_object *o, const char *key);
 
 /* The first key of o that is not in the NULL-terminated list, or NULL: for refusing what is not known. */
 const char *json_unknown_key(json_object *o, const char *const *known);
 
-/* Adders. A NULL string adds nothing. Return 0 or -ENOMEM. json_add takes ownership of value in every case. */
+/* Adders. A NULL string adds nothing. Return 0 or -ENOMEM. json_add takes ownership of value in every case.
+ */
 int json_add(json_object *o, const char *key, json_object *value);
 int json_add_string(json_object *o, const char *key, const char *value);
 int json_add_int64(json_object *o, const char *key, int64_t value);

@@ -10,16 +10,16 @@ static const char *log_program = NULL;
 static int log_max_level = -1;
 static bool log_to_journal = false;
 
-/* systemd puts device and inode of the stream that it connected into JOURNAL_STREAM; only if that still is our
- * standard error do structured entries belong into the journal. */
+/* systemd puts device and inode of the stream that it connected into JOURNAL_STREAM; only if that still is
+ * our standard error do structured entries belong into the journal. */
 static bool stderr_is_journal(void)
 {
     const char *e = getenv("JOURNAL_STREAM");
     unsigned long long dev, ino;
     struct stat st;
 
-    return e && sscanf(e, "%llu:%llu", &dev, &ino) == 2 && fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev &&
-           st.st_ino == ino;
+    return e && sscanf(e, "%llu:%llu", &dev, &ino) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
+           st.st_dev == dev && st.st_ino == ino;
 }
 
 void log_open(const char *program, int max_level)
@@ -39,8 +39,8 @@ static void log_line(int level, const char *session, const char *line)
         return;
     if (log_to_journal) {
         if (session)
-            (void)sd_journal_send("PRIORITY=%i", level, "MESSAGE=%s: %s", session, line, "ILR_SESSION=%s", session,
-                                  NULL);
+            (void)sd_journal_send("PRIORITY=%i", level, "MESSAGE=%s: %s", session, line, "ILR_SESSION=%s",
+                                  session, NULL);
         else
             (void)sd_journal_send("PRIORITY=%i", level, "MESSAGE=%s", line, NULL);
         return;

@@ -4,14 +4,14 @@
 /* Log lines of the programs. To the journal as structured entries when standard error is the journal
  * (JOURNAL_STREAM), otherwise to standard error as plain lines. Code in lib/ never calls this.
  *
- * What the levels mean: error: an admin must act. warning: something is odd and was dealt with. notice: a session
- * became ready or closed. info: a step. debug: everything else. */
+ * What the levels mean: error: an admin must act. warning: something is odd and was dealt with. notice: a
+ * session became ready or closed. info: a step. debug: everything else. */
 
 #include "util.h"
 #include <syslog.h>
 
-/* Sets the name put before plain lines (default: the program's short name) and the highest level that is printed
- * (default LOG_INFO, or LOG_DEBUG if the environment has ILR_DEBUG=1). */
+/* Sets the name put before plain lines (default: the program's short name) and the highest level that is
+ * printed (default LOG_INFO, or LOG_DEBUG if the environment has ILR_DEBUG=1). */
 void log_open(const char *program, int max_level);
 
 /* session: the session's id for the field ILR_SESSION=, or NULL. Never hand a secret to this. Keeps errno. */

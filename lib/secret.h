@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A string that must not leak: a token, a CHAP secret, the connection script. It has no print function, is wiped when
- * freed, and lives in memory that is kept out of core dumps and swap where the system allows it. */
+/* A string that must not leak: a token, a CHAP secret, the connection script. It has no print function, is
+ * wiped when freed, and lives in memory that is kept out of core dumps and swap where the system allows it.
+ */
 
 #include "util.h"
 
 typedef struct Secret Secret;
 
-/* Copies size bytes (at most 64 MiB; a NUL is put behind them) and wipes nothing of the source. NULL: no memory. */
+/* Copies size bytes (at most 64 MiB; a NUL is put behind them) and wipes nothing of the source. NULL: no
+ * memory. */
 Secret *secret_new(const char *bytes, size_t size);
 /* Copies and wipes the source. */
 Secret *secret_new_take(char *bytes, size_t size);
@@ -22,8 +24,9 @@ DEFINE_CLEANUP(Secret *, secret_unref)
 const char *secret_text(const Secret *s);
 size_t secret_size(const Secret *s);
 
-/* Reads a secret from a file: a regular file of at most max bytes, readable by its owner only (no bit of 077 set in
- * its mode, -EPERM otherwise). One trailing newline is cut. -ENODATA: empty. Otherwise the errno of open or read. */
+/* Reads a secret from a file: a regular file of at most max bytes, readable by its owner only (no bit of 077
+ * set in its mode, -EPERM otherwise). One trailing newline is cut. -ENODATA: empty. Otherwise the errno of
+ * open or read. */
 int secret_read_file(const char *path, size_t max, Secret **ret);
 
 /* Wipes and frees a string. For _cleanup_. */

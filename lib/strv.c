@@ -7,7 +7,7 @@ char **strv_free(char **v)
 {
     char **s;
 
-    STRV_FOREACH(s, v)
+    STRV_FOREACH (s, v)
         free(*s);
     free(v);
     return NULL;
@@ -62,7 +62,7 @@ bool strv_contains(char *const *v, const char *s)
 {
     char *const *i;
 
-    STRV_FOREACH(i, v)
+    STRV_FOREACH (i, v)
         if (streq(*i, s))
             return true;
     return false;
@@ -74,7 +74,7 @@ int strv_copy(char *const *v, char ***ret)
     char *const *i;
     int r;
 
-    STRV_FOREACH(i, v) {
+    STRV_FOREACH (i, v) {
         r = strv_extend(&copy, *i);
         if (r < 0)
             return r;
@@ -106,14 +106,14 @@ char *strv_join(char *const *v, const char *separator)
     char *const *i;
     char *joined, *p;
 
-    STRV_FOREACH(i, v)
+    STRV_FOREACH (i, v)
         size += strlen(*i) + sep;
     joined = malloc(size);
     if (!joined)
         return NULL;
     *joined = '\0';
     p = joined;
-    STRV_FOREACH(i, v) {
+    STRV_FOREACH (i, v) {
         if (i != v)
             p = stpcpy(p, separator);
         p = stpcpy(p, *i);

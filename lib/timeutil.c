@@ -18,8 +18,8 @@ int timespan_parse(const char *s, uint64_t *ret_usec)
         const char *unit;
         uint64_t usec;
     } units[] = {
-        {"ms", USEC_PER_MSEC},   {"msec", USEC_PER_MSEC}, {"s", USEC_PER_SEC},   {"sec", USEC_PER_SEC},
-        {"min", USEC_PER_MINUTE}, {"m", USEC_PER_MINUTE},  {"h", USEC_PER_HOUR},  {"hr", USEC_PER_HOUR},
+        {"ms", USEC_PER_MSEC},     {"msec", USEC_PER_MSEC}, {"s", USEC_PER_SEC},  {"sec", USEC_PER_SEC},
+        {"min", USEC_PER_MINUTE},  {"m", USEC_PER_MINUTE},  {"h", USEC_PER_HOUR}, {"hr", USEC_PER_HOUR},
         {"d", 24 * USEC_PER_HOUR}, {"", USEC_PER_SEC},
     };
     const uint64_t max = 366 * 24 * USEC_PER_HOUR;
@@ -65,10 +65,11 @@ int timestamp_parse(const char *s, uint64_t *ret_usec)
     struct tm tm = {};
     time_t t;
 
-    if (sscanf(s, "%4d-%2d-%2dT%2d:%2d:%2d%n", &year, &month, &day, &hour, &minute, &second, &n) != 6 || n == 0)
+    if (sscanf(s, "%4d-%2d-%2dT%2d:%2d:%2d%n", &year, &month, &day, &hour, &minute, &second, &n) != 6 ||
+        n == 0)
         return -EINVAL;
-    if (month < 1 || month > 12 || day < 1 || day > 31 || hour < 0 || hour > 23 || minute < 0 || minute > 59 ||
-        second < 0 || second > 60 || year < 0)
+    if (month < 1 || month > 12 || day < 1 || day > 31 || hour < 0 || hour > 23 || minute < 0 ||
+        minute > 59 || second < 0 || second > 60 || year < 0)
         return -EINVAL;
     s += n;
     if (*s == '.') {
@@ -82,7 +83,8 @@ int timestamp_parse(const char *s, uint64_t *ret_usec)
     if (*s == '+' || *s == '-') {
         int oh, om;
 
-        if (sscanf(s + 1, "%2d:%2d%n", &oh, &om, &n) != 2 || oh < 0 || oh > 23 || om < 0 || om > 59 || s[1 + n])
+        if (sscanf(s + 1, "%2d:%2d%n", &oh, &om, &n) != 2 || oh < 0 || oh > 23 || om < 0 || om > 59 ||
+            s[1 + n])
             return -EINVAL;
         offset = (*s == '+' ? 1 : -1) * (oh * 3600 + om * 60);
     } else if (!streq(s, "Z") && !streq(s, ""))

@@ -16,10 +16,12 @@ bool session_id_valid(const char *s);
 /* Fills buf with a random id. */
 void session_id_make(char buf[static SESSION_ID_LENGTH + 1]);
 
-/* An iSCSI name (RFC 7143 section 4.2.7, the characters of the stringprep profile restricted to ASCII): iqn., eui. or
- * naa., at most ISCSI_NAME_MAX bytes of [a-z0-9.:-]. Upper case is refused, as the RFC wants it folded. */
+/* An iSCSI name (RFC 7143 section 4.2.7, the characters of the stringprep profile restricted to ASCII): iqn.,
+ * eui. or naa., at most ISCSI_NAME_MAX bytes of [a-z0-9.:-]. Upper case is refused, as the RFC wants it
+ * folded. */
 bool iscsi_name_valid(const char *s);
-/* A target name that carries the vendor's prefix. Upper case letters are allowed here: the service may use them. */
+/* A target name that carries the vendor's prefix. Upper case letters are allowed here: the service may use
+ * them. */
 bool target_name_valid(const char *s);
 
 /* "127.0.0.1:PORT" with PORT in 1024..65535 or 3260; the port, or -EINVAL. */

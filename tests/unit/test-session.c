@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The session's machine with a kind made of fakes: whatever happens at whatever step, it ends in ready or closed, every
- * step that was started is released exactly once, in the reverse order, and the record is gone with the session. */
+/* The session's machine with a kind made of fakes: whatever happens at whatever step, it ends in ready or
+ * closed, every step that was started is released exactly once, in the reverse order, and the record is gone
+ * with the session. */
 
 #include "session.h"
 #include "timeutil.h"
@@ -140,13 +141,19 @@ static int fake_describe(Session *s, json_object *o)
     return 0;
 }
 
+static void fake_subject(const Session *s, char *buf, size_t size)
+{
+    snprintf(buf, size, "a fake");
+}
+
 static const SessionStep steps[STEPS] = {
     {SESSION_PROVISIONING, SESSION_REVOKING, acquire, release},
     {SESSION_CONNECTING, SESSION_DISCONNECTING, acquire, release},
     {SESSION_ATTACHING, SESSION_DETACHING, acquire, release},
 };
 static const SessionKind fake_kind = {
-    "fake", steps, STEPS, fake_cancel, fake_ready, fake_free, fake_save, fake_load, fake_describe,
+    "fake",    steps,     STEPS,     fake_cancel,   fake_ready,
+    fake_free, fake_save, fake_load, fake_describe, fake_subject,
 };
 
 typedef struct World {
@@ -368,8 +375,8 @@ static void on_kept(const char *file, const char *why, void *userdata)
     fail_msg("%s %s", file, why);
 }
 
-/* The daemon ends at any moment and finds the record again: ready and standing stays, all else goes down from the step
- * that was started last. */
+/* The daemon ends at any moment and finds the record again: ready and standing stays, all else goes down from
+ * the step that was started last. */
 static void test_adopt(void **state)
 {
     int rounds, stands;

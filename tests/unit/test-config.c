@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Every mistake in the configuration is refused with file and line, and tells what was expected. */
+
+#include "config.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+static char dir[64], path[96], dropins[96];
+
+static int setup(void **state)
+{
+    strcpy(dir, "/tmp/ilr-test-XXXXXX");
+    if (!mkdtemp(dir))
+        return -1;
+    snprintf(path, sizeof(path), "%s/ilrd.conf", dir);
+    snprintf(dropins, sizeof(dropins), "%s/ilrd.conf.d", dir);
+    return mkdir(dropins, 0700);
+}
+
+static int teardown(void **state)
+{
+    char command[128];
+
+    snprintf(command, sizeof(command), "rm -rf %s", dir);
+    return system(command);
+}
+
+static void put(const char *file, const char *text, size_t size)
+{
+    int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, size), (ssize_t)size);
+    close(fd);
+}
+
+static void test_defaults(void **state)
+{
+    _cleanup_(config_freep)
+    Config *c = NULL;
+    _cleanup_failure_ Failure *f = NULL;
+
+    assert_int_equal(config_load(path, &c, &f), 0); /* no file at all */
+    assert_null(f);
+    assert_string_equal(c->management_url, "https://management.azure.com");
+    assert_string_equal(c->api_version, "2026-08-01");
+    assert_int_equal(c->initiator_mode, INITIATOR_HOST);
+    assert_int_equal(c->sessions_max, 32);
+}
+
+static void test_values_and_order(void **state)
+{
+    static const char main_text[] =
+        "# comment\n; comment\n\n[Azure]\r\nTenantId = t-1\nPollIntervalSec=500ms\n"
+        "[Connection]\nInitiator=iqn.2026-01.com.example:a\n[Storage]\nOverlaySizeBytes=64M\n";
+    static const char first[] = "[Azure]\nPollIntervalSec=1s\n[Connection]\nInitiator=none\n";
+    static const char second[] = "[Azure]\nPollIntervalSec=2\n";
+    _cleanup_(config_freep)
+    Config *c = NULL;
+    _cleanup_failure_ Failure *f = NULL;
+    char file[160];
+
+    put(path, main_text, strlen(main_text));
+    snprintf(file, sizeof(file), "%s/20-b.conf", dropins);
+    put(file, second, strlen(second));
+    snprintf(file, sizeof(file), "%s/10-a.conf", dropins);
+    put(file, first, strlen(first));
+    snprintf(file, sizeof(file), "%s/ignored.txt", dropins);
+    put(file, "nonsense", 8);
+    assert_int_equal(config_load(path, &c, &f), 0);
+    assert_string_equal(c->tenant_id, "t-1");
+    assert_int_equal(c->poll_interval_usec, 2 * USEC_PER_SEC);
+    assert_int_equal(c->initiator_mode, INITIATOR_NONE);
+    assert_null(c->initiator_name);
+    assert_int_equal(c->overlay_size_bytes, 64 * MIB);
+}
+
+static void test_mistakes(void **state)
+{
+    static const struct {
+        const char *text, *where, *what;
+    } cases[] = {
+        {"[Azure]\n\nTenant=x\n", ":3:", "unknown key Tenant= in [Azure]"},
+        {"[Azur]\nTenantId=x\n", ":2:", "unknown section [Azur]"},
+        {"TenantId=x\n", ":1:", "unknown section []"},
+        {"[Azure]\nClientSecret=hunter2\n", ":2:", "unknown key ClientSecret="},
+        {"[Azure]\nTenantId x\n", ":2:", "expected KEY=VALUE"},
+        {"[Azure\n", ":1:", "expected KEY=VALUE or [SECTION]"},
+        {"[Azure]\nManagementUrl=http://management.azure.com\n", ":2:", "expected https://HOST"},
+        {"[Azure]\nManagementUrl=https://management.azure.com/\n", ":2:", "without a path"},
+        {"[Azure]\nManagementUrl=https://a:b\n", ":2:", "https://HOST:PORT"},
+        {"[Azure]\nLoginUrl=\n", ":2:", "expected https://HOST"},
+        {"[Azure]\nCAFile=ca.pem\n", ":2:", "an absolute path"},
+        {"[Azure]\nApiVersion=latest\n", ":2:", "YYYY-MM-DD"},
+        {"[Azure]\nTenantId=a/b\n", ":2:", "an identifier"},
+        {"[Azure]\nVault=my-vault\n", ":2:", "a resource id"},
+        {"[Azure]\nPollIntervalSec=0\n", ":2:", "a time from 100ms"},
+        {"[Azure]\nOperationTimeoutSec=soon\n", ":2:", "a time from 100ms"},
+        {"[Connection]\nInitiator=myhost\n", ":2:", "an iSCSI name"},
+        {"[Connection]\nWorkSizeBytes=1\n", ":2:", "a size from 1M"},
+        {"[Storage]\nOverlaySizeBytes=1T\n", ":2:", "a size from 1M"},
+        {"[Session]\nSessionsMax=33\n", ":2:", "a number from 1 to 32"},
+        {"[Session]\nSessionsMax=0\n", ":2:", "a number from 1 to 32"},
+        {"[Session]\nSessionsMax=\n", ":2:", "a number from 1 to 32"},
+        {"[Session]\nSessionsMax=3\nSessionsMax=x\n", ":3:", "SessionsMax=x"},
+    };
+    char file[160];
+    size_t i;
+
+    for (i = 0; i < ELEMENTSOF(cases); i++) {
+        _cleanup_(config_freep)
+        Config *c = NULL;
+        _cleanup_failure_ Failure *f = NULL;
+
+        put(path, cases[i].text, strlen(cases[i].text));
+        assert_true(config_load(path, &c, &f) < 0);
+        assert_null(c);
+        assert_non_null(f);
+        assert_int_equal(f->name, FAILURE_NOT_CONFIGURED);
+        if (!strstr(f->message, cases[i].where) || !strstr(f->message, cases[i].what) ||
+            !strstr(f->message, path))
+            fail_msg("%s: told: %s", cases[i].text, f->message);
+    }
+    /* The same in a drop-in names the drop-in. */
+    {
+        _cleanup_(config_freep)
+        Config *c = NULL;
+        _cleanup_failure_ Failure *f = NULL;
+
+        put(path, "", 0);
+        snprintf(file, sizeof(file), "%s/10-a.conf", dropins);
+        put(file, "[Azure]\nNo=1\n", 13);
+        assert_true(config_load(path, &c, &f) < 0);
+        assert_non_null(strstr(f->message, "10-a.conf:2:"));
+    }
+}
+
+static void test_strange_files(void **state)
+{
+    static char big[2 * 1024 * 1024];
+    _cleanup_(config_freep)
+    Config *c = NULL;
+    _cleanup_failure_ Failure *f = NULL, *g = NULL, *h = NULL;
+
+    put(path, "[Azure]\nTenantId=a\0b\n", 21);
+    assert_true(config_load(path, &c, &f) < 0);
+    assert_non_null(strstr(f->message, "NUL"));
+    memset(big, '#', sizeof(big));
+    put(path, big, sizeof(big));
+    assert_true(config_load(path, &c, &g) < 0);
+    assert_non_null(g);
+    put(path, big, 5000); /* one line longer than the parser's */
+    assert_true(config_load(path, &c, &h) < 0);
+    assert_non_null(strstr(h->message, "line longer than"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_defaults, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_values_and_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_mistakes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_strange_files, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

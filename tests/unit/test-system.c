@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* lib/: children with deadlines, files, secrets. */
+
+#include "child.h"
+#include "files.h"
+#include "secret.h"
+#include "timeutil.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+static int run(const char *script, const ChildOptions *options, ChildResult *ret)
+{
+    char *argv[] = {(char *)"sh", (char *)"-c", (char *)script, NULL};
+
+    return child_run(argv, options, ret);
+}
+
+static void test_child_output_and_status(void **state)
+{
+    ChildOptions options = {.timeout_usec = 30 * USEC_PER_SEC, .input = "hello"};
+    _cleanup_child_ ChildResult r = {};
+
+    assert_int_equal(run("read x; echo got $x; echo oops >&2; exit 3", &options, &r), 0);
+    assert_int_equal(r.status, 3);
+    assert_false(r.timed_out);
+    assert_string_equal(r.output, "got hello\n");
+    assert_string_equal(r.error, "oops\n");
+}
+
+static void test_child_is_bounded(void **state)
+{
+    ChildOptions options = {.timeout_usec = 60 * USEC_PER_SEC};
+    _cleanup_child_ ChildResult r = {};
+
+    assert_int_equal(run("head -c 5000000 /dev/zero | tr '\\0' x", &options, &r), 0);
+    assert_int_equal(r.status, 0);
+    assert_int_equal(strlen(r.output), CHILD_OUTPUT_MAX);
+}
+
+static void test_child_deadline(void **state)
+{
+    ChildOptions options = {.timeout_usec = 200 * USEC_PER_MSEC};
+    uint64_t begin = now_usec(CLOCK_MONOTONIC);
+    _cleanup_child_ ChildResult r = {};
+
+    assert_int_equal(run("echo early; sleep 1000 & sleep 1000", &options, &r), 0);
+    assert_true(r.timed_out);
+    assert_int_equal(r.status, 128 + 9);
+    assert_string_equal(r.output, "early\n");
+    assert_true(now_usec(CLOCK_MONOTONIC) - begin < 20 * USEC_PER_SEC);
+}
+
+/* A grandchild that keeps the pipes open does not keep us. */
+static void test_child_leaves_grandchild(void **state)
+{
+    ChildOptions options = {.timeout_usec = 30 * USEC_PER_SEC};
+    uint64_t begin = now_usec(CLOCK_MONOTONIC);
+    _cleanup_child_ ChildResult r = {};
+
+    assert_int_equal(run("sleep 5 & echo done", &options, &r), 0);
+    assert_string_equal(r.output, "done\n");
+    assert_true(now_usec(CLOCK_MONOTONIC) - begin < 4 * USEC_PER_SEC);
+}
+
+static void test_child_cannot_be_started(void **state)
+{
+    char *argv[] = {(char *)"no-such-program-here", NULL};
+    ChildOptions options = {.timeout_usec = 30 * USEC_PER_SEC};
+    _cleanup_child_ ChildResult r = {};
+
+    assert_int_equal(child_run(argv, &options, &r), 0);
+    assert_int_equal(r.status, 127);
+    assert_non_null(strstr(r.error, "no-such-program-here"));
+}
+
+static void test_child_environment(void **state)
+{
+    ChildOptions options = {.timeout_usec = 30 * USEC_PER_SEC};
+    _cleanup_child_ ChildResult r = {};
+
+    setenv("AZURE_SECRET", "leak", 1);
+    assert_int_equal(run("env; ls /proc/self/fd | wc -l", &options, &r), 0);
+    assert_null(strstr(r.output, "leak"));
+    assert_non_null(strstr(r.output, "\n4\n")); /* 0, 1, 2 and the directory itself */
+}
+
+static int work_answer(void *userdata, int fd)
+{
+    return write(fd, "answer", 6) == 6 ? *(int *)userdata : -EIO;
+}
+
+static int work_hang(void *userdata, int fd)
+{
+    while (pause() < 0)
+        ;
+    return 0;
+}
+
+static int work_die(void *userdata, int fd)
+{
+    _exit(1);
+}
+
+static void test_child_call(void **state)
+{
+    _cleanup_free_ char *text = NULL, *none = NULL;
+    int r = -ENOENT;
+
+    assert_int_equal(child_call(work_answer, &r, 30 * USEC_PER_SEC, &text), -ENOENT);
+    assert_string_equal(text, "answer");
+    assert_int_equal(child_call(work_hang, NULL, 100 * USEC_PER_MSEC, NULL), -ETIMEDOUT);
+    assert_int_equal(child_call(work_die, NULL, 30 * USEC_PER_SEC, &none), -EPROTO);
+}
+
+static char dir[64];
+
+static int setup(void **state)
+{
+    strcpy(dir, "/tmp/ilr-test-XXXXXX");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    return file_remove_tree(AT_FDCWD, dir);
+}
+
+static void test_files(void **state)
+{
+    _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_free_ char *text = NULL, *none = NULL;
+    struct stat st;
+    char path[128];
+    size_t size;
+
+    assert_int_equal(file_write_atomic(fd, "a", "12345", 5, 0640, -1, -1), 0);
+    assert_int_equal(fstatat(fd, "a", &st, 0), 0);
+    assert_int_equal(st.st_mode & 07777, 0640);
+    assert_int_equal(file_read(fd, "a", 5, &text, &size), 0);
+    assert_int_equal(size, 5);
+    assert_string_equal(text, "12345");
+    assert_int_equal(file_read(fd, "a", 4, &none, &size), -EFBIG);
+    assert_int_equal(file_read(fd, "absent", 4, &none, &size), -ENOENT);
+    /* A link in the way of the temporary file is not followed. */
+    assert_int_equal(symlinkat("/etc/passwd", fd, "b.tmp"), 0);
+    assert_int_equal(file_write_atomic(fd, "b", "x", 1, 0600, -1, -1), 0);
+    assert_int_equal(fstatat(fd, "b", &st, AT_SYMLINK_NOFOLLOW), 0);
+    assert_true(S_ISREG(st.st_mode));
+    /* Trees are removed without following links. */
+    snprintf(path, sizeof(path), "%s/d", dir);
+    assert_int_equal(dir_make(path, 0700, getuid(), getgid()), 0);
+    assert_int_equal(dir_make(path, 0750, getuid(), getgid()), 0);
+    snprintf(path, sizeof(path), "%s/d/e", dir);
+    assert_int_equal(dir_make(path, 0700, getuid(), getgid()), 0);
+    snprintf(path, sizeof(path), "%s/d/e/link", dir);
+    assert_int_equal(symlink(dir, path), 0);
+    assert_int_equal(file_remove_tree(fd, "d"), 0);
+    assert_int_equal(file_remove_tree(fd, "d"), 0);
+    assert_int_equal(faccessat(fd, "a", F_OK, 0), 0);
+}
+
+static void test_secret_file(void **state)
+{
+    _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_secret_ Secret *s = NULL, *none = NULL;
+    char path[128];
+
+    snprintf(path, sizeof(path), "%s/secret", dir);
+    assert_int_equal(file_write_atomic(fd, "secret", "hunter2\n", 8, 0600, -1, -1), 0);
+    assert_int_equal(secret_read_file(path, 100, &s), 0);
+    assert_string_equal(secret_text(s), "hunter2");
+    assert_int_equal(secret_size(s), 7);
+    assert_int_equal(chmod(path, 0640), 0);
+    assert_int_equal(secret_read_file(path, 100, &none), -EPERM);
+    assert_int_equal(chmod(path, 0600), 0);
+    assert_int_equal(secret_read_file(path, 3, &none), -EFBIG);
+    assert_int_equal(file_write_atomic(fd, "secret", "\n", 1, 0600, -1, -1), 0);
+    assert_int_equal(secret_read_file(path, 100, &none), -ENODATA);
+    assert_int_equal(secret_read_file(dir, 100, &none), -EINVAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_child_output_and_status),
+        cmocka_unit_test(test_child_is_bounded),
+        cmocka_unit_test(test_child_deadline),
+        cmocka_unit_test(test_child_leaves_grandchild),
+        cmocka_unit_test(test_child_cannot_be_started),
+        cmocka_unit_test(test_child_environment),
+        cmocka_unit_test(test_child_call),
+        cmocka_unit_test_setup_teardown(test_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_secret_file, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
