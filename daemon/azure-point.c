@@ -8,7 +8,8 @@
 
 static int refuse(Failure **ret_failure, const char *what, const char *problem)
 {
-    *ret_failure = failure_new(FAILURE_INVALID_REQUEST, "%s: %s", what, problem);
+    if (ret_failure)
+        *ret_failure = failure_new(FAILURE_INVALID_REQUEST, "%s: %s", what, problem);
     return -EINVAL;
 }
 
@@ -255,6 +256,26 @@ int azure_point_set_virtual_machine(AzurePoint *p, const char *resource_id, Fail
     free_and_replace(&p->virtual_machine_id, TAKE_PTR(id));
     free_and_replace(&p->vm_name, TAKE_PTR(name));
     return 0;
+}
+
+AzurePoint *azure_point_copy(const AzurePoint *p)
+{
+    _cleanup_(azure_point_freep)
+    AzurePoint *c = calloc(1, sizeof(*c));
+
+    if (!c)
+        return NULL;
+    c->resource_id = strdup(p->resource_id);
+    c->vault = strdup(p->vault);
+    c->container = strdup(p->container);
+    c->item = strdup(p->item);
+    c->recovery_point = strdup(p->recovery_point);
+    c->vm_name = strdup(p->vm_name);
+    c->virtual_machine_id = p->virtual_machine_id ? strdup(p->virtual_machine_id) : NULL;
+    if (!c->resource_id || !c->vault || !c->container || !c->item || !c->recovery_point || !c->vm_name ||
+        (p->virtual_machine_id && !c->virtual_machine_id))
+        return NULL;
+    return TAKE_PTR(c);
 }
 
 AzurePoint *azure_point_free(AzurePoint *p)

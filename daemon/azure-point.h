@@ -20,13 +20,16 @@ typedef struct AzurePoint {
 } AzurePoint;
 
 /* Takes the resource id of a recovery point (names in any case, ";" as such or as "%3B") apart.
- * Returns 0; -EINVAL with *ret_failure (InvalidRequest, naming what is wrong); -ENOMEM. */
+ * Returns 0; -EINVAL with *ret_failure (InvalidRequest, naming what is wrong; may be NULL, here and below);
+ * -ENOMEM. */
 int azure_point_parse(const char *resource_id, AzurePoint **ret, Failure **ret_failure);
 /* The same from pieces: a vault's resource id and three names. */
 int azure_point_make(const char *vault, const char *container, const char *item, const char *recovery_point,
                      AzurePoint **ret, Failure **ret_failure);
 /* Sets the virtual machine's resource id (checked in the same way) and with it vm_name. */
 int azure_point_set_virtual_machine(AzurePoint *p, const char *resource_id, Failure **ret_failure);
+/* A deep copy, or NULL. */
+AzurePoint *azure_point_copy(const AzurePoint *p);
 AzurePoint *azure_point_free(AzurePoint *p);
 DEFINE_CLEANUP(AzurePoint *, azure_point_free)
 

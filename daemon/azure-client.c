@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "azure-client.h"
+
+#include "log.h"
+#include "timeutil.h"
+
+#include <inttypes.h>
+#include <sys/random.h>
+
+#define BODY_MAX (1 * MIB)
+#define BACKOFF_FIRST_USEC (1 * USEC_PER_SEC)
+#define BACKOFF_MAX_USEC (30 * USEC_PER_SEC)
+#define GUID_LENGTH 36
+#define MALFORMED_MAX 4 /* times that half an answer is asked for again */
+
+struct AzureRequest {
+    AzureClient *client;
+    char *method, *url, *what, *action, *host;
+    Secret *body;
+    AzureSubject subject; /* its strings are what and action */
+    size_t body_max;
+    bool once, want_json;
+    unsigned attempts_max;
+    uint64_t deadline_usec;
+    void (*waiting)(const char *detail, void *userdata);
+    AzureRequestDone done;
+    void *userdata;
+
+    unsigned attempts, malformed;
+    bool token_dropped; /* once because of a 401 */
+    sd_event_source *timer;
+    AzureTokenWaiter *waiter;
+    Secret *token;
+    HttpRequest *request;
+    AzureAnswer answer;
+    char id[GUID_LENGTH + 1]; /* x-ms-client-request-id */
+};
+
+uint64_t azure_jitter(uint64_t usec)
+{
+    uint32_t n = 0;
+
+    (void)!getrandom(&n, sizeof(n), GRND_NONBLOCK);
+    return usec / 2 + (uint64_t)((double)(usec - usec / 2) * n / UINT32_MAX);
+}
+
+/* RFC 4122, version 4. */
+static void make_guid(char buf[static GUID_LENGTH + 1])
+{
+    uint8_t b[16] = {};
+
+    (void)!getrandom(b, sizeof(b), 0);
+    b[6] = (b[6] & 0x0f) | 0x40;
+    b[8] = (b[8] & 0x3f) | 0x80;
+    snprintf(buf, GUID_LENGTH + 1, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+             b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
+             b[15]);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata);
+
+static int schedule(AzureRequest *q, uint64_t delay_usec)
+{
+    uint64_t at = delay_usec ? now_usec(CLOCK_BOOTTIME) + delay_usec : 0;
+    int r;
+
+    if (!q->timer) {
+        r = sd_event_add_time(q->client->event, &q->timer, CLOCK_BOOTTIME, at, 1, on_timer, q);
+        if (r >= 0)
+            (void)sd_event_source_set_description(q->timer, "azure-request");
+        return r;
+    }
+    r = sd_event_source_set_time(q->timer, at);
+    return r < 0 ? r : sd_event_source_set_enabled(q->timer, SD_EVENT_ONESHOT);
+}
+
+/* The one way out. */
+static void finish(AzureRequest *q, Failure *failure)
+{
+    if (q->timer)
+        (void)sd_event_source_set_enabled(q->timer, SD_EVENT_OFF);
+    q->done(&q->answer, failure, q->userdata);
+}
+
+static void finish_errno(AzureRequest *q, int r)
+{
+    char buf[128];
+
+    finish(q, r == -ENOMEM ? NULL
+                           : failure_new(FAILURE_INTERNAL, "Could not %s: %s", q->what,
+                                         strerror_r(-r, buf, sizeof(buf))));
+}
+
+/* Another try after a while, unless time or tries are over: then this failure is the end. */
+static void try_again(AzureRequest *q, uint64_t at_least_usec, Failure *failure)
+{
+    uint64_t first = MIN(BACKOFF_FIRST_USEC, q->client->config->poll_interval_usec), delay, now;
+    unsigned n = q->attempts > 0 ? q->attempts - 1 : 0;
+    char span[64];
+    int r;
+
+    delay = MAX(azure_jitter(MIN(first << MIN(n, 10U), BACKOFF_MAX_USEC)), at_least_usec);
+    now = now_usec(CLOCK_BOOTTIME);
+    if ((q->attempts_max > 0 && q->attempts >= q->attempts_max) || now >= q->deadline_usec ||
+        delay > q->deadline_usec - now) {
+        finish(q, failure);
+        return;
+    }
+    log_info("Azure: %s; next try in %s", failure && failure->message ? failure->message : q->what,
+             timespan_format(delay, span, sizeof(span)));
+    if (q->waiting) {
+        _cleanup_free_ char *detail = NULL;
+
+        if (asprintf(&detail, "%s; next try in %s", failure && failure->message ? failure->message : q->what,
+                     timespan_format(delay, span, sizeof(span))) >= 0)
+            q->waiting(detail, q->userdata);
+        else
+            detail = NULL;
+    }
+    failure_free(failure);
+    r = schedule(q, delay);
+    if (r < 0)
+        finish_errno(q, r);
+}
+
+/* ---- answers ---- */
+
+static void log_answer(const AzureRequest *q, const HttpAnswer *a)
+{
+    const char *id = http_answer_header(a, "x-ms-request-id");
+
+    log_full(a->outcome == HTTP_ANSWERED && a->status < 300 && streq(q->method, "GET") ? LOG_DEBUG : LOG_INFO,
+             NULL, "Azure: %s %s: %d %s(%" PRIu64 " ms, client request id %s, request id %s)", q->method,
+             q->url, a->status, a->outcome == HTTP_ANSWERED ? "" : "no whole answer ",
+             a->duration_usec / USEC_PER_MSEC, q->id, id ? id : "none");
+}
+
+/* May the same be sent again? */
+static bool repeatable(const AzureRequest *q, const HttpAnswer *a)
+{
+    if (!azure_answer_transient(a))
+        return false;
+    if (!q->once)
+        return true;
+    if (a->outcome != HTTP_ANSWERED)
+        return !a->sent;
+    return (a->status == 429 || a->status == 503) && http_answer_header(a, "Retry-After");
+}
+
+/* Can Azure have acted on a request with this answer? */
+static bool maybe_done(const HttpAnswer *a)
+{
+    return a->outcome == HTTP_ANSWERED ? a->status < 300 || a->status == 408 || a->status >= 500 : a->sent;
+}
+
+static void on_success(AzureRequest *q, const HttpAnswer *a)
+{
+    _cleanup_free_ char *excerpt = NULL, *problem = NULL;
+
+    if (!q->want_json || a->status != 200 || json_object_is_type(q->answer.json, json_type_object)) {
+        q->answer.ok = true;
+        finish(q, NULL);
+        return;
+    }
+    q->answer.maybe_done = true;
+    excerpt = azure_excerpt(a->body, a->body_size);
+    if (asprintf(&problem, "is %s%s%s", a->body_size == 0 ? "empty" : "no JSON object", excerpt ? ": " : "",
+                 excerpt ? excerpt : "") < 0)
+        problem = NULL;
+    finish(q, azure_failure_invalid(&q->subject, q->host, a, problem ? problem : "is no JSON object"));
+}
+
+static void on_http(const HttpAnswer *a, void *userdata)
+{
+    AzureRequest *q = userdata;
+    const char *after = http_answer_header(a, "Retry-After");
+    uint64_t wait = 0;
+    bool again;
+    Failure *f;
+
+    log_answer(q, a);
+    json_erasep(&q->answer.json);
+    q->answer.json = NULL;
+    q->answer.http = a;
+    if (a->body_size > 0 && a->outcome == HTTP_ANSWERED &&
+        json_parse(a->body, a->body_size, &q->answer.json) == -ENOMEM) {
+        q->answer.maybe_done = true;
+        finish(q, NULL); /* not ok, and no memory for words */
+        return;
+    }
+    if (a->outcome == HTTP_ANSWERED && a->status >= 200 && a->status < 300) {
+        on_success(q, a);
+        return;
+    }
+    q->answer.maybe_done = maybe_done(a);
+    if (a->outcome == HTTP_ANSWERED && a->status == 401 && !q->token_dropped) {
+        q->token_dropped = true;
+        azure_token_drop(q->client->token, q->token);
+        if (schedule(q, 0) >= 0)
+            return;
+    }
+    if (after && (a->status == 429 || a->status == 503) &&
+        azure_retry_after_parse(after, now_usec(CLOCK_REALTIME), &wait) < 0)
+        wait = 0;
+    /* An answer that stops in the middle is asked for again, but whoever always sends half is not worth the
+     * wait. */
+    again = repeatable(q, a) && !(a->outcome == HTTP_BROKEN && a->status && ++q->malformed >= MALFORMED_MAX);
+    f = azure_failure(&q->subject, q->host, a, q->answer.json);
+    if (f && q->once && q->answer.maybe_done && !again) {
+        char *message;
+
+        if (asprintf(&message, "%s; Azure may have done it all the same",
+                     f->message ? f->message : q->what) >= 0)
+            free_and_replace(&f->message, message);
+    }
+    if (again)
+        try_again(q, wait, f);
+    else
+        finish(q, f);
+}
+
+/* ---- sending ---- */
+
+static int send_request(AzureRequest *q)
+{
+    _cleanup_strv_free_ char **headers = NULL;
+    int r;
+
+    make_guid(q->id);
+    if ((r = strv_extend(&headers, "Accept: application/json")) < 0 ||
+        (r = strv_extendf(&headers, "x-ms-client-request-id: %s", q->id)) < 0 ||
+        (r = strv_extend(&headers, "x-ms-return-client-request-id: true")) < 0)
+        return r;
+    return http_start(q->client->http,
+                      &(HttpOptions){.method = q->method,
+                                     .url = q->url,
+                                     .headers = headers,
+                                     .bearer = q->token,
+                                     .body = q->body,
+                                     .content_type = q->body ? "application/json" : NULL,
+                                     .body_max = q->body_max,
+                                     .once = q->once},
+                      on_http, q, &q->request);
+}
+
+static void on_token(Secret *token, Failure *failure, bool transient, uint64_t retry_after_usec,
+                     void *userdata)
+{
+    AzureRequest *q = userdata;
+    int r;
+
+    q->waiter = azure_token_waiter_free(q->waiter);
+    if (!token) {
+        if (transient)
+            try_again(q, retry_after_usec, failure);
+        else
+            finish(q, failure);
+        return;
+    }
+    q->token = secret_ref(token);
+    r = send_request(q);
+    if (r < 0)
+        finish_errno(q, r);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    AzureRequest *q = userdata;
+    Failure *failure = NULL;
+    int r;
+
+    q->attempts++;
+    q->token = secret_unref(q->token);
+    q->request = http_request_free(q->request);
+    q->answer.http = NULL;
+    q->answer.maybe_done = false;
+    /* A token must never go elsewhere, whatever an answer named as the place to ask. */
+    if (!http_url_same_origin(q->url, q->client->config->management_url)) {
+        finish(q, failure_new(FAILURE_AZURE_ANSWER_INVALID,
+                              "Could not %s: Azure named an address at %s, which is not the management host",
+                              q->what, q->host));
+        return 0;
+    }
+    r = azure_token_get(q->client->token, on_token, q, &q->token, &q->waiter, &failure);
+    if (r > 0)
+        r = send_request(q);
+    if (r >= 0)
+        return 0;
+    if (failure)
+        finish(q, failure);
+    else
+        finish_errno(q, r);
+    return 0;
+}
+
+int azure_request_start(AzureClient *c, const AzureRequestOptions *o, AzureRequestDone done, void *userdata,
+                        AzureRequest **ret)
+{
+    _cleanup_(azure_request_freep)
+    AzureRequest *q = calloc(1, sizeof(*q));
+    int r;
+
+    if (!q)
+        return -ENOMEM;
+    q->client = c;
+    q->method = strdup(o->method);
+    q->url = strdup(o->url);
+    q->what = strdup(o->subject.what);
+    q->action = o->subject.action ? strdup(o->subject.action) : NULL;
+    q->host = http_url_host(o->url);
+    if (!q->method || !q->url || !q->what || (o->subject.action && !q->action))
+        return -ENOMEM;
+    if (!q->host && !(q->host = strdup("(no host)")))
+        return -ENOMEM;
+    if (o->body) {
+        const char *text = json_text(o->body);
+
+        q->body = text ? secret_new(text, strlen(text)) : NULL;
+        if (!q->body)
+            return -ENOMEM;
+    }
+    q->subject = (AzureSubject){.what = q->what, .action = q->action, .not_found = o->subject.not_found};
+    q->body_max = o->body_max ? o->body_max : BODY_MAX;
+    q->once = o->once;
+    q->want_json = o->want_json;
+    q->attempts_max = o->attempts_max;
+    q->deadline_usec = o->deadline_usec;
+    q->waiting = o->waiting;
+    q->done = done;
+    q->userdata = userdata;
+    r = schedule(q, 0);
+    if (r < 0)
+        return r;
+    *ret = TAKE_PTR(q);
+    return 0;
+}
+
+AzureRequest *azure_request_free(AzureRequest *q)
+{
+    if (!q)
+        return NULL;
+    sd_event_source_disable_unref(q->timer);
+    azure_token_waiter_free(q->waiter);
+    http_request_free(q->request);
+    secret_unref(q->token);
+    secret_unref(q->body);
+    json_erasep(&q->answer.json);
+    free(q->method);
+    free(q->url);
+    free(q->what);
+    free(q->action);
+    free(q->host);
+    free(q);
+    return NULL;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The access token of this host, by client secret. Kept in memory until 5 minutes before its end, fetched
+ * once however many wait for it. The client secret is read from its file at each fetch, so that a new one is
+ * used at once. */
+
+#include "azure-error.h"
+#include "config.h"
+
+typedef struct AzureToken AzureToken;
+typedef struct AzureTokenWaiter AzureTokenWaiter;
+
+int azure_token_new(AzureToken **ret, Http *http, const Config *config);
+AzureToken *azure_token_free(AzureToken *t);
+DEFINE_CLEANUP(AzureToken *, azure_token_free)
+
+/* Exactly one of token (borrowed) and failure (the callee's; NULL besides no token: out of memory) is given.
+ * transient: it is worth asking again, after retry_after_usec at the earliest. */
+typedef void (*AzureTokenDone)(Secret *token, Failure *failure, bool transient, uint64_t retry_after_usec,
+                               void *userdata);
+
+/* Returns 1 and a reference in *ret_token if there is a good one; 0 and a waiter, whose done is called later
+ * and from elsewhere; or a negative errno, with *ret_failure (NotConfigured) if it is known what to tell. */
+int azure_token_get(AzureToken *t, AzureTokenDone done, void *userdata, Secret **ret_token,
+                    AzureTokenWaiter **ret_waiter, Failure **ret_failure);
+AzureTokenWaiter *azure_token_waiter_free(AzureTokenWaiter *w);
+DEFINE_CLEANUP(AzureTokenWaiter *, azure_token_waiter_free)
+
+/* Azure did not accept this token: forget it, if it is still the one that is kept. */
+void azure_token_drop(AzureToken *t, const Secret *token);
