@@ -135,8 +135,6 @@ static int get_socket(const Options *o)
     return n < 0 ? log_error_errno(n, "Failed to listen at %s", o->listen) : n;
 }
 
-DEFINE_CLEANUP(sd_event *, sd_event_unref)
-
 static int run(const Options *o, const Config *config)
 {
     _cleanup_(sd_event_unrefp)

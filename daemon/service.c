@@ -21,6 +21,7 @@ typedef struct Waiter {
     VarlinkCall *call;
     WaiterKind kind;
     char session[SESSION_ID_LENGTH + 1]; /* "": all (monitor) */
+    char *told;                          /* what was told last, so that nothing is said twice */
     LIST_FIELDS(struct Waiter);
 } Waiter;
 
@@ -34,6 +35,7 @@ struct Service {
 static void waiter_free(Waiter *w)
 {
     LIST_REMOVE(w->service->waiters, w);
+    free(w->told);
     free(w);
 }
 
@@ -158,8 +160,10 @@ static void tell(Waiter *w, Session *s)
         break;
     }
     o = session_parameters(s);
-    if (o)
-        (void)varlink_call_notify(call, o);
+    if (!o || streq_ptr(json_text(o), w->told))
+        return;
+    free_and_replace(&w->told, strdup(json_text(o)));
+    (void)varlink_call_notify(call, o);
 }
 
 static void on_changed(Session *session, void *userdata)
