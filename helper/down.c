@@ -1,15 +1,77 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "storage.h"
 
+#include "dismantle.h"
 #include "iscsi.h"
+#include "log.h"
+#include "timeutil.h"
+
+/* Together with two log-outs below the 90 s that systemd gives ExecStop. */
+#define DISMANTLE_USEC (120 * USEC_PER_SEC)
+#define DISMANTLE_FORCED_USEC (25 * USEC_PER_SEC)
+
+static uint64_t deadline(bool forced)
+{
+    return now_usec(CLOCK_MONOTONIC) + (forced ? DISMANTLE_FORCED_USEC : DISMANTLE_USEC);
+}
+
+/* Is one of the sessions there and not usable? Then every access to its disk hangs until it is logged out. */
+static bool target_dead(const Record *record)
+{
+    IscsiSession *sessions = NULL;
+    size_t n = 0, i;
+    bool dead = false;
+
+    if (iscsi_sessions_find(record, &sessions, &n) < 0)
+        return false;
+    for (i = 0; i < n; i++)
+        dead = dead || !iscsi_session_logged_in(&sessions[i]);
+    iscsi_sessions_free(sessions, n);
+    return dead;
+}
+
+static int forget_disks(Record *record)
+{
+    json_object_put(record->disks);
+    json_object_put(record->volumes);
+    record->disks = json_object_new_array();
+    record->volumes = json_object_new_array();
+    if (!record->disks || !record->volumes)
+        return -ENOMEM;
+    return record_save(record);
+}
 
 int storage_down(const char *id, bool forced, Failure **ret_failure)
 {
     _cleanup_(record_freep)
     Record *record = NULL;
-    int r = record_load(id, &record);
+    bool logged_out = false;
+    int r, k;
 
+    r = record_load(id, &record);
+    if (r < 0 && r != -ENOENT)
+        log_errno_full(LOG_WARNING, id, r, "The session's record cannot be used, going by what is there");
+
+    if (record && target_dead(record)) {
+        log_full(LOG_WARNING, id, "A target does not answer, logging out first");
+        r = iscsi_targets_logout(record, ISCSI_LOGOUT_TIMEOUT_USEC, ret_failure);
+        if (r < 0 && !forced)
+            return r;
+        logged_out = r >= 0;
+    }
+    r = storage_dismantle(id, forced, deadline(forced), ret_failure);
+    if (r == -ETIMEDOUT && record && !logged_out) {
+        log_full(LOG_WARNING, id, "The kernel waits for a disk, logging out");
+        (void)iscsi_targets_logout(record, ISCSI_LOGOUT_TIMEOUT_USEC, ret_failure);
+        r = storage_dismantle(id, forced, deadline(forced), ret_failure);
+    }
+    if (r < 0 && !forced)
+        return r;
+    if (!record)
+        return r;
+    /* Forced: the sessions go also if something else could not. */
+    k = iscsi_targets_logout(record, ISCSI_LOGOUT_TIMEOUT_USEC, ret_failure);
     if (r < 0)
-        return r == -ENOENT ? 0 : r;
-    return iscsi_targets_logout(record, ISCSI_LOGOUT_TIMEOUT_USEC, ret_failure);
+        return r;
+    return k < 0 ? k : forget_disks(record);
 }

@@ -1,7 +1,377 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "storage.h"
 
+#include "btrfs.h"
+#include "child.h"
+#include "disk.h"
+#include "dismantle.h"
+#include "dm.h"
+#include "files.h"
+#include "iscsi.h"
+#include "log.h"
+#include "mount.h"
+#include "names.h"
+#include "overlay.h"
+#include "partition.h"
+#include "paths.h"
+#include "probe.h"
+#include "timeutil.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+/* device-mapper waits for udev, which may have many disks to look at. */
+#define DEVICE_TIMEOUT_USEC (60 * USEC_PER_SEC)
+#define DISMANTLE_USEC (60 * USEC_PER_SEC)
+#define REASONS_SHOWN_MAX 5
+
+typedef struct Up {
+    const char *id;
+    const Config *config;
+    Record *record;
+    char *mounts; /* directory of the volumes */
+    gid_t group;
+    Disk *disks;
+    size_t n_disks;
+    Volume *volumes;
+    size_t n_volumes;
+} Up;
+
+static void up_done(Up *u)
+{
+    record_free(u->record);
+    free(u->mounts);
+    disks_free(u->disks, u->n_disks);
+    volumes_free(u->volumes, u->n_volumes);
+}
+
+/* Puts what is known now into the record. */
+static int save(Up *u)
+{
+    _cleanup_json_ json_object *disks = json_object_new_array(), *volumes = json_object_new_array();
+    json_object *o;
+    size_t i;
+    int r;
+
+    if (!disks || !volumes)
+        return -ENOMEM;
+    for (i = 0; i < u->n_disks; i++) {
+        r = disk_to_json(&u->disks[i], &o);
+        if (r < 0 || json_object_array_add(disks, o) < 0)
+            return r < 0 ? r : -ENOMEM;
+    }
+    for (i = 0; i < u->n_volumes; i++) {
+        r = volume_to_json(&u->volumes[i], u->disks, u->mounts, &o);
+        if (r < 0 || json_object_array_add(volumes, o) < 0)
+            return r < 0 ? r : -ENOMEM;
+    }
+    json_object_put(u->record->disks);
+    json_object_put(u->record->volumes);
+    u->record->disks = TAKE_PTR(disks);
+    u->record->volumes = TAKE_PTR(volumes);
+    return record_save(u->record);
+}
+
+static int find_disks(Up *u, Failure **ret_failure)
+{
+    IscsiSession *sessions = NULL;
+    size_t n = 0, i, k;
+    int r;
+
+    r = iscsi_sessions_find(u->record, &sessions, &n);
+    for (i = 0; r >= 0 && i < u->record->n_targets; i++) {
+        for (k = 0; k < n && !streq(sessions[k].target, u->record->targets[i].name); k++)
+            ;
+        if (k == n) {
+            *ret_failure = failure_new(FAILURE_DISKS_MISSING, "target %s has no iSCSI session",
+                                       u->record->targets[i].name);
+            r = -ENOTCONN;
+        }
+    }
+    if (r >= 0 && n == 0) {
+        *ret_failure = failure_new(FAILURE_DISKS_MISSING, "the session has no targets");
+        r = -ENOTCONN;
+    }
+    if (r >= 0)
+        r = disks_wait(sessions, n, u->config->disk_timeout_usec, &u->disks, &u->n_disks, ret_failure);
+    iscsi_sessions_free(sessions, n);
+    return r < 0 ? r : save(u);
+}
+
+static int make_overlays(Up *u, Failure **ret_failure)
+{
+    size_t i;
+    int r;
+
+    r = overlay_stores_mount(u->id, u->n_disks, u->config->overlay_size_bytes, DEVICE_TIMEOUT_USEC);
+    if (r < 0) {
+        *ret_failure = failure_new(FAILURE_OVERLAY_FAILED, "no tmpfs could be mounted for the overlays: %s",
+                                   strerror(-r));
+        return r;
+    }
+    for (i = 0; i < u->n_disks; i++) {
+        r = disk_hide(&u->disks[i]);
+        if (r < 0)
+            log_errno_full(LOG_WARNING, u->id, r, "Cannot remove the nodes of %s", u->disks[i].kernel_name);
+        r = overlay_make(u->id, (unsigned)i + 1, &u->disks[i], u->config->overlay_size_bytes,
+                         DEVICE_TIMEOUT_USEC, ret_failure);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static Volume *volume_add(Up *u, size_t disk, uint64_t start_bytes, uint64_t size_bytes)
+{
+    Volume *more = realloc(u->volumes, (u->n_volumes + 1) * sizeof(*more));
+
+    if (!more)
+        return NULL;
+    u->volumes = more;
+    more += u->n_volumes++;
+    *more = (Volume){.disk = disk, .start_bytes = start_bytes, .size_bytes = size_bytes};
+    return more;
+}
+
+static int add_partitions(Up *u, size_t disk, const PartitionTable *t)
+{
+    size_t i;
+
+    for (i = 0; i < t->n_partitions; i++) {
+        const Partition *p = &t->partitions[i];
+        Volume *v = volume_add(u, disk, p->start_bytes, p->size_bytes);
+
+        if (!v)
+            return -ENOMEM;
+        v->partition = p->number;
+        v->partition_type = strdup(p->type);
+        v->partition_label = p->label ? strdup(p->label) : NULL;
+        if (!v->partition_type || (p->label && !v->partition_label))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+/* Adds the volumes of a disk: its partitions, or itself. */
+static int look_into_disk(Up *u, size_t disk)
+{
+    _cleanup_(partition_table_done)
+    PartitionTable table = {};
+    Disk *d = &u->disks[disk];
+    _cleanup_close_ int fd = device_open(d->overlay, O_RDONLY);
+    size_t i = u->n_volumes;
+    Volume *v;
+    int r;
+
+    if (fd < 0)
+        return fd;
+    r = device_read_table(fd, u->config->mount_timeout_usec, &table);
+    if (r == -ENOMEM)
+        return r;
+    if (r < 0) { /* one unreadable disk does not take the others with it */
+        v = volume_add(u, disk, 0, d->size_bytes);
+        if (!v || asprintf(&v->reason, "the disk cannot be read: %s", strerror(-r)) < 0)
+            return -ENOMEM;
+        return 0;
+    }
+    d->table = TAKE_PTR(table.type);
+    if (table.n_partitions > 0)
+        r = add_partitions(u, disk, &table);
+    else
+        r = volume_add(u, disk, 0, d->size_bytes) ? 0 : -ENOMEM;
+    for (; r >= 0 && i < u->n_volumes; i++)
+        r = volume_probe(fd, &u->volumes[i], u->config->mount_timeout_usec);
+    return r;
+}
+
+typedef struct FsidCall {
+    dev_t device;
+    uint64_t size_bytes;
+} FsidCall;
+
+static int fsid_child(void *userdata, int answer)
+{
+    const FsidCall *c = userdata;
+    _cleanup_close_ int fd = device_open(c->device, O_RDWR);
+    uint8_t fsid[16];
+
+    if (fd < 0)
+        return fd;
+    if (getrandom(fsid, sizeof(fsid), 0) != sizeof(fsid))
+        return -EIO;
+    fsid[6] = (uint8_t)((fsid[6] & 0x0f) | 0x40); /* a random UUID says that it is one */
+    fsid[8] = (uint8_t)((fsid[8] & 0x3f) | 0x80);
+    return btrfs_set_fsid(fd, c->size_bytes, fsid);
+}
+
+/* A clone gets an identity of its own before the kernel sees it. */
+static int change_identity(Up *u, Volume *v, dev_t device)
+{
+    FsidCall call = {.device = device, .size_bytes = v->size_bytes};
+    int r;
+
+    if (!streq(v->type, "btrfs"))
+        return 0;
+    r = child_call(fsid_child, &call, u->config->mount_timeout_usec, NULL);
+    if (r >= 0)
+        return 0;
+    if (r == -ENOTUNIQ)
+        v->reason = strdup("btrfs over several devices: not assembled");
+    else if (r == -EOPNOTSUPP)
+        v->reason = strdup("btrfs with checksums other than crc32c: cannot be given an identity of its own");
+    else if (r == -EMEDIUMTYPE)
+        v->reason = strdup("btrfs whose first superblock is damaged");
+    else if (asprintf(&v->reason, "btrfs that could not be given an identity of its own: %s", strerror(-r)) <
+             0)
+        v->reason = NULL;
+    return v->reason ? 0 : -ENOMEM;
+}
+
+static int mount_one(Up *u, Volume *v)
+{
+    _cleanup_free_ char *directory = NULL, *node = NULL, *message = NULL;
+    const Disk *disk = &u->disks[v->disk];
+    unsigned number = (unsigned)v->disk + 1;
+    char name[DM_NAME_SIZE];
+    dev_t device = disk->overlay;
+    int r;
+
+    if (v->partition > 0) {
+        r = overlay_map_partition(u->id, number, disk, v, DEVICE_TIMEOUT_USEC, &device, &message);
+        if (r < 0)
+            return asprintf(&v->reason, "no map of the partition could be made: %s (%s)", strerror(-r),
+                            message ? message : "no more is known") < 0
+                       ? -ENOMEM
+                       : 0;
+    }
+    r = change_identity(u, v, device);
+    if (r < 0 || v->reason)
+        return r;
+    dm_name(u->id, number, v->partition, name);
+    if (asprintf(&node, "/dev/mapper/%s", name) < 0)
+        return (node = NULL), -ENOMEM;
+    if (asprintf(&directory, "%s/%s", u->mounts, v->name) < 0)
+        return (directory = NULL), -ENOMEM;
+    r = dir_make(directory, 0755, 0, 0);
+    if (r < 0)
+        return r;
+    r = volume_mount(node, device, v->type, directory, u->config->mount_timeout_usec, &v->reason,
+                     &v->replayed);
+    if (r < 0)
+        return r;
+    v->mounted = !v->reason;
+    if (!v->mounted)
+        (void)rmdir(directory);
+    return 0;
+}
+
+static int mount_all(Up *u)
+{
+    _cleanup_free_ char *top = mounts_path(u->id, NULL);
+    size_t i;
+    int r;
+
+    if (!top)
+        return -ENOMEM;
+    r = dir_make(top, 0750, 0, u->group);
+    if (r >= 0)
+        r = dir_make(u->mounts, 0750, 0, u->group);
+    for (i = 0; r >= 0 && i < u->n_volumes; i++)
+        if (!u->volumes[i].reason) {
+            r = mount_one(u, &u->volumes[i]);
+            if (r >= 0)
+                log_full(LOG_INFO, u->id, "Volume %s: %s%s", u->volumes[i].name,
+                         u->volumes[i].mounted ? "mounted" : u->volumes[i].reason,
+                         u->volumes[i].replayed ? ", journal replayed" : "");
+        }
+    return r;
+}
+
+static int nothing_mounted(Up *u, Failure **ret_failure)
+{
+    _cleanup_strv_free_ char **reasons = NULL;
+    _cleanup_free_ char *text = NULL;
+    size_t i;
+    int r;
+
+    for (i = 0; i < u->n_volumes && i < REASONS_SHOWN_MAX; i++) {
+        r = strv_extendf(&reasons, "%s: %s", u->volumes[i].name, u->volumes[i].reason);
+        if (r < 0)
+            return r;
+    }
+    if (u->n_volumes > REASONS_SHOWN_MAX && (r = strv_extend(&reasons, "...")) < 0)
+        return r;
+    text = strv_join(reasons, "; ");
+    *ret_failure =
+        failure_new(FAILURE_NOTHING_TO_MOUNT, "none of %zu volumes on %zu disks could be mounted: %s",
+                    u->n_volumes, u->n_disks, text ? text : "?");
+    return -ENODATA;
+}
+
+static int bring_up(Up *u, Failure **ret_failure)
+{
+    size_t i;
+    int r;
+
+    r = find_disks(u, ret_failure);
+    if (r < 0)
+        return r;
+    log_full(LOG_INFO, u->id, "%zu disks are there and read-only", u->n_disks);
+    r = make_overlays(u, ret_failure);
+    for (i = 0; r >= 0 && i < u->n_disks; i++)
+        r = look_into_disk(u, i);
+    if (r >= 0)
+        r = volumes_name(u->volumes, u->n_volumes);
+    if (r >= 0)
+        r = save(u);
+    if (r >= 0)
+        r = mount_all(u);
+    if (r >= 0)
+        r = save(u);
+    if (r < 0)
+        return r;
+    for (i = 0; i < u->n_volumes; i++)
+        if (u->volumes[i].mounted)
+            return 0;
+    return nothing_mounted(u, ret_failure);
+}
+
+static gid_t group_of_users(const char *id)
+{
+    const struct group *g = getgrnam("ilr");
+
+    if (!g)
+        log_full(LOG_WARNING, id, "There is no group ilr, only root will reach the volumes");
+    return g ? g->gr_gid : 0;
+}
+
 int storage_up(const char *id, const Config *config, Failure **ret_failure)
 {
-    return -ENOSYS;
+    _cleanup_(up_done)
+    Up u = {.id = id, .config = config};
+    int r;
+
+    u.mounts = mounts_path(id, "volumes");
+    if (!u.mounts)
+        return -ENOMEM;
+    r = record_load(id, &u.record);
+    if (r < 0)
+        return r;
+    u.group = group_of_users(id);
+    u.record->failure = failure_free(u.record->failure);
+    /* What an earlier helper left half done. */
+    r = storage_dismantle(id, false, now_usec(CLOCK_MONOTONIC) + DISMANTLE_USEC, ret_failure);
+    if (r < 0)
+        return r;
+    r = bring_up(&u, ret_failure);
+    if (r < 0) {
+        _cleanup_failure_ Failure *second = NULL;
+
+        /* systemd does not run ExecStop= of a service that did not start: nothing may be left standing. */
+        if (storage_dismantle(id, true, now_usec(CLOCK_MONOTONIC) + DISMANTLE_USEC, &second) < 0)
+            log_full(LOG_WARNING, id, "Not all of a failed start could be taken down, it is tried again");
+    }
+    return r;
 }

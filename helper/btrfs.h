@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A btrfs gets a new identity before the kernel sees it: the kernel keeps all file systems of one fsid for
+ * one, and a clone beside its living original stops the one or the other from being mounted. Only the
+ * superblocks are changed, so generation and log stay and the log can be replayed. Writes: only ever called
+ * on an overlay. */
+
+#include "util.h"
+
+/* Gives the file system on fd (size_bytes long, a device or an image) the fsid given; the old one becomes its
+ * metadata UUID. Returns 0; -EMEDIUMTYPE: no btrfs superblock that its checksum confirms; -ENOTUNIQ: it has
+ * more devices than this one; -EOPNOTSUPP: a checksum algorithm other than crc32c; or the errno of read and
+ * write. */
+int btrfs_set_fsid(int fd, uint64_t size_bytes, const uint8_t fsid[static 16]);
+
+/* CRC-32C (Castagnoli) as btrfs uses it, for its tests. */
+uint32_t crc32c(const void *data, size_t size);

@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "disk.h"
+
+#include "child.h"
+#include "files.h"
+#include "overlay.h"
+#include "paths.h"
+#include "timeutil.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <libudev.h>
+#include <poll.h>
+#include <scsi/sg.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#define SCAN_TIMEOUT_USEC (30 * USEC_PER_SEC)
+#define COMMAND_TIMEOUT_MSEC 10000
+/* A target may report a LUN before it can be used; then it is scanned for again. */
+#define RESCAN_USEC (2 * USEC_PER_SEC)
+#define REPORT_LUNS_SIZE (16 + 8 * DISKS_MAX)
+
+DEFINE_CLEANUP(DIR *, closedir)
+DEFINE_CLEANUP(struct udev *, udev_unref)
+DEFINE_CLEANUP(struct udev_monitor *, udev_monitor_unref)
+DEFINE_CLEANUP(struct udev_device *, udev_device_unref)
+
+int report_luns_parse(const uint8_t *data, size_t size, uint64_t **ret, size_t *ret_n)
+{
+    _cleanup_free_ uint64_t *luns = NULL;
+    size_t i, n, used = 0;
+
+    if (size < 8)
+        return -EBADMSG;
+    n = ((size_t)data[0] << 24 | (size_t)data[1] << 16 | (size_t)data[2] << 8 | data[3]) / 8;
+    n = MIN(n, (size - 8) / 8);
+    luns = calloc(n + 1, sizeof(*luns));
+    if (!luns)
+        return -ENOMEM;
+    for (i = 0; i < n; i++) {
+        const uint8_t *p = data + 8 + 8 * i;
+        uint64_t lun = 0;
+        int k;
+
+        if (p[0] == 0xc1) /* extended addressing, well-known logical unit */
+            continue;
+        for (k = 0; k < 8; k += 2) /* the kernel keeps pairs of bytes, the first pair lowest */
+            lun |= (uint64_t)(p[k] << 8 | p[k + 1]) << (8 * k);
+        luns[used++] = lun;
+    }
+    *ret = TAKE_PTR(luns);
+    *ret_n = used;
+    return 0;
+}
+
+typedef struct LunsCall {
+    dev_t device;
+} LunsCall;
+
+static int report_luns_child(void *userdata, int fd)
+{
+    const LunsCall *c = userdata;
+    uint8_t command[12] = {0xa0}, answer[REPORT_LUNS_SIZE] = {}, sense[32];
+    _cleanup_close_ int dev = device_open(c->device, O_RDONLY | O_NONBLOCK);
+    struct sg_io_hdr io = {
+        .interface_id = 'S',
+        .dxfer_direction = SG_DXFER_FROM_DEV,
+        .cmd_len = sizeof(command),
+        .mx_sb_len = sizeof(sense),
+        .dxfer_len = sizeof(answer),
+        .dxferp = answer,
+        .cmdp = command,
+        .sbp = sense,
+        .timeout = COMMAND_TIMEOUT_MSEC,
+    };
+
+    if (dev < 0)
+        return dev;
+    command[8] = sizeof(answer) >> 8;
+    command[9] = sizeof(answer) & 0xff;
+    if (ioctl(dev, SG_IO, &io) < 0)
+        return -errno;
+    if (io.status != 0 || io.host_status != 0)
+        return -EIO;
+    return write(fd, answer, sizeof(answer) - (io.resid > 0 ? (size_t)io.resid : 0)) < 0 ? -errno : 0;
+}
+
+/* child_call() gives text; the answer is full of zeros, so it is asked for in hexadecimal. */
+static int report_luns_hex(void *userdata, int fd)
+{
+    _cleanup_free_ uint8_t *data = malloc(REPORT_LUNS_SIZE);
+    int p[2], r;
+    ssize_t n, i;
+
+    if (!data)
+        return -ENOMEM;
+    if (pipe2(p, O_CLOEXEC) < 0)
+        return -errno;
+    r = report_luns_child(userdata, p[1]);
+    safe_close(p[1]);
+    n = r < 0 ? 0 : read(p[0], data, REPORT_LUNS_SIZE);
+    safe_close(p[0]);
+    for (i = 0; i < n; i++)
+        dprintf(fd, "%02x", data[i]);
+    return r;
+}
+
+static int report_luns(dev_t device, uint64_t **ret, size_t *ret_n)
+{
+    LunsCall call = {.device = device};
+    _cleanup_free_ char *hex = NULL;
+    _cleanup_free_ uint8_t *data = NULL;
+    size_t i, n;
+    int r;
+
+    r = child_call(report_luns_hex, &call, COMMAND_TIMEOUT_MSEC * USEC_PER_MSEC + USEC_PER_SEC, &hex);
+    if (r < 0)
+        return r;
+    n = strlen(hex) / 2;
+    data = malloc(n + 1);
+    if (!data)
+        return -ENOMEM;
+    for (i = 0; i < n; i++) {
+        unsigned byte = 0;
+
+        (void)sscanf(hex + 2 * i, "%2x", &byte);
+        data[i] = (uint8_t)byte;
+    }
+    return report_luns_parse(data, n, ret, ret_n);
+}
+
+typedef struct ScanCall {
+    const char *path;
+} ScanCall;
+
+static int scan_child(void *userdata, int fd)
+{
+    return file_write_attribute(((ScanCall *)userdata)->path, "- - -");
+}
+
+static int host_scan(unsigned host)
+{
+    _cleanup_free_ char *path = NULL;
+    ScanCall call;
+
+    if (asprintf(&path, "%s/class/scsi_host/host%u/scan", paths.sysfs, host) < 0)
+        return (path = NULL), -ENOMEM;
+    call.path = path;
+    return child_call(scan_child, &call, SCAN_TIMEOUT_USEC, NULL);
+}
+
+/* One logical unit of a target as sysfs has it now. */
+typedef struct Unit {
+    uint64_t lun;
+    int type;       /* peripheral device type: 0 is a disk */
+    char path[512]; /* of the SCSI device */
+    char block[32]; /* "sdb"; "": none (yet) */
+} Unit;
+
+static int read_number(const char *dir, const char *name, uint64_t *ret)
+{
+    _cleanup_free_ char *path = NULL, *line = NULL;
+    char *end;
+    int r;
+
+    if (asprintf(&path, "%s/%s", dir, name) < 0)
+        return (path = NULL), -ENOMEM;
+    r = file_read_line(path, &line);
+    if (r < 0)
+        return r;
+    errno = 0;
+    *ret = strtoull(line, &end, 10);
+    return end == line || errno ? -EINVAL : 0;
+}
+
+static void unit_block(Unit *u)
+{
+    _cleanup_free_ char *path = NULL;
+    _cleanup_(closedirp)
+    DIR *dir = NULL;
+    struct dirent *e;
+
+    if (asprintf(&path, "%s/block", u->path) < 0) {
+        path = NULL;
+        return;
+    }
+    dir = opendir(path);
+    while (dir && (e = readdir(dir)))
+        if (e->d_name[0] != '.' && strlen(e->d_name) < sizeof(u->block))
+            snprintf(u->block, sizeof(u->block), "%.31s", e->d_name);
+}
+
+/* <device>/targetH:B:T/H:B:T:L */
+static int units_find(const IscsiSession *s, Unit **ret, size_t *ret_n)
+{
+    _cleanup_(closedirp)
+    DIR *targets = opendir(s->device);
+    _cleanup_free_ Unit *units = NULL;
+    struct dirent *t, *e;
+    size_t n = 0;
+
+    while (targets && (t = readdir(targets))) {
+        _cleanup_(closedirp)
+        DIR *dir = NULL;
+        char path[400];
+
+        if (!startswith(t->d_name, "target"))
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", s->device, t->d_name);
+        dir = opendir(path);
+        while (dir && (e = readdir(dir)) && n < DISKS_MAX) {
+            unsigned h, b, i;
+            uint64_t type;
+            Unit u = {}, *more;
+            unsigned long long lun;
+
+            if (sscanf(e->d_name, "%u:%u:%u:%llu", &h, &b, &i, &lun) != 4)
+                continue;
+            snprintf(u.path, sizeof(u.path), "%s/%.64s", path, e->d_name);
+            if (read_number(u.path, "type", &type) < 0)
+                continue;
+            u.lun = lun;
+            u.type = (int)type;
+            unit_block(&u);
+            more = realloc(units, (n + 1) * sizeof(*more));
+            if (!more)
+                return -ENOMEM;
+            units = more;
+            units[n++] = u;
+        }
+    }
+    *ret = TAKE_PTR(units);
+    *ret_n = n;
+    return 0;
+}
+
+static int block_number(const char *name, dev_t *ret)
+{
+    _cleanup_free_ char *path = NULL, *line = NULL;
+    unsigned a, b;
+    int r;
+
+    if (asprintf(&path, "%s/class/block/%s/dev", paths.sysfs, name) < 0)
+        return (path = NULL), -ENOMEM;
+    r = file_read_line(path, &line);
+    if (r < 0)
+        return r;
+    if (sscanf(line, "%u:%u", &a, &b) != 2)
+        return -EINVAL;
+    *ret = makedev(a, b);
+    return 0;
+}
+
+/* 1: udev has been through with it and it is protected; 0: not yet; -EPERM: through and not protected. */
+static int udev_through(struct udev *udev, const char *name)
+{
+    _cleanup_(udev_device_unrefp)
+    struct udev_device *d = udev_device_new_from_subsystem_sysname(udev, "block", name);
+    const char *ro, *ours;
+
+    if (!d || !udev_device_get_is_initialized(d))
+        return 0;
+    ro = udev_device_get_sysattr_value(d, "ro");
+    ours = udev_device_get_property_value(d, "ILR");
+    return streq_ptr(ro, "1") && streq_ptr(ours, "1") ? 1 : -EPERM;
+}
+
+/* The same for the disk and all its partitions. */
+static int block_state(struct udev *udev, const char *name)
+{
+    _cleanup_free_ char *path = NULL;
+    _cleanup_(closedirp)
+    DIR *dir = NULL;
+    struct dirent *e;
+    int r = udev_through(udev, name);
+
+    if (r <= 0)
+        return r;
+    if (asprintf(&path, "%s/class/block/%s", paths.sysfs, name) < 0)
+        return (path = NULL), -ENOMEM;
+    dir = opendir(path);
+    while (dir && (e = readdir(dir)))
+        if (startswith(e->d_name, name)) {
+            r = udev_through(udev, e->d_name);
+            if (r <= 0)
+                return r;
+        }
+    return 1;
+}
+
+typedef struct Search {
+    const IscsiSession *sessions;
+    size_t n_sessions;
+    struct udev *udev;
+    Disk *disks;
+    size_t n_disks;
+    char *missing; /* what is being waited for, for the message */
+} Search;
+
+static void search_reset(Search *s)
+{
+    disks_free(s->disks, s->n_disks);
+    s->disks = NULL;
+    s->n_disks = 0;
+    free(s->missing);
+    s->missing = NULL;
+}
+
+static int disk_add(Search *s, const IscsiSession *session, const Unit *u, dev_t device, uint64_t size_bytes)
+{
+    Disk *more = realloc(s->disks, (s->n_disks + 1) * sizeof(*more)), *d;
+    _cleanup_free_ char *path = NULL;
+    uint64_t sector = 512;
+
+    if (!more)
+        return -ENOMEM;
+    s->disks = more;
+    if (asprintf(&path, "%s/class/block/%s/queue", paths.sysfs, u->block) < 0)
+        return (path = NULL), -ENOMEM;
+    (void)read_number(path, "logical_block_size", &sector);
+    d = &s->disks[s->n_disks++];
+    *d = (Disk){.target = strdup(session->target),
+                .kernel_name = strdup(u->block),
+                .sid = session->sid,
+                .lun = u->lun,
+                .device = device,
+                .size_bytes = size_bytes,
+                .sector_bytes = (unsigned)sector};
+    return d->target && d->kernel_name ? 0 : -ENOMEM;
+}
+
+static int note_missing(Search *s, const IscsiSession *session, int64_t lun, const char *what)
+{
+    int r;
+
+    if (s->missing)
+        return 0;
+    r = lun < 0 ? asprintf(&s->missing, "target %s: %s", session->target, what)
+                : asprintf(&s->missing, "target %s, LUN %lld: %s", session->target, (long long)lun, what);
+    if (r < 0)
+        return (s->missing = NULL), -ENOMEM;
+    return 0;
+}
+
+static int unit_check(Search *s, const IscsiSession *session, const Unit *u, Failure **ret_failure)
+{
+    _cleanup_free_ char *path = NULL;
+    uint64_t sectors = 0;
+    dev_t device;
+    int r;
+
+    if (!*u->block || block_number(u->block, &device) < 0)
+        return note_missing(s, session, (int64_t)u->lun, "the kernel has made no block device of it");
+    if (asprintf(&path, "%s/class/block/%s", paths.sysfs, u->block) < 0)
+        return (path = NULL), -ENOMEM;
+    r = block_state(s->udev, u->block);
+    if (r == -EPERM) {
+        *ret_failure =
+            failure_new(FAILURE_DISK_NOT_PROTECTED,
+                        "disk %s (target %s, LUN %llu) was not made read-only by ilrd's udev rules", u->block,
+                        session->target, (unsigned long long)u->lun);
+        return r;
+    }
+    if (r < 0)
+        return r;
+    if (r == 0)
+        return note_missing(s, session, (int64_t)u->lun, "udev has not finished with the disk");
+    r = read_number(path, "size", &sectors);
+    if (r < 0 || sectors == 0)
+        return note_missing(s, session, (int64_t)u->lun, "the disk is there with no size");
+    return disk_add(s, session, u, device, sectors * 512);
+}
+
+/* Looks at one target. What is missing goes into s->missing. */
+static int target_check(Search *s, const IscsiSession *session, Failure **ret_failure)
+{
+    _cleanup_free_ Unit *units = NULL;
+    _cleanup_free_ uint64_t *luns = NULL;
+    size_t n_units, n_luns, i, k;
+    dev_t device = 0;
+    int r;
+
+    r = units_find(session, &units, &n_units);
+    if (r < 0)
+        return r;
+    for (i = 0; i < n_units; i++)
+        if (units[i].type == 0) {
+            r = unit_check(s, session, &units[i], ret_failure);
+            if (r < 0)
+                return r;
+            if (!device && *units[i].block)
+                (void)block_number(units[i].block, &device);
+        }
+    if (!device)
+        return note_missing(s, session, -1, "no disk");
+    if (s->missing) /* no need to ask yet */
+        return 0;
+    r = report_luns(device, &luns, &n_luns);
+    if (r < 0)
+        return note_missing(s, session, -1, "it does not answer REPORT LUNS");
+    for (k = 0; k < n_luns; k++) {
+        for (i = 0; i < n_units && units[i].lun != luns[k]; i++)
+            ;
+        if (i == n_units)
+            return note_missing(s, session, (int64_t)luns[k],
+                                "reported by the target, not found by the kernel");
+    }
+    return 0;
+}
+
+/* 1: all there. */
+static int search_once(Search *s, Failure **ret_failure)
+{
+    size_t i;
+    int r;
+
+    search_reset(s);
+    for (i = 0; i < s->n_sessions; i++) {
+        r = target_check(s, &s->sessions[i], ret_failure);
+        if (r < 0)
+            return r;
+    }
+    return !s->missing;
+}
+
+static int by_target_and_lun(const void *a, const void *b)
+{
+    const Disk *x = a, *y = b;
+    int r = strverscmp(x->target, y->target);
+
+    return r ? r : x->lun < y->lun ? -1 : x->lun > y->lun;
+}
+
+static int search_wait(Search *s, struct udev_monitor *monitor, uint64_t timeout_usec, Failure **ret_failure)
+{
+    uint64_t start = now_usec(CLOCK_MONOTONIC), scanned = 0;
+    size_t i;
+    int r;
+
+    for (;;) {
+        struct pollfd p = {.fd = udev_monitor_get_fd(monitor), .events = POLLIN};
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+        struct udev_device *d;
+
+        if (scanned == 0 || now - scanned >= RESCAN_USEC) {
+            for (i = 0; i < s->n_sessions; i++) {
+                r = host_scan(s->sessions[i].host);
+                if (r < 0 && r != -ETIMEDOUT && r != -ENOENT)
+                    return r;
+            }
+            scanned = now_usec(CLOCK_MONOTONIC);
+        }
+        r = search_once(s, ret_failure);
+        if (r != 0)
+            return r < 0 ? r : 0;
+        now = now_usec(CLOCK_MONOTONIC);
+        if (now - start >= timeout_usec)
+            return -ETIMEDOUT;
+        if (poll(&p, 1, (int)(MIN(RESCAN_USEC, timeout_usec - (now - start)) / USEC_PER_MSEC) + 1) < 0 &&
+            errno != EINTR)
+            return -errno;
+        while ((d = udev_monitor_receive_device(monitor)))
+            udev_device_unref(d);
+    }
+}
+
+int disks_wait(const IscsiSession *sessions, size_t n_sessions, uint64_t timeout_usec, Disk **ret,
+               size_t *ret_n, Failure **ret_failure)
+{
+    Search s = {.sessions = sessions, .n_sessions = n_sessions};
+    _cleanup_(udev_monitor_unrefp)
+    struct udev_monitor *monitor = NULL;
+    _cleanup_(udev_unrefp)
+    struct udev *udev = udev_new();
+    size_t i;
+    int r;
+
+    if (!udev)
+        return -ENOMEM;
+    s.udev = udev;
+    monitor = udev_monitor_new_from_netlink(udev, "udev");
+    if (!monitor || udev_monitor_filter_add_match_subsystem_devtype(monitor, "block", NULL) < 0 ||
+        udev_monitor_enable_receiving(monitor) < 0)
+        return -EIO;
+    r = search_wait(&s, monitor, timeout_usec, ret_failure);
+    if (r == -ETIMEDOUT)
+        *ret_failure =
+            failure_new(FAILURE_DISKS_MISSING, "not all disks came within %llu s: %s",
+                        (unsigned long long)(timeout_usec / USEC_PER_SEC), s.missing ? s.missing : "?");
+    if (r >= 0 && s.n_disks > 1)
+        qsort(s.disks, s.n_disks, sizeof(*s.disks), by_target_and_lun);
+    for (i = 0; r >= 0 && i < s.n_disks; i++)
+        if (asprintf(&s.disks[i].name, "disk%zu", i + 1) < 0)
+            r = (s.disks[i].name = NULL, -ENOMEM);
+    if (r >= 0) {
+        *ret = TAKE_PTR(s.disks);
+        *ret_n = s.n_disks;
+        s.n_disks = 0;
+    }
+    search_reset(&s);
+    return r;
+}
+
+static int node_hide(const char *name)
+{
+    _cleanup_free_ char *path = NULL;
+    struct stat st;
+    dev_t device;
+    int r;
+
+    r = block_number(name, &device);
+    if (r < 0)
+        return r;
+    if (asprintf(&path, "/dev/%s", name) < 0)
+        return (path = NULL), -ENOMEM;
+    if (lstat(path, &st) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (!S_ISBLK(st.st_mode) || st.st_rdev != device)
+        return -ENXIO;
+    return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+int disk_hide(const Disk *disk)
+{
+    _cleanup_free_ char *path = NULL;
+    _cleanup_(closedirp)
+    DIR *dir = NULL;
+    struct dirent *e;
+    int r;
+
+    if (asprintf(&path, "%s/class/block/%s", paths.sysfs, disk->kernel_name) < 0)
+        return (path = NULL), -ENOMEM;
+    dir = opendir(path);
+    while (dir && (e = readdir(dir)))
+        if (startswith(e->d_name, disk->kernel_name)) {
+            r = node_hide(e->d_name);
+            if (r < 0)
+                return r;
+        }
+    return node_hide(disk->kernel_name);
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "dismantle.h"
+
+#include "child.h"
+#include "dm.h"
+#include "files.h"
+#include "holder.h"
+#include "log.h"
+#include "overlay.h"
+#include "paths.h"
+#include "timeutil.h"
+
+#include <fcntl.h>
+#include <linux/btrfs.h>
+#include <sys/ioctl.h>
+
+#define STEP_USEC (20 * USEC_PER_SEC)
+#define STEP_FORCED_USEC (5 * USEC_PER_SEC)
+#define STEP_MIN_USEC (500 * USEC_PER_MSEC)
+
+typedef struct Dismantle {
+    const char *id;
+    bool forced;
+    uint64_t deadline_usec;
+    char *directory; /* of the session's mounts */
+    MountPoint *mounts;
+    size_t n_mounts;
+    DmDevice *devices;
+    size_t n_devices;
+} Dismantle;
+
+static void dismantle_done(Dismantle *d)
+{
+    free(d->directory);
+    mounts_free(d->mounts, d->n_mounts);
+    free(d->devices);
+}
+
+static uint64_t step(const Dismantle *d)
+{
+    uint64_t now = now_usec(CLOCK_MONOTONIC), left = now < d->deadline_usec ? d->deadline_usec - now : 0;
+
+    return MAX(MIN(left, d->forced ? STEP_FORCED_USEC : STEP_USEC), STEP_MIN_USEC);
+}
+
+static int look_for_mounts(Dismantle *d)
+{
+    mounts_free(d->mounts, d->n_mounts);
+    d->mounts = NULL;
+    d->n_mounts = 0;
+    return mounts_below(d->directory, &d->mounts, &d->n_mounts);
+}
+
+/* p: partitions, then overlays, then their stores: the order in which they can go. */
+static int removal_rank(const char *name)
+{
+    const char *tail = strrchr(name, '_');
+
+    return endswith(name, "cow") ? 2 : tail && strchr(tail, 'p') ? 0 : 1;
+}
+
+static int by_rank(const void *a, const void *b)
+{
+    const DmDevice *x = a, *y = b;
+    int r = removal_rank(x->name) - removal_rank(y->name);
+
+    return r ? r : strverscmp(x->name, y->name);
+}
+
+static int look_for_devices(Dismantle *d)
+{
+    char prefix[DM_NAME_SIZE];
+    int r;
+
+    free(d->devices);
+    d->devices = NULL;
+    d->n_devices = 0;
+    dm_prefix(d->id, prefix);
+    r = dm_list(prefix, step(d), &d->devices, &d->n_devices);
+    if (r >= 0 && d->n_devices > 1)
+        qsort(d->devices, d->n_devices, sizeof(*d->devices), by_rank);
+    return r;
+}
+
+/* Sets the failure and returns -EBUSY if anybody is in the way; what: NULL: only if somebody is found. */
+static int report_holders(Dismantle *d, const char *what, Failure **ret_failure)
+{
+    _cleanup_free_ dev_t *devices = calloc(d->n_devices + 1, sizeof(*devices));
+    _cleanup_json_ json_object *holders = NULL;
+    _cleanup_free_ char *text = NULL;
+    HolderQuery q = {.directory = d->directory,
+                     .mounts = d->mounts,
+                     .n_mounts = d->n_mounts,
+                     .devices = devices,
+                     .n_devices = d->n_devices};
+    size_t i;
+    int r;
+
+    if (!devices)
+        return -ENOMEM;
+    for (i = 0; i < d->n_devices; i++)
+        devices[i] = d->devices[i].device;
+    r = holders_find(&q, step(d), &holders);
+    if (r < 0)
+        log_errno_full(LOG_WARNING, d->id, r, "Cannot look for processes that use the volumes");
+    if (!what && (!holders || json_object_array_length(holders) == 0))
+        return 0;
+    text = holders_text(holders);
+    *ret_failure = failure_new(FAILURE_BUSY, "%s in use by %s",
+                               what ? what : "the volumes of this session are", text ? text : "?");
+    if (*ret_failure && holders)
+        (*ret_failure)->holders = TAKE_PTR(holders);
+    return -EBUSY;
+}
+
+static int unmount_all(Dismantle *d, Failure **ret_failure)
+{
+    size_t i;
+    int r;
+
+    for (i = d->n_mounts; i-- > 0;) {
+        const char *path = d->mounts[i].path;
+
+        r = path_unmount(path, false, step(d));
+        if (r == -EBUSY && d->forced) {
+            log_full(LOG_WARNING, d->id, "%s is in use, it goes when its user lets go", path);
+            r = path_unmount(path, true, step(d));
+        }
+        if (r == -EBUSY) {
+            _cleanup_free_ char *what = NULL;
+
+            if (asprintf(&what, "%s is", path) < 0)
+                return (what = NULL), -ENOMEM;
+            return report_holders(d, what, ret_failure);
+        }
+        if (r < 0)
+            return log_errno_full(LOG_WARNING, d->id, r, "Cannot unmount %s", path);
+    }
+    return 0;
+}
+
+/* The kernel keeps an unmounted btrfs in mind by its device number, which the next overlay may get. */
+static int forget_child(void *userdata, int fd)
+{
+    struct btrfs_ioctl_vol_args args = {};
+    _cleanup_close_ int control = open("/dev/btrfs-control", O_RDWR | O_CLOEXEC);
+
+    snprintf(args.name, sizeof(args.name), "/dev/mapper/%s", (const char *)userdata);
+    if (control >= 0)
+        (void)ioctl(control, BTRFS_IOC_FORGET_DEV, &args);
+    return 0;
+}
+
+static int remove_device(Dismantle *d, DmDevice *device, bool deferred)
+{
+    if (removal_rank(device->name) < 2 && access("/sys/module/btrfs", F_OK) == 0)
+        (void)child_call(forget_child, device->name, step(d), NULL);
+    return dm_remove(device->name, deferred, step(d));
+}
+
+/* Each goes at once, or, if somebody has it open, when that one closes it. */
+static int remove_all_deferred(Dismantle *d)
+{
+    size_t i;
+    int r;
+
+    r = look_for_devices(d);
+    if (r < 0)
+        return log_errno_full(LOG_WARNING, d->id, r, "Cannot list device-mapper's devices");
+    for (i = 0; i < d->n_devices; i++) {
+        if (d->devices[i].open_count > 0 && removal_rank(d->devices[i].name) == 0)
+            log_full(LOG_WARNING, d->id, "%s is in use, it goes when its user lets go", d->devices[i].name);
+        r = remove_device(d, &d->devices[i], true);
+        if (r < 0)
+            return log_errno_full(LOG_WARNING, d->id, r, "Cannot remove %s", d->devices[i].name);
+    }
+    return 0;
+}
+
+/* Whoever else has one of the devices open for a moment (udev) is waited for by libdevmapper's own retries.
+ */
+static int remove_all(Dismantle *d, Failure **ret_failure)
+{
+    _cleanup_free_ char *what = NULL;
+    size_t i;
+    int r;
+
+    r = look_for_devices(d);
+    if (r < 0)
+        return log_errno_full(LOG_WARNING, d->id, r, "Cannot list device-mapper's devices");
+    for (i = 0; i < d->n_devices; i++) {
+        r = remove_device(d, &d->devices[i], false);
+        if (r == -EBUSY) {
+            if (asprintf(&what, "device %s is", d->devices[i].name) < 0)
+                return (what = NULL), -ENOMEM;
+            return report_holders(d, what, ret_failure);
+        }
+        if (r < 0)
+            return log_errno_full(LOG_WARNING, d->id, r, "Cannot remove %s", d->devices[i].name);
+    }
+    return 0;
+}
+
+int storage_dismantle(const char *id, bool forced, uint64_t deadline_usec, Failure **ret_failure)
+{
+    _cleanup_(dismantle_done)
+    Dismantle d = {.id = id, .forced = forced, .deadline_usec = deadline_usec};
+    int r;
+
+    d.directory = mounts_path(id, NULL);
+    if (!d.directory)
+        return -ENOMEM;
+    r = look_for_mounts(&d);
+    if (r < 0)
+        return log_errno_full(LOG_WARNING, id, r, "Cannot read the mount table");
+    if (!forced && d.n_mounts > 0) {
+        r = report_holders(&d, NULL, ret_failure);
+        if (r < 0)
+            return r;
+    }
+    r = unmount_all(&d, ret_failure);
+    if (r < 0)
+        return r;
+    r = file_remove_tree(AT_FDCWD, d.directory);
+    if (r < 0)
+        log_errno_full(LOG_WARNING, id, r, "Cannot remove %s", d.directory);
+    r = forced ? remove_all_deferred(&d) : remove_all(&d, ret_failure);
+    if (r < 0)
+        return r;
+    r = overlay_stores_release(id, forced, step(&d));
+    if (r < 0)
+        return log_errno_full(LOG_WARNING, id, r, "Cannot release the stores of the overlays");
+    return 0;
+}

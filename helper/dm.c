@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "dm.h"
+
+#include "child.h"
+
+#include <libdevmapper.h>
+#include <stdarg.h>
+#include <sys/sysmacros.h>
+
+/* What is ours is nobody's to look into: the flags travel with the event, so they hold even without our
+ * rules. */
+#define UDEV_FLAGS                                                                                           \
+    (DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG | DM_UDEV_DISABLE_DISK_RULES_FLAG |                                \
+     DM_UDEV_DISABLE_OTHER_RULES_FLAG)
+#define SNAPSHOT_CHUNK_SECTORS 16
+
+static void name_format(const char *start, const char *middle, const char *id, unsigned disk, int part,
+                        char *buf)
+{
+    char tail[16] = "";
+
+    if (part > 0)
+        snprintf(tail, sizeof(tail), "p%d", part);
+    snprintf(buf, DM_NAME_SIZE, "%s%s%sd%u%s", start, id, middle, disk, part < 0 ? "cow" : tail);
+}
+
+void dm_name(const char *id, unsigned disk, int part, char buf[static DM_NAME_SIZE])
+{
+    name_format("ilr_", "_", id, disk, part, buf);
+}
+
+void dm_uuid(const char *id, unsigned disk, int part, char buf[static DM_NAME_SIZE])
+{
+    name_format("LVM-ILR", "", id, disk, part, buf);
+}
+
+void dm_prefix(const char *id, char buf[static DM_NAME_SIZE])
+{
+    snprintf(buf, DM_NAME_SIZE, "ilr_%s_", id);
+}
+
+void dm_params_linear(dev_t device, uint64_t start_sectors, char buf[static DM_PARAMS_SIZE])
+{
+    snprintf(buf, DM_PARAMS_SIZE, "%u:%u %llu", major(device), minor(device),
+             (unsigned long long)start_sectors);
+}
+
+void dm_params_snapshot(dev_t origin, dev_t store, char buf[static DM_PARAMS_SIZE])
+{
+    snprintf(buf, DM_PARAMS_SIZE, "%u:%u %u:%u P %d", major(origin), minor(origin), major(store),
+             minor(store), SNAPSHOT_CHUNK_SECTORS);
+}
+
+/* In the children only: the last thing that libdevmapper complained about. */
+static char last_message[512];
+
+static void keep_message(int level, const char *file, int line, int dm_errno, const char *format, ...)
+{
+    va_list ap;
+
+    if ((level & 7) > 4) /* _LOG_WARN */
+        return;
+    va_start(ap, format);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    vsnprintf(last_message, sizeof(last_message), format, ap);
+#pragma GCC diagnostic pop
+    va_end(ap);
+}
+
+static void task_freep(struct dm_task **t)
+{
+    if (*t)
+        dm_task_destroy(*t);
+}
+
+/* Runs a task that makes udev events and waits for udev. */
+static int run_and_settle(struct dm_task *t)
+{
+    uint32_t cookie = 0;
+    int r = 0;
+
+    if (!dm_task_set_cookie(t, &cookie, UDEV_FLAGS))
+        return -EIO;
+    if (!dm_task_run(t))
+        r = dm_task_get_errno(t) > 0 ? -dm_task_get_errno(t) : -EIO;
+    (void)dm_udev_wait(cookie);
+    return r;
+}
+
+typedef struct CreateCall {
+    const char *name, *uuid, *target, *params;
+    uint64_t sectors;
+} CreateCall;
+
+static int create_child(void *userdata, int fd)
+{
+    const CreateCall *c = userdata;
+    _cleanup_(task_freep)
+    struct dm_task *t = NULL;
+    struct dm_info info;
+    int r;
+
+    dm_log_with_errno_init(keep_message);
+    t = dm_task_create(DM_DEVICE_CREATE);
+    if (!t || !dm_task_set_name(t, c->name) || !dm_task_set_uuid(t, c->uuid) ||
+        !dm_task_add_target(t, 0, c->sectors, c->target, c->params) || !dm_task_set_uid(t, 0) ||
+        !dm_task_set_gid(t, 0) || !dm_task_set_mode(t, 0600))
+        r = -ENOMEM;
+    else
+        r = run_and_settle(t);
+    if (r < 0) {
+        dprintf(fd, "%s", last_message);
+        return r;
+    }
+    if (!dm_task_get_info(t, &info) || !info.exists)
+        return -EIO;
+    dprintf(fd, "%u:%u", (unsigned)info.major, (unsigned)info.minor);
+    return 0;
+}
+
+int dm_create(const char *name, const char *uuid, uint64_t sectors, const char *target, const char *params,
+              uint64_t timeout_usec, dev_t *ret, char **ret_message)
+{
+    CreateCall call = {.name = name, .uuid = uuid, .target = target, .params = params, .sectors = sectors};
+    _cleanup_free_ char *text = NULL;
+    unsigned a, b;
+    int r;
+
+    *ret_message = NULL;
+    r = child_call(create_child, &call, timeout_usec, &text);
+    if (r >= 0 && sscanf(text, "%u:%u", &a, &b) != 2)
+        r = -EPROTO;
+    if (r < 0) {
+        *ret_message = isempty(text) ? NULL : TAKE_PTR(text);
+        return r;
+    }
+    *ret = makedev(a, b);
+    return 0;
+}
+
+typedef struct RemoveCall {
+    const char *name;
+    bool deferred;
+} RemoveCall;
+
+static int remove_child(void *userdata, int fd)
+{
+    const RemoveCall *c = userdata;
+    _cleanup_(task_freep)
+    struct dm_task *t = NULL;
+    int r;
+
+    dm_log_with_errno_init(keep_message);
+    t = dm_task_create(DM_DEVICE_REMOVE);
+    if (!t || !dm_task_set_name(t, c->name) ||
+        !(c->deferred ? dm_task_deferred_remove(t) : dm_task_retry_remove(t)))
+        return -ENOMEM;
+    r = run_and_settle(t);
+    return r == -ENXIO ? 0 : r;
+}
+
+int dm_remove(const char *name, bool deferred, uint64_t timeout_usec)
+{
+    RemoveCall call = {.name = name, .deferred = deferred};
+
+    return child_call(remove_child, &call, timeout_usec, NULL);
+}
+
+static int list_child(void *userdata, int fd)
+{
+    const char *prefix = userdata;
+    _cleanup_(task_freep)
+    struct dm_task *t = NULL;
+    struct dm_names *names;
+    unsigned next = 0;
+
+    dm_log_with_errno_init(keep_message);
+    if (access("/sys/class/misc/device-mapper", F_OK) < 0)
+        return 0;
+    t = dm_task_create(DM_DEVICE_LIST);
+    if (!t)
+        return -ENOMEM;
+    if (!dm_task_run(t) || !(names = dm_task_get_names(t)))
+        return dm_task_get_errno(t) > 0 ? -dm_task_get_errno(t) : -EIO;
+    if (!names->dev)
+        return 0;
+    do {
+        names = (struct dm_names *)((char *)names + next);
+        if (startswith(names->name, prefix)) {
+            _cleanup_(task_freep)
+            struct dm_task *i = dm_task_create(DM_DEVICE_INFO);
+            struct dm_info info;
+
+            if (!i || !dm_task_set_name(i, names->name))
+                return -ENOMEM;
+            if (dm_task_run(i) && dm_task_get_info(i, &info) && info.exists)
+                dprintf(fd, "%s %u %u %d\n", names->name, info.major, info.minor, info.open_count);
+        }
+        next = names->next;
+    } while (next);
+    return 0;
+}
+
+int dm_list(const char *prefix, uint64_t timeout_usec, DmDevice **ret, size_t *ret_n)
+{
+    _cleanup_free_ char *text = NULL;
+    _cleanup_free_ DmDevice *devices = NULL;
+    _cleanup_strv_free_ char **lines = NULL;
+    size_t n = 0;
+    char **line;
+    int r;
+
+    r = child_call(list_child, (void *)prefix, timeout_usec, &text);
+    if (r >= 0)
+        r = strv_split(text, "\n", &lines);
+    if (r < 0)
+        return r;
+    devices = calloc(strv_length(lines) + 1, sizeof(*devices));
+    if (!devices)
+        return -ENOMEM;
+    STRV_FOREACH (line, lines) {
+        unsigned a, b;
+        DmDevice d;
+
+        if (sscanf(*line, "%127s %u %u %d", d.name, &a, &b, &d.open_count) != 4)
+            break; /* cut off: the caller looks again when it is through with these */
+        d.device = makedev(a, b);
+        devices[n++] = d;
+    }
+    *ret = TAKE_PTR(devices);
+    *ret_n = n;
+    return 0;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Device-mapper devices, each call in a child with a deadline, because the kernel may wait for a dead disk.
+ * Table lines are in sectors of 512 bytes, whatever the disk's are. */
+
+#include "util.h"
+#include <sys/types.h>
+
+#define DM_NAME_SIZE 128
+
+typedef struct DmDevice {
+    char name[DM_NAME_SIZE];
+    dev_t device;
+    int open_count;
+} DmDevice;
+
+/* ilr_ID_d1, ilr_ID_d1cow, ilr_ID_d1p2 (docs/architecture.md). part: 0 the overlay, -1 its store. The UUID is
+ * made of the same parts; there is exactly one dash in it. */
+void dm_name(const char *id, unsigned disk, int part, char buf[static DM_NAME_SIZE]);
+void dm_uuid(const char *id, unsigned disk, int part, char buf[static DM_NAME_SIZE]);
+/* "ilr_ID_" */
+void dm_prefix(const char *id, char buf[static DM_NAME_SIZE]);
+
+#define DM_PARAMS_SIZE 96
+void dm_params_linear(dev_t device, uint64_t start_sectors, char buf[static DM_PARAMS_SIZE]);
+void dm_params_snapshot(dev_t origin, dev_t store, char buf[static DM_PARAMS_SIZE]);
+
+/* Makes a device with one target and waits until udev has made its node /dev/mapper/NAME. There already under
+ * this name and UUID: -EEXIST. ret_message (the caller's, may be NULL on success) says what libdevmapper
+ * said. */
+int dm_create(const char *name, const char *uuid, uint64_t sectors, const char *target, const char *params,
+              uint64_t timeout_usec, dev_t *ret, char **ret_message);
+/* Gone already: 0. -EBUSY: somebody has it open; with deferred it then goes when that one closes it, and that
+ * is 0. */
+int dm_remove(const char *name, bool deferred, uint64_t timeout_usec);
+/* All devices whose name begins with the prefix, in no order. No device-mapper in this kernel: none. */
+int dm_list(const char *prefix, uint64_t timeout_usec, DmDevice **ret, size_t *ret_n);

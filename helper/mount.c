@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "mount.h"
+
+#include "child.h"
+#include "paths.h"
+#include "volume.h"
+
+#include <fcntl.h>
+#include <libmount.h>
+#include <sys/mount.h>
+#include <sys/sysmacros.h>
+
+#define KERNEL_LINES_MAX 3
+#define REASON_MAX 1024
+
+const char *mount_options(const char *type)
+{
+    /* The kernel remembers the UUID of an XFS mounted without nouuid and refuses the next one. FAT has
+     * neither owners nor modes: directory and group of the session decide who gets here. */
+    return streq(type, "xfs")    ? "ro,nosuid,nodev,noexec,nouuid"
+           : streq(type, "vfat") ? "ro,nosuid,nodev,noexec,uid=0,gid=0,umask=0022,utf8"
+                                 : "ro,nosuid,nodev,noexec";
+}
+
+static void context_freep(struct libmnt_context **c)
+{
+    if (*c)
+        mnt_free_context(*c);
+}
+
+/* "<7>,seq,usec,-;text": the text of a record of /dev/kmsg, ended at its first line. */
+static char *kmsg_text(char *record)
+{
+    char *text = strchr(record, ';');
+
+    if (!text)
+        return NULL;
+    text++;
+    text[strcspn(text, "\n")] = '\0';
+    return text;
+}
+
+static bool names_device(const char *line, const char *name)
+{
+    const char *p = line;
+    size_t n = strlen(name);
+
+    while ((p = strstr(p, name))) {
+        if (!(p[n] >= '0' && p[n] <= '9'))
+            return true;
+        p += n;
+    }
+    return false;
+}
+
+bool kernel_line_replayed(const char *line, const char *name)
+{
+    static const char *const says[] = {
+        "recovery complete",     /* ext3, ext4 */
+        "Starting recovery",     /* XFS */
+        "start tree-log replay", /* btrfs */
+    };
+    size_t i;
+
+    if (!names_device(line, name))
+        return false;
+    for (i = 0; i < ELEMENTSOF(says); i++)
+        if (strstr(line, says[i]))
+            return true;
+    return false;
+}
+
+/* What the kernel said about the device since kmsg was opened: the first lines go into what, which is freed
+ * by the caller. Returns whether a journal was replayed. */
+static bool kernel_said(int kmsg, const char *name, char **what)
+{
+    char record[2048];
+    bool replayed = false;
+    int lines = 0;
+
+    while (kmsg >= 0) {
+        ssize_t n = read(kmsg, record, sizeof(record) - 1);
+        char *text;
+
+        if (n < 0 && errno == EPIPE) /* overwritten before we came */
+            continue;
+        if (n <= 0)
+            break;
+        record[n] = '\0';
+        text = kmsg_text(record);
+        if (!text || !names_device(text, name))
+            continue;
+        replayed = replayed || kernel_line_replayed(text, name);
+        if (lines++ < KERNEL_LINES_MAX) {
+            _cleanup_free_ char *clean = text_clean(text, 200);
+            char *all;
+
+            if (clean && asprintf(&all, "%s%s%s", *what ? *what : "", *what ? "; " : "", clean) >= 0)
+                free_and_replace(what, all);
+        }
+    }
+    return replayed;
+}
+
+typedef struct MountCall {
+    const char *node, *type, *directory;
+    dev_t device;
+} MountCall;
+
+static int mount_child(void *userdata, int fd)
+{
+    const MountCall *c = userdata;
+    _cleanup_(context_freep)
+    struct libmnt_context *context = mnt_new_context();
+    _cleanup_close_ int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    _cleanup_free_ char *said = NULL;
+    char name[16];
+    bool replayed;
+    int r;
+
+    if (!context)
+        return -ENOMEM;
+    if (kmsg >= 0)
+        (void)lseek(kmsg, 0, SEEK_END);
+    if (mnt_context_set_source(context, c->node) < 0 || mnt_context_set_target(context, c->directory) < 0 ||
+        mnt_context_set_fstype(context, c->type) < 0 ||
+        mnt_context_set_options(context, mount_options(c->type)) < 0 ||
+        mnt_context_set_optsmode(context, MNT_OMODE_NOTAB) < 0 ||
+        mnt_context_disable_helpers(context, true) < 0 || mnt_context_disable_mtab(context, true) < 0)
+        return -ENOMEM;
+    r = mnt_context_mount(context);
+    if (r != 0 && mnt_context_syscall_called(context) && mnt_context_get_syscall_errno(context) > 0)
+        r = -mnt_context_get_syscall_errno(context);
+    else if (r > 0)
+        r = -EIO;
+    snprintf(name, sizeof(name), "dm-%u", minor(c->device));
+    replayed = kernel_said(kmsg, name, &said);
+    dprintf(fd, "%d%s", replayed, said ? said : "");
+    return r;
+}
+
+static int reason_make(char **ret, int error, const char *type, const char *said)
+{
+    const char *why = error == -ENODEV      ? "this kernel has no driver for it"
+                      : error == -ETIMEDOUT ? "mounting took longer than MountTimeoutSec"
+                      : error == -EUCLEAN   ? "its structure needs cleaning"
+                      : error == -EINVAL    ? "the kernel does not take it for a valid file system"
+                      : error == -EIO ? "it cannot be read to the end: damaged, or its journal does not fit "
+                                        "into OverlaySizeBytes"
+                      : error == -ENOSPC     ? "no room for its journal: see OverlaySizeBytes"
+                      : error == -EOPNOTSUPP ? "it uses a feature that this kernel does not know"
+                                             : strerror(-error);
+    int r = asprintf(ret, "the kernel refused to mount this %s: %s (errno %d)%s%.*s", type, why, -error,
+                     isempty(said) ? "" : ": ", REASON_MAX, said);
+
+    return r < 0 ? -ENOMEM : 0;
+}
+
+int volume_mount(const char *node, dev_t device, const char *type, const char *directory,
+                 uint64_t timeout_usec, char **ret_reason, bool *ret_replayed)
+{
+    MountCall call = {.node = node, .type = type, .directory = directory, .device = device};
+    _cleanup_free_ char *text = NULL;
+    int r;
+
+    *ret_reason = NULL;
+    *ret_replayed = false;
+    r = child_call(mount_child, &call, timeout_usec, &text);
+    if (r == -ENOMEM && isempty(text))
+        return r;
+    if (r < 0)
+        return reason_make(ret_reason, r, type, isempty(text) ? "" : text + 1);
+    *ret_replayed = text[0] == '1';
+    return 0;
+}
+
+void mounts_free(MountPoint *mounts, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        free(mounts[i].path);
+    free(mounts);
+}
+
+static void table_freep(struct libmnt_table **t)
+{
+    if (*t)
+        mnt_unref_table(*t);
+}
+
+static void iter_freep(struct libmnt_iter **i)
+{
+    if (*i)
+        mnt_free_iter(*i);
+}
+
+int mounts_below(const char *directory, MountPoint **ret, size_t *ret_n)
+{
+    _cleanup_(iter_freep)
+    struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
+    _cleanup_(table_freep)
+    struct libmnt_table *table = NULL;
+    _cleanup_free_ char *path = NULL;
+    MountPoint *mounts = NULL;
+    struct libmnt_fs *fs;
+    size_t n = 0;
+
+    if (asprintf(&path, "%s/self/mountinfo", paths.proc) < 0)
+        return (path = NULL), -ENOMEM;
+    table = mnt_new_table_from_file(path);
+    if (!iter || !table)
+        return errno == ENOMEM ? -ENOMEM : -EIO;
+    while (mnt_table_next_fs(table, iter, &fs) == 0) {
+        const char *target = mnt_fs_get_target(fs), *rest = target ? startswith(target, directory) : NULL;
+        MountPoint *more;
+
+        if (!rest || (*rest && *rest != '/'))
+            continue;
+        more = realloc(mounts, (n + 1) * sizeof(*more));
+        if (more)
+            mounts = more;
+        if (!more || !(mounts[n].path = strdup(target))) {
+            mounts_free(mounts, n);
+            return -ENOMEM;
+        }
+        mounts[n].id = mnt_fs_get_id(fs);
+        mounts[n++].device = mnt_fs_get_devno(fs);
+    }
+    *ret = mounts;
+    *ret_n = n;
+    return 0;
+}
+
+typedef struct UnmountCall {
+    const char *path;
+    bool detach;
+} UnmountCall;
+
+static int unmount_child(void *userdata, int fd)
+{
+    const UnmountCall *c = userdata;
+
+    if (umount2(c->path, UMOUNT_NOFOLLOW | (c->detach ? MNT_DETACH : 0)) < 0)
+        return errno == EINVAL || errno == ENOENT ? 0 : -errno;
+    return 0;
+}
+
+int path_unmount(const char *path, bool detach, uint64_t timeout_usec)
+{
+    UnmountCall call = {.path = path, .detach = detach};
+
+    return child_call(unmount_child, &call, timeout_usec, NULL);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Mounting and unmounting through libmount, in children with a deadline. Always ro,nosuid,nodev,noexec; no
+ * helper program, no fstab. What the kernel refuses is a reason for people, with the kernel's own words. */
+
+#include "util.h"
+#include <sys/types.h>
+
+/* node: /dev/mapper/NAME. type: one of type_mountable(). ret_reason: NULL on success, else why not.
+ * ret_replayed: the kernel said that it replayed a journal. Returns 0 in both cases; an error only if the
+ * machine failed. */
+int volume_mount(const char *node, dev_t device, const char *type, const char *directory,
+                 uint64_t timeout_usec, char **ret_reason, bool *ret_replayed);
+
+/* The options for a type. */
+const char *mount_options(const char *type);
+
+/* Does a line of the kernel's log say that a journal of this device was replayed? name: "dm-3". For tests,
+ * too. */
+bool kernel_line_replayed(const char *line, const char *name);
+
+typedef struct MountPoint {
+    int id;
+    dev_t device; /* of its superblock */
+    char *path;
+} MountPoint;
+
+/* All mounts at or below a directory, in mount order (the last one goes first). */
+int mounts_below(const char *directory, MountPoint **ret, size_t *ret_n);
+void mounts_free(MountPoint *mounts, size_t n);
+
+/* Not mounted: 0. -EBUSY: held, -ETIMEDOUT: the kernel waits for a dead disk. detach: MNT_DETACH. */
+int path_unmount(const char *path, bool detach, uint64_t timeout_usec);

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* One copy-on-write overlay per disk: a persistent device-mapper snapshot whose origin is the attached disk,
+ * which is only ever read, and whose store is a slice of a sparse file on a tmpfs of the session. The store
+ * is bounded; when it is full the overlay gives EIO, nothing else suffers. */
+
+#include "failure.h"
+#include "volume.h"
+
+/* The store begins this far into its file: what is written first must not look like a signature at its start.
+ */
+#define OVERLAY_STORE_OFFSET MIB
+
+/* Mounts the tmpfs of the session's stores, big enough for n disks, if it is not there. */
+int overlay_stores_mount(const char *id, size_t n_disks, uint64_t size_bytes, uint64_t timeout_usec);
+/* Makes the overlay of a disk (number counts from 1) and sets disk->overlay. */
+int overlay_make(const char *id, unsigned number, Disk *disk, uint64_t size_bytes, uint64_t timeout_usec,
+                 Failure **ret_failure);
+/* A linear map of a piece of the overlay, for one partition. */
+int overlay_map_partition(const char *id, unsigned number, const Disk *disk, const Volume *volume,
+                          uint64_t timeout_usec, dev_t *ret, char **ret_message);
+
+/* Frees the loop devices whose file is below the session's stores and unmounts the tmpfs; lazily if forced.
+ * Nothing there: 0. -EBUSY: a store is still used. */
+int overlay_stores_release(const char *id, bool forced, uint64_t timeout_usec);
+
+/* A descriptor on a block device by its number: its name in /dev may be gone or may not be ours. */
+int device_open(dev_t device, int flags);

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "volume.h"
+
+#include <sys/sysmacros.h>
+
+void disks_free(Disk *disks, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        free(disks[i].name);
+        free(disks[i].target);
+        free(disks[i].kernel_name);
+        free(disks[i].table);
+    }
+    free(disks);
+}
+
+void volumes_free(Volume *volumes, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        free(volumes[i].name);
+        free(volumes[i].type);
+        free(volumes[i].label);
+        free(volumes[i].uuid);
+        free(volumes[i].partition_label);
+        free(volumes[i].partition_type);
+        free(volumes[i].reason);
+    }
+    free(volumes);
+}
+
+static int add_null(json_object *o, const char *key)
+{
+    return json_object_object_add(o, key, NULL) < 0 ? -ENOMEM : 0;
+}
+
+static int add_string_or_null(json_object *o, const char *key, const char *value)
+{
+    return value ? json_add_string(o, key, value) : add_null(o, key);
+}
+
+int disk_to_json(const Disk *d, json_object **ret)
+{
+    _cleanup_json_ json_object *o = json_object_new_object();
+    char device[32];
+    int r;
+
+    if (!o)
+        return -ENOMEM;
+    snprintf(device, sizeof(device), "%u:%u", major(d->device), minor(d->device));
+    if ((r = json_add_string(o, "name", d->name)) < 0 || (r = json_add_string(o, "target", d->target)) < 0 ||
+        (r = json_add_int64(o, "lun", (int64_t)d->lun)) < 0 ||
+        (r = json_add_int64(o, "sizeBytes", (int64_t)d->size_bytes)) < 0 ||
+        (r = json_add_int64(o, "sectorBytes", d->sector_bytes)) < 0 ||
+        (r = add_string_or_null(o, "table", d->table)) < 0 || (r = json_add_string(o, "device", device)) < 0)
+        return r;
+    *ret = TAKE_PTR(o);
+    return 0;
+}
+
+int volume_to_json(const Volume *v, const Disk *disks, const char *mounts, json_object **ret)
+{
+    _cleanup_json_ json_object *o = json_object_new_object();
+    _cleanup_free_ char *path = NULL;
+    int r;
+
+    if (!o || (v->mounted && asprintf(&path, "%s/%s", mounts, v->name) < 0))
+        return -ENOMEM;
+    if ((r = json_add_string(o, "name", v->name)) < 0 ||
+        (r = json_add_string(o, "disk", disks[v->disk].name)) < 0 ||
+        (r = v->partition > 0 ? json_add_int64(o, "partition", v->partition) : add_null(o, "partition")) <
+            0 ||
+        (r = add_string_or_null(o, "type", v->type)) < 0 || (r = json_add_string(o, "label", v->label)) < 0 ||
+        (r = json_add_string(o, "uuid", v->uuid)) < 0 ||
+        (r = json_add_string(o, "partitionLabel", v->partition_label)) < 0 ||
+        (r = json_add_string(o, "partitionType", v->partition_type)) < 0 ||
+        (r = json_add_int64(o, "sizeBytes", (int64_t)v->size_bytes)) < 0 ||
+        (r = json_add_bool(o, "mounted", v->mounted)) < 0 || (r = add_string_or_null(o, "path", path)) < 0 ||
+        (r = add_string_or_null(o, "reason", v->reason)) < 0 ||
+        (r = json_add_bool(o, "replayed", v->replayed)) < 0)
+        return r;
+    *ret = TAKE_PTR(o);
+    return 0;
+}
+
+/* Length of the well-formed UTF-8 sequence at s, or 0. */
+static size_t utf8_length(const unsigned char *s)
+{
+    size_t n = s[0] < 0x80                   ? 1
+               : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
+               : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
+               : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
+                                             : 0;
+    size_t i;
+
+    for (i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
+        (s[0] == 0xf4 && s[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+char *text_clean(const char *s, size_t max)
+{
+    const unsigned char *p = (const unsigned char *)s;
+    char *out = malloc(max + 1), *q = out;
+
+    if (!out)
+        return NULL;
+    while (*p) {
+        size_t n = utf8_length(p);
+        /* C0, DEL and C1 (U+0080..U+009F) would talk to a terminal. */
+        bool bad = n == 0 || p[0] < 0x20 || p[0] == 0x7f || (p[0] == 0xc2 && p[1] < 0xa0);
+
+        if ((size_t)(q - out) + (bad ? 1 : n) > max)
+            break;
+        if (bad)
+            *q++ = '?';
+        else {
+            memcpy(q, p, n);
+            q += n;
+        }
+        p += n > 0 ? n : 1;
+    }
+    *q = '\0';
+    return out;
+}
