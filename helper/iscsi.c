@@ -2,12 +2,18 @@
 #include "iscsi.h"
 
 #include "files.h"
+#include "iscsiadm.h"
 #include "paths.h"
+#include "timeutil.h"
+#include "validate.h"
+#include "verb.h"
 
 #include <dirent.h>
 #include <limits.h>
+#include <poll.h>
 
 #define SESSIONS_MAX 4096
+#define GONE_POLL_MSEC 20
 
 DEFINE_CLEANUP(DIR *, closedir)
 
@@ -205,12 +211,91 @@ int iscsi_session_find(const char *target, const char *portal, IscsiSession **re
     return 0;
 }
 
+/* What the kernel says now; NULL if there is no such session. A number may have been given to somebody else's
+ * session since: that one is not touched. */
+static char *session_target(int64_t sid)
+{
+    _cleanup_free_ char *directory = NULL;
+    char *target;
+
+    if (asprintf(&directory, "%s/class/iscsi_session/session%lld", paths.sysfs, (long long)sid) < 0)
+        return NULL;
+    if (read_attribute(directory, "targetname", &target) < 0)
+        return NULL;
+    if (!startswith(target, TARGET_PREFIX)) {
+        free(target);
+        return NULL;
+    }
+    return target;
+}
+
+static bool session_gone(int64_t sid, const char *target)
+{
+    _cleanup_free_ char *now = session_target(sid);
+
+    return !streq_ptr(now, target);
+}
+
 int iscsi_session_logout(const char *id, int64_t sid, uint64_t timeout_usec, Failure **ret_failure)
 {
-    return -ENOSYS;
+    uint64_t deadline = now_usec(CLOCK_MONOTONIC) + timeout_usec;
+    _cleanup_child_ ChildResult result = {};
+    _cleanup_free_ char *target = session_target(sid), *what = NULL;
+    char number[32];
+    char *const arguments[] = {(char *)"-m", (char *)"session", (char *)"-r", number, (char *)"-u", NULL};
+    int r;
+
+    if (!target)
+        return 0;
+    snprintf(number, sizeof(number), "%lld", (long long)sid);
+    r = iscsiadm_run(id, arguments, timeout_usec, &result);
+    if (r < 0)
+        return verb_fail(ret_failure, r, FAILURE_HELPER_FAILED, "cannot run iscsiadm to log out of %s: %s",
+                         target, strerror(-r));
+    /* The kernel takes it apart by a work of its own; iscsiadm's word alone is not enough either way. */
+    while (!session_gone(sid, target) && result.status == ISCSIADM_OK && now_usec(CLOCK_MONOTONIC) < deadline)
+        (void)poll(NULL, 0, GONE_POLL_MSEC);
+    if (session_gone(sid, target))
+        return 0;
+    if (asprintf(&what, "log out of iSCSI session %lld to %s", (long long)sid, target) < 0) {
+        what = NULL;
+        return -ENOMEM;
+    }
+    if (result.status == ISCSIADM_OK)
+        return verb_fail(ret_failure, -ETIMEDOUT, FAILURE_HELPER_FAILED,
+                         "%s: iscsiadm is done, but it still stands", what);
+    return iscsiadm_fail(ret_failure, FAILURE_HELPER_FAILED, &result, what);
 }
 
 int iscsi_targets_logout(Record *record, uint64_t timeout_usec, Failure **ret_failure)
 {
-    return -ENOSYS;
+    IscsiSession *sessions;
+    size_t n, i;
+    int r, result = 0;
+
+    r = iscsi_sessions_find(record, &sessions, &n);
+    if (r < 0)
+        return r;
+    for (i = 0; i < n; i++) {
+        r = iscsi_session_logout(record->session, sessions[i].sid, timeout_usec, ret_failure);
+        if (r < 0 && result >= 0)
+            result = r;
+    }
+    iscsi_sessions_free(sessions, n);
+    for (i = record->n_targets; i > 0; i--) {
+        IscsiSession *still;
+
+        r = iscsi_session_find(record->targets[i - 1].name, record->targets[i - 1].portal, &still);
+        if (r >= 0)
+            iscsi_sessions_free(still, 1);
+        else if (r == -ENOENT)
+            record_target_remove(record, record->targets[i - 1].name);
+    }
+    if (record->n_targets == 0) {
+        r = iscsiadm_forget_records(record->session);
+        if (r < 0 && result >= 0)
+            result = r;
+    }
+    r = record_save(record);
+    return result < 0 ? result : r;
 }

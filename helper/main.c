@@ -12,6 +12,7 @@
 #include "validate.h"
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 /* A login or a release that another helper is at; each of its steps has a deadline below this. */
@@ -87,6 +88,7 @@ int main(int argc, char *argv[])
     int r;
 
     umask(0077);
+    (void)prctl(PR_SET_DUMPABLE, 0); /* requests carry secrets */
     log_open("ilr-helper", LOG_INFO);
     if (argc == 2 && streq(argv[1], "serve"))
         return serve(STDIN_FILENO) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

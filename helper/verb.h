@@ -19,7 +19,8 @@ typedef struct Request {
     const char *verb;
     const char *session;     /* a valid id, or NULL where the verb needs none */
     json_object *parameters; /* the whole request; unknown keys were refused before the verb is called */
-    const Config *config;
+    bool needs_config;       /* false for what goes down: that works with a broken configuration, too */
+    const Config *config;    /* NULL only if the verb needs none and it cannot be read */
     int fd; /* the caller's socket; readable (end of file) once the caller hung up. -EBADF: none */
 } Request;
 

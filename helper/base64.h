@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Standard base64 (RFC 4648 section 4), strict: padded, no white space, no other alphabet, no bits left over.
+ */
+
+#include "secret.h"
+
+/* -EBADMSG: not base64, or empty. -EFBIG: more than max bytes. */
+int base64_decode(const char *text, size_t max, Secret **ret);

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* status: what of each session stands, as the world says it (units, sysfs, mount table), and what its record
+ * says of disks and volumes. */
+
+#include "iscsi.h"
+#include "mount.h"
+#include "paths.h"
+#include "systemd.h"
+#include "verb.h"
+
+static int add_units(sd_bus *bus, const char *id, json_object *o)
+{
+    static const struct {
+        const char *unit, *key;
+    } units[] = {{"ilr-connection", "connection"}, {"ilr-session", "up"}};
+    size_t i;
+    int r;
+
+    for (i = 0; i < ELEMENTSOF(units); i++) {
+        _cleanup_free_ char *state = NULL;
+        char unit[64];
+
+        snprintf(unit, sizeof(unit), "%s@%s.service", units[i].unit, id);
+        r = systemd_active_state(bus, unit, &state);
+        if (r >= 0)
+            r = json_add_string(o, units[i].key, state);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int add_record(const Record *record, json_object *o)
+{
+    _cleanup_json_ json_object *failure = NULL;
+    IscsiSession *sessions;
+    size_t n;
+    int r = iscsi_sessions_find(record, &sessions, &n);
+
+    if (r < 0)
+        return r;
+    iscsi_sessions_free(sessions, n);
+    if ((r = json_add_int64(o, "iscsiSessions", (int64_t)n)) < 0 ||
+        (r = json_add(o, "disks", json_object_get(record->disks))) < 0 ||
+        (r = json_add(o, "volumes", json_object_get(record->volumes))) < 0)
+        return r;
+    if (!record->failure)
+        return 0;
+    r = failure_to_json(record->failure, &failure);
+    return r < 0 ? r : json_add(o, "failure", TAKE_PTR(failure));
+}
+
+static int add_broken(const char *id, int r, json_object *o)
+{
+    _cleanup_failure_ Failure *f =
+        failure_new(FAILURE_HELPER_FAILED, "cannot read the record of session %s: %s", id, strerror(-r));
+    json_object *failure;
+
+    r = f ? failure_to_json(f, &failure) : -ENOMEM;
+    if (r >= 0)
+        r = json_add(o, "failure", failure);
+    if (r < 0 || (r = json_add_int64(o, "iscsiSessions", 0)) < 0 ||
+        (r = json_add(o, "disks", json_object_new_array())) < 0)
+        return r;
+    return json_add(o, "volumes", json_object_new_array());
+}
+
+static int status_of(sd_bus *bus, const char *id, json_object **ret)
+{
+    _cleanup_json_ json_object *o = json_object_new_object();
+    _cleanup_(record_freep)
+    Record *record = NULL;
+    _cleanup_free_ char *mounts = mounts_path(id, NULL);
+    MountPoint *points = NULL;
+    size_t n = 0;
+    int r;
+
+    if (!o || !mounts)
+        return -ENOMEM;
+    r = json_add_string(o, "session", id);
+    if (r >= 0)
+        r = add_units(bus, id, o);
+    if (r >= 0)
+        r = mounts_below(mounts, &points, &n);
+    mounts_free(points, n);
+    if (r >= 0)
+        r = json_add_int64(o, "mounts", (int64_t)n);
+    if (r < 0)
+        return r;
+    r = record_load(id, &record);
+    if (r == -ENOMEM)
+        return r;
+    r = r < 0 ? add_broken(id, r, o) : add_record(record, o);
+    if (r < 0)
+        return r;
+    *ret = TAKE_PTR(o);
+    return 0;
+}
+
+int verb_status(Request *request, json_object **ret_answer, Failure **ret_failure)
+{
+    _cleanup_json_ json_object *answer = json_object_new_object(), *array = json_object_new_array();
+    _cleanup_strv_free_ char **ids = NULL;
+    _cleanup_bus_ sd_bus *bus = NULL;
+    char **id;
+    int r;
+
+    if (!answer || !array)
+        return -ENOMEM;
+    r = record_list(&ids);
+    if (r < 0)
+        return r;
+    r = systemd_connect(&bus);
+    if (r < 0)
+        return verb_fail(ret_failure, r, FAILURE_HELPER_FAILED, "cannot talk to the service manager: %s",
+                         strerror(-r));
+    STRV_FOREACH (id, ids) {
+        json_object *o;
+
+        if (request->session && !streq(request->session, *id))
+            continue;
+        r = status_of(bus, *id, &o);
+        if (r < 0)
+            return r;
+        if (json_object_array_add(array, o) < 0) {
+            json_object_put(o);
+            return -ENOMEM;
+        }
+    }
+    r = json_add(answer, "sessions", TAKE_PTR(array));
+    if (r < 0)
+        return r;
+    *ret_answer = TAKE_PTR(answer);
+    return 0;
+}
