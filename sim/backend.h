@@ -78,4 +78,4 @@ typedef struct BackendOps {
 } BackendOps;
 
 extern const BackendOps backend_none; /* backend-none.c: no target, only a script */
-extern const BackendOps backend_tgt;  /* target.c */
+extern const BackendOps backend_tgt;  /* backend-tgt.c: targets in tgtd behind a TLS end point */
