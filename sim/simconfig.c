@@ -13,9 +13,7 @@
 
 static const BackendOps *const backends[] = {
     &backend_none,
-#ifdef SIM_BACKEND_TGT
     &backend_tgt,
-#endif
 };
 
 static bool decimal(const char *s)
