@@ -36,7 +36,9 @@ struct VarlinkServer {
     VarlinkListener *listeners;
     VarlinkConnection *connections;
     unsigned n_connections;
-    sd_event_source *accept_again; /* runs while accepting is paused for want of descriptors or memory */
+    sd_event_source
+        *accept_again; /* made beforehand: when it is needed there may be no descriptor for a timer */
+    bool paused;       /* for want of descriptors or memory */
     VarlinkAuthorize authorize;
     void *authorize_userdata;
     char *denied_reason;

@@ -304,9 +304,10 @@ void varlink_server_resume(VarlinkServer *s)
 {
     VarlinkListener *l;
 
-    if (!s->accept_again)
+    if (!s->paused)
         return;
-    s->accept_again = sd_event_source_disable_unref(s->accept_again);
+    s->paused = false;
+    (void)sd_event_source_set_enabled(s->accept_again, SD_EVENT_OFF);
     LIST_FOREACH (l, s->listeners)
         (void)sd_event_source_set_enabled(l->io, SD_EVENT_ON);
 }
@@ -316,9 +317,10 @@ static void server_pause(VarlinkServer *s)
 {
     VarlinkListener *l;
 
-    if (s->accept_again || sd_event_add_time_relative(s->event, &s->accept_again, CLOCK_MONOTONIC,
-                                                      ACCEPT_PAUSE_USEC, 0, on_accept_again, s) < 0)
+    if (s->paused || sd_event_source_set_time_relative(s->accept_again, ACCEPT_PAUSE_USEC) < 0 ||
+        sd_event_source_set_enabled(s->accept_again, SD_EVENT_ONESHOT) < 0)
         return;
+    s->paused = true;
     LIST_FOREACH (l, s->listeners)
         (void)sd_event_source_set_enabled(l->io, SD_EVENT_OFF);
 }
@@ -399,6 +401,12 @@ int varlink_server_new(VarlinkServer **ret, sd_event *event, const char *domain,
     s->url = strdup(identity->url);
     if (!s->domain || !s->vendor || !s->product || !s->version || !s->url)
         return -ENOMEM;
+    r = sd_event_add_time_relative(event, &s->accept_again, CLOCK_MONOTONIC, ACCEPT_PAUSE_USEC, 0,
+                                   on_accept_again, s);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(s->accept_again, SD_EVENT_OFF);
+    if (r < 0)
+        return r;
     r = varlink_server_add_interface(s, SERVICE, service_description, service_methods, s);
     if (r < 0)
         return r;
@@ -420,7 +428,7 @@ VarlinkServer *varlink_server_free(VarlinkServer *s)
         close(l->fd);
         free(l);
     }
-    s->accept_again = sd_event_source_disable_unref(s->accept_again);
+    s->paused = false;
     LIST_FOREACH_SAFE (c, next_connection, s->connections)
         varlink_connection_free(c);
     LIST_FOREACH_SAFE (i, next_interface, s->interfaces) {
@@ -428,6 +436,7 @@ VarlinkServer *varlink_server_free(VarlinkServer *s)
         free(i->name);
         free(i);
     }
+    sd_event_source_disable_unref(s->accept_again);
     sd_event_unref(s->event);
     free(s->domain);
     free(s->vendor);
