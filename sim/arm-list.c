@@ -6,8 +6,7 @@
 #include "timeutil.h"
 #include <strings.h>
 
-/* ---- where
- * --------------------------------------------------------------------------------------------------- */
+/* ---- where ---- */
 
 Vault *arm_find_vault(Request *q)
 {
@@ -58,8 +57,7 @@ Point *arm_find_point(Request *q)
     return p;
 }
 
-/* ---- lists
- * --------------------------------------------------------------------------------------------------- */
+/* ---- lists ---- */
 
 /* The value of "key eq 'value'" in the filter, or NULL. The caller frees. */
 static char *filter_get(Request *q, const char *key)

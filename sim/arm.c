@@ -71,8 +71,7 @@ static bool check_token(Request *q)
     return true;
 }
 
-/* ---- bodies of requests
- * ---------------------------------------------------------------------------------------- */
+/* ---- bodies of requests ---- */
 
 static json_object *request_json(Request *q)
 {
@@ -230,8 +229,7 @@ static void revoke_point(Request *q)
         accepted(q, p, id);
 }
 
-/* ---- operations
- * ------------------------------------------------------------------------------------------------ */
+/* ---- operations ---- */
 
 /* With the lock held. */
 static Operation *find_operation(Request *q, const char *id)

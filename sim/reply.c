@@ -148,8 +148,7 @@ void reply_done(Request *q)
     q->fault = fault_unref(q->fault);
 }
 
-/* ---- bodies that misbehave
- * ------------------------------------------------------------------------------------- */
+/* ---- bodies that misbehave ---- */
 
 typedef struct Body {
     State *state;

@@ -23,8 +23,7 @@ struct Server {
     char *control_path; /* of the Unix socket, to be removed */
 };
 
-/* ---- requests
- * -------------------------------------------------------------------------------------------------- */
+/* ---- requests ---- */
 
 /* What the log keeps of a body: JSON as it is, of a form only what is no secret. */
 static json_object *body_for_log(const Request *q)
@@ -227,8 +226,7 @@ static void on_library_message(void *userdata, const char *format, va_list ap)
     log_debug("libmicrohttpd: %s", line);
 }
 
-/* ---- listeners
- * ------------------------------------------------------------------------------------------------- */
+/* ---- listeners ---- */
 
 static int listen_on(const struct sockaddr *address, socklen_t size)
 {

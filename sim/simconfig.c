@@ -11,6 +11,7 @@
 #define CONFIG_MAX (16 * MIB)
 #define SECONDS_MAX 86400.0
 
+/* Only the program links every backend; the tests of the configuration do without a target. */
 static const BackendOps *const backends[] = {
     &backend_none,
     &backend_tgt,
