@@ -20,6 +20,7 @@ static const WishKey script_keys[] = {
     {"sleepAfterLoginSec", WISH_NUMBER, SECONDS_MAX},
     {"notReadySec", WISH_NUMBER, SECONDS_MAX},
     {"addressLookupSec", WISH_NUMBER, SECONDS_MAX},
+    {"tunnelReads", WISH_NUMBER, 100},
     {"tunnelCheckSec", WISH_NUMBER, SECONDS_MAX},
     {"tunnelMinutes", WISH_NUMBER, SECONDS_MAX},
     {"tunnelDiesAfterSec", WISH_NUMBER, SECONDS_MAX},
