@@ -72,7 +72,9 @@ static int read_recommendations(json_object *o, char ***ret)
     if (!json_object_is_type(a, json_type_array))
         return 0;
     for (i = 0; i < json_object_array_length(a) && strv_length(*ret) < RECOMMENDATIONS_MAX; i++) {
-        _cleanup_free_ char *s = clean_json(json_object_array_get_idx(a, i), TEXT_MAX);
+        json_object *entry = json_object_array_get_idx(a, i);
+        _cleanup_free_ char *s =
+            json_object_is_type(entry, json_type_string) ? clean_json(entry, TEXT_MAX) : NULL;
 
         if (s && !strv_contains(*ret, s) && strv_extend(ret, s) < 0)
             return -ENOMEM;
