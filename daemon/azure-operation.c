@@ -300,6 +300,12 @@ static void on_post(const AzureAnswer *a, Failure *failure, void *userdata)
     if (a->http->duration_usec < now_usec(CLOCK_REALTIME))
         l->result.started_usec = now_usec(CLOCK_REALTIME) - a->http->duration_usec;
     if (a->http->status != 202) {
+        if (!a->json && a->http->body_size > 0) {
+            l->result.nothing_done = false; /* who knows what answered */
+            finish(l, false,
+                   azure_failure_invalid(&l->subject, "Azure", a->http, "is neither a 202 nor JSON"));
+            return;
+        }
         /* Done at once. Not what is documented, but plain. */
         succeed(l, a->json);
         return;

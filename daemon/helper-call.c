@@ -12,8 +12,8 @@
 
 struct HelperCall {
     sd_event_source *io, *timer, *defer;
-    Secret *message;
-    size_t sent; /* bytes of message that are written, its NUL included */
+    Secret *message; /* NULL: sent */
+    size_t sent;     /* bytes of message that are written, its NUL included */
     Framing answer;
     int fd;
     Failure *failure; /* to be told by the defer source */
@@ -80,13 +80,14 @@ static void on_answer(HelperCall *call, const char *text, size_t size)
 static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 {
     HelperCall *call = userdata;
-    size_t total = secret_size(call->message) + 1;
     const char *text;
     ssize_t n;
     size_t size;
     int r;
 
-    if (call->sent < total) {
+    if (call->message) {
+        size_t total = secret_size(call->message) + 1;
+
         n = send(fd, secret_text(call->message) + call->sent, total - call->sent,
                  MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno != EAGAIN && errno != EINTR) {

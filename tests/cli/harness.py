@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the tests of ilrd and ilrctl stand on: the real programs of a build, the simulator with its backend "none", and
+a helper made of a thread, because the real one needs root and disks. Prints "ok N - name" lines.
+
+The programs are those of $ILRD_BUILD (default: the current directory)."""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+BUILD = os.path.abspath(os.environ.get("ILRD_BUILD", "."))
+TENANT = "11111111-2222-3333-4444-555555555555"
+SUBSCRIPTION = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
+SECRET = "s3cret-of-the-client"
+POINT = "182457315790203"
+OTHER_POINT = "182457315790204"
+VAULT = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.RecoveryServices/vaults/vault1"
+ITEM = (f"{VAULT}/backupFabrics/Azure/protectionContainers/IaasVMContainer;iaasvmcontainerv2;rg;web1"
+        "/protectedItems/VM;iaasvmcontainerv2;rg;web1")
+INITIATOR = "iqn.1993-08.org.debian:01:harness"
+
+
+def point_id(point=POINT):
+    return f"{ITEM}/recoveryPoints/{point}"
+
+
+def wait_for(what, condition, seconds=30):
+    """Until condition() is true; fails after a deadline that is far above what is normal."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"{what}: not within {seconds} s")
+
+
+class Helper(threading.Thread):
+    """Answers as ilr-helper does. Keeps what was asked; a test puts failures and delays into it."""
+
+    def __init__(self, path):
+        super().__init__(daemon=True)
+        self.path = path
+        self.asked = []          # requests, in their order
+        self.failures = {}       # verb -> list of failures to answer first
+        self.hold = {}           # verb -> Event that is waited for before answering
+        self.hung_up = []        # verbs whose caller left before the answer
+        self.sessions = {}       # id -> "connected" or "up"
+        self.raw = {}            # verb -> bytes to answer instead
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(path)
+        self.socket.listen(64)
+
+    def run(self):
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection):
+        with connection:
+            data = b""
+            while not data.endswith(b"\0"):
+                piece = connection.recv(65536)
+                if not piece:
+                    return
+                data += piece
+            request = json.loads(data[:-1])
+            self.asked.append(request)
+            verb = request["verb"]
+            if verb in self.hold:
+                while not self.hold[verb].is_set():
+                    readable, _, _ = select.select([connection], [], [], 0.02)
+                    if readable:
+                        self.hung_up.append(verb)
+                        return
+            if verb in self.raw:
+                with contextlib.suppress(OSError):
+                    connection.sendall(self.raw[verb])
+                return
+            failures = self.failures.get(verb)
+            answer = {"failure": failures.pop(0)} if failures else self.answer(verb, request)
+            with contextlib.suppress(OSError):
+                connection.sendall(json.dumps(answer).encode() + b"\0")
+
+    def answer(self, verb, request):
+        session = request.get("session")
+        if verb == "initiator-name":
+            return {"name": INITIATOR}
+        if verb == "connect":
+            self.sessions[session] = "connected"
+            return {"connection": {"version": 1, "session": session, "state": "connected",
+                                   "targets": [{"name": "iqn.2016-01.microsoft.azure.backup:1-2-3-4.5",
+                                                "iscsiSession": 1}]}}
+        if verb == "up":
+            self.sessions[session] = "up"
+            return {"disks": [{"name": "disk1", "target": "iqn.2016-01.microsoft.azure.backup:1-2-3-4.5", "lun": 1,
+                               "sizeBytes": 1 << 30, "sectorBytes": 512, "table": "gpt", "device": "8:0"}],
+                    "volumes": [{"name": "root", "disk": "disk1", "partition": 1, "type": "ext4",
+                                 "sizeBytes": 1 << 29, "mounted": True, "path": f"/run/ilr/{session}/volumes/root",
+                                 "reason": None},
+                                {"name": "disk1-part2", "disk": "disk1", "partition": 2, "type": "swap",
+                                 "sizeBytes": 1 << 20, "mounted": False, "path": None, "reason": "swap space"}]}
+        if verb == "down":
+            self.sessions[session] = "connected"
+            return {}
+        if verb == "disconnect":
+            self.sessions.pop(session, None)
+            return {}
+        if verb == "status":
+            return {"sessions": [{"session": k, "connection": "active", "up": "active" if v == "up" else "inactive",
+                                  "iscsiSessions": 1, "mounts": 1, "disks": [], "volumes": []}
+                                 for k, v in self.sessions.items()]}
+        return {"failure": {"name": "InvalidRequest", "message": f"unknown verb {verb}"}}
+
+    def verbs(self):
+        return [r["verb"] for r in self.asked if r["verb"] != "status"]
+
+
+class World:
+    """A directory with certificates, a simulator, a helper and ilrd. Closed at the end of a test."""
+
+    def __init__(self, config="", sim=None, start_sim=True, name="localhost"):
+        self.dir = tempfile.mkdtemp(prefix="ilr-cli-")
+        os.chmod(self.dir, 0o755)
+        self.helper = Helper(f"{self.dir}/helper")
+        self.helper.start()
+        self.portal = socket.socket()
+        self.portal.bind(("127.0.0.1", 0))
+        self.portal.listen(16)
+        self.sim = self.ilrd = None
+        self.socket = f"{self.dir}/socket"
+        os.mkdir(f"{self.dir}/state", 0o700)
+        os.mkdir(f"{self.dir}/connect")
+        self.port = free_port()
+        self.make_certificates(name)
+        if start_sim:
+            self.start_sim(sim or {})
+        self.write_config(config)
+        self.start_ilrd()
+
+    # ---- the simulator ----
+
+    def make_certificates(self, name):
+        run = lambda *a: subprocess.run(a, check=True, cwd=self.dir, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL)
+        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
+            "2", "-subj", "/CN=test CA", "-keyout", "ca.key", "-out", "ca.pem")
+        run("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj",
+            "/CN=localhost", "-keyout", "sim.key", "-out", "sim.csr")
+        with open(f"{self.dir}/ext", "w") as f:
+            f.write(f"subjectAltName=DNS:{name}\nextendedKeyUsage=serverAuth\n")
+        run("openssl", "x509", "-req", "-in", "sim.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+            "-days", "2", "-extfile", "ext", "-out", "sim.pem")
+
+    def start_sim(self, more):
+        config = {
+            "listen": [f"127.0.0.1:{self.port}"], "control": f"{self.dir}/control",
+            "certificate": f"{self.dir}/sim.pem", "key": f"{self.dir}/sim.key",
+            "tenant": TENANT, "clientId": "app1", "clientSecret": SECRET, "subscription": SUBSCRIPTION,
+            "provisionSeconds": 0.1, "revokeSeconds": 0.05, "retryAfterSeconds": 60, "backend": "none",
+            "portal": {"host": "localhost", "port": self.portal.getsockname()[1]},
+            "vaults": [{"resourceGroup": "rg", "name": "vault1", "items": [
+                {"vm": "web1", "resourceGroup": "rg", "osType": "Linux", "points": [
+                    {"id": POINT, "time": "2026-11-21T22:00:00Z", "disks": []},
+                    {"id": OTHER_POINT, "time": "2026-11-20T22:00:00Z", "disks": []}]}]}],
+        }
+        config.update(more)
+        with open(f"{self.dir}/sim.json", "w") as f:
+            json.dump(config, f)
+        self.sim_log = open(f"{self.dir}/sim.log", "w")
+        self.sim = subprocess.Popen([f"{BUILD}/ilr-sim", "--config", f"{self.dir}/sim.json"], stderr=self.sim_log,
+                                    stdout=self.sim_log)
+        wait_for("the simulator listens", lambda: can_connect(("127.0.0.1", self.port)))
+
+    def control(self, method, path, body=None):
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(f"{self.dir}/control")
+        data = b"" if body is None else json.dumps(body).encode()
+        s.sendall(f"{method} {path} HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n"
+                  f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        answer = b""
+        while piece := s.recv(65536):
+            answer += piece
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        status = int(head.split()[1])
+        if status >= 300:
+            raise AssertionError(f"{method} {path}: {answer.decode(errors='replace')}")
+        return json.loads(rest) if rest.strip() else None
+
+    def fault(self, *faults, **more):
+        """Lets the requests about the point fail. "token" and other requests of no point: on="token"."""
+        of_server = [f for f in faults if f.get("on") in ("token", "openid")]
+        of_point = [f for f in faults if f not in of_server]
+        if of_server:
+            self.control("PUT", "/sim/scenario", {"faults": of_server})
+        if of_point or more:
+            self.control("PUT", f"/sim/points/{POINT}/scenario", {"faults": of_point, **more})
+
+    def state(self):
+        return self.control("GET", "/sim/state")
+
+    # ---- the daemon ----
+
+    def write_config(self, more):
+        with open(f"{self.dir}/secret", "w") as f:
+            f.write(SECRET + "\n")
+        os.chmod(f"{self.dir}/secret", 0o600)
+        sections = {"Azure": {
+            "ManagementUrl": f"https://localhost:{self.port}", "LoginUrl": f"https://localhost:{self.port}",
+            "CAFile": f"{self.dir}/ca.pem", "TenantId": TENANT, "ClientId": "app1",
+            "ClientSecretFile": f"{self.dir}/secret", "PollIntervalSec": "100ms", "OperationTimeoutSec": "20",
+            "RequestTimeoutSec": "5"}, "Session": {"BusyRetrySec": "200ms"}}
+        for line in more.split():
+            section, assignment = line.split(".", 1)
+            key, value = assignment.split("=", 1)
+            sections.setdefault(section, {})[key] = value
+        with open(f"{self.dir}/ilrd.conf", "w") as f:
+            for section, values in sections.items():
+                f.write(f"[{section}]\n" + "".join(f"{k}={v}\n" for k, v in values.items()))
+
+    def start_ilrd(self):
+        self.log = open(f"{self.dir}/ilrd.log", "a")
+        self.ilrd = subprocess.Popen(
+            [f"{BUILD}/ilrd", f"--config={self.dir}/ilrd.conf", f"--listen={self.socket}",
+             f"--helper={self.helper.path}", f"--state-dir={self.dir}/state", f"--connect-dir={self.dir}/connect"],
+            stderr=self.log)
+        wait_for("ilrd listens", lambda: can_connect(self.socket) or self.ilrd.poll() is not None)
+
+    def kill_ilrd(self, sig=signal.SIGKILL):
+        self.ilrd.send_signal(sig)
+        return self.ilrd.wait(30)
+
+    def journal(self):
+        with open(f"{self.dir}/ilrd.log") as f:
+            return f.read()
+
+    def records(self):
+        return os.listdir(f"{self.dir}/state")
+
+    def assert_clean(self):
+        """Nothing is left of any session: here, at the helper, at Azure."""
+        assert self.ilrd.poll() is None, "ilrd has died:\n" + self.journal()
+        assert self.call("List")["parameters"]["sessions"] == []
+        assert self.records() == [], self.records()
+        assert self.helper.sessions == {}, self.helper.sessions
+        if self.sim:
+            assert self.state()["registrations"] == [], self.state()["registrations"]
+
+    def connect(self):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(60)
+        s.connect(self.socket)
+        return s
+
+    def call(self, method, parameters=None, **flags):
+        """One call, its first answer."""
+        with self.connect() as s:
+            send(s, method, parameters, **flags)
+            return Reader(s).next()
+
+    def stream(self, method, parameters=None):
+        """All answers to a call with more, up to the last one."""
+        with self.connect() as s:
+            send(s, method, parameters, more=True)
+            reader = Reader(s)
+            answers = [reader.next()]
+            while answers[-1].get("continues"):
+                answers.append(reader.next())
+            return answers
+
+    def provision(self, point=POINT, **more):
+        return self.stream("Provision", {"recoveryPoint": point_id(point), **more})
+
+    def ilrctl(self, *arguments, **options):
+        return subprocess.run([f"{BUILD}/ilrctl", f"--socket={self.socket}", *arguments], capture_output=True,
+                              text=True, timeout=60, **options)
+
+    def close(self):
+        try:
+            for p in (self.ilrd, self.sim):
+                if p and p.poll() is None:
+                    p.terminate()
+            if self.ilrd:
+                code = self.ilrd.wait(30)
+                log = self.journal()
+                assert "Sanitizer" not in log and "runtime error" not in log, log
+                assert code in (0, -signal.SIGKILL), f"ilrd ended with {code}\n{log}"
+                assert SECRET not in log
+            if self.sim:
+                self.sim.wait(30)
+        finally:
+            self.helper.socket.close()
+            self.portal.close()
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if exception[0]:
+            sys.stderr.write(self.journal())
+            if self.sim:
+                with open(f"{self.dir}/sim.log") as f:
+                    sys.stderr.write(f.read()[-4000:])
+        self.close()
+
+
+class Reader:
+    def __init__(self, s):
+        self.socket, self.data = s, b""
+
+    def next(self):
+        while b"\0" not in self.data:
+            piece = self.socket.recv(65536)
+            if not piece:
+                raise EOFError("the connection was closed")
+            self.data += piece
+        message, _, self.data = self.data.partition(b"\0")
+        return json.loads(message)
+
+
+def send(s, method, parameters=None, **flags):
+    if "." not in method:
+        method = "io.ilrd.Recovery." + method
+    message = {"method": method, **flags}
+    if parameters is not None:
+        message["parameters"] = parameters
+    s.sendall(json.dumps(message).encode() + b"\0")
+
+
+def can_connect(address):
+    s = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+    try:
+        s.connect(address)
+        return True
+    except OSError:
+        return False
+    finally:
+        s.close()
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def failure_of(answer):
+    assert "error" in answer, answer
+    return answer["parameters"]["failure"]
+
+
+def states(answers):
+    """The states in their order, repetitions left out."""
+    found = []
+    for a in answers:
+        session = a["parameters"].get("session") or {}
+        if session.get("state") and (not found or found[-1] != session["state"]):
+            found.append(session["state"])
+    return found
+
+
+def main(tests):
+    """Runs the tests that are named as arguments, or all. Exit status 1 if one failed."""
+    chosen = [t for t in tests if not sys.argv[1:] or t.__name__ in sys.argv[1:]]
+    failed = 0
+    for number, test in enumerate(chosen, 1):
+        name = test.__name__.replace("_", " ")
+        try:
+            test()
+            print(f"ok {number} - {name}", flush=True)
+        except Exception:
+            traceback.print_exc()
+            print(f"not ok {number} - {name}", flush=True)
+            failed += 1
+    print(f"1..{len(chosen)}")
+    sys.exit(1 if failed else 0)
