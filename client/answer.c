@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Answers, good and bad, the way every verb tells them: as text for people, or as one JSON object a line. */
+
+#include "client.h"
+#include "show.h"
+#include "text.h"
+#include "validate.h"
+
+#include <stdarg.h>
+
+void print_json(json_object *o)
+{
+    const char *text = json_text(o);
+
+    if (!text)
+        out_of_memory();
+    puts(text);
+    fflush(stdout);
+}
+
+int tell_failure(const Client *c, int code, const char *name, const char *hint, const char *format, ...)
+{
+    _cleanup_json_ json_object *o = json_object_new_object();
+    _cleanup_failure_ Failure *f = NULL;
+    _cleanup_free_ char *message = NULL;
+    json_object *parameters, *failure;
+    va_list ap;
+    int r;
+
+    va_start(ap, format);
+    r = vasprintf(&message, format, ap);
+    va_end(ap);
+    if (r < 0)
+        out_of_memory();
+    f = failure_new(FAILURE_INTERNAL, "%s", message);
+    if (!f || !o)
+        out_of_memory();
+    f->hint = hint ? strdup(hint) : NULL;
+    if (!c->json) {
+        show_failure(name, f, NULL, stderr);
+        return code;
+    }
+    parameters = json_object_new_object();
+    if (json_add_string(o, "error", name) < 0 || json_add(o, "parameters", parameters) < 0 ||
+        failure_to_json(f, &failure) < 0 || json_add_string(failure, "name", name) < 0 ||
+        json_add(parameters, "failure", failure) < 0)
+        out_of_memory();
+    print_json(o);
+    return code;
+}
+
+int tell_error(const Client *c, const Reply *reply)
+{
+    const char *ours = startswith(reply->error, INTERFACE "."), *what = NULL;
+    FailureClass class = ours ? failure_class_from_string(ours) : FAILURE_CLASS_INVALID;
+    bool denied = ours && streq(ours, "PermissionDenied");
+    bool parameter = streq(reply->error, "org.varlink.service.InvalidParameter");
+    json_object *o = NULL, *session = NULL, *again;
+    _cleanup_failure_ Failure *f = NULL;
+    int code = class >= 0 ? failure_class_exit_code(class) : denied || parameter ? EXIT_REFUSED : 1;
+
+    if (c->json) {
+        print_json(reply->message);
+        return code;
+    }
+    (void)json_get_object(reply->parameters, "session", &session);
+    if (denied) {
+        (void)json_get_string(reply->parameters, "reason", &what);
+        f = failure_new(FAILURE_PERMISSION_DENIED, "%s", what ? what : "ilrd refuses to talk to you");
+    } else if (parameter) {
+        (void)json_get_string(reply->parameters, "parameter", &what);
+        f = failure_new(FAILURE_INVALID_REQUEST, "ilrd does not accept the parameter \"%s\" as given",
+                        what ? what : "?");
+    } else if (json_get_object(reply->parameters, "failure", &o) <= 0 || failure_from_json(o, &f) < 0)
+        f = failure_new(FAILURE_INTERNAL,
+                        "ilrd answered with the error %s: are ilrd and ilrctl of the same version?",
+                        reply->error);
+    if (!f)
+        out_of_memory();
+    /* A name that this ilrctl does not know yet is shown as it came. */
+    what = NULL;
+    if (o)
+        (void)json_get_string(o, "name", &what);
+    show_failure(what, f, session, stderr);
+    if (session && json_get_object(session, "releaseFailure", &again) > 0 && class != FAILURE_CLASS_BUSY) {
+        _cleanup_failure_ Failure *release = NULL;
+
+        if (failure_from_json(again, &release) >= 0) {
+            fputs("Not everything could be given back yet; it is tried again:\n", stderr);
+            show_failure(NULL, release, NULL, stderr);
+        }
+    }
+    return code;
+}
+
+int tell_link(const Client *c, int r, const char *waiting)
+{
+    char buf[128];
+
+    if (r == -EINTR)
+        return tell_failure(c, EXIT_CANCELLED, "Cancelled", "nothing, or ask again", "Interrupted%s%s",
+                            waiting ? ": " : "", waiting ? waiting : "");
+    if (r == -ECONNRESET)
+        return tell_failure(c, EXIT_UNREACHABLE, "Unreachable", "see journalctl -u ilrd",
+                            "ilrd closed the connection before the answer%s%s", waiting ? ": " : "",
+                            waiting ? waiting : "");
+    if (r == -EBADMSG || r == -EMSGSIZE)
+        return tell_failure(c, EXIT_UNREACHABLE, "Unreachable", "see what listens at that socket",
+                            "What came from %s is no answer of ilrd", c->socket);
+    return tell_failure(c, 1, "Internal", "report it", "Talking to ilrd failed: %s",
+                        strerror_r(-r, buf, sizeof(buf)));
+}
+
+int begin_call(const Client *c, Link *l, const char *method, json_object *parameters, bool more)
+{
+    char buf[128];
+    int r;
+
+    r = link_open(l, c->socket);
+    if (r < 0) {
+        json_object_put(parameters);
+        if (r == -EACCES || r == -EPERM)
+            return tell_failure(c, EXIT_REFUSED, "PermissionDenied",
+                                failure_name_hint(FAILURE_PERMISSION_DENIED),
+                                "You may not talk to ilrd at %s", c->socket);
+        return tell_failure(
+            c, EXIT_UNREACHABLE, "Unreachable",
+            "systemctl enable --now ilrd.socket; then see systemctl status ilrd.socket ilrd.service",
+            "ilrd cannot be reached at %s: %s", c->socket, strerror_r(-r, buf, sizeof(buf)));
+    }
+    r = link_call(l, method, parameters, more);
+    if (r < 0) {
+        link_close(l);
+        return tell_link(c, r, NULL);
+    }
+    return 0;
+}
+
+int ask(const Client *c, const char *method, json_object *parameters, Reply *ret)
+{
+    Reply reply;
+    Link link;
+    int r, code;
+
+    code = begin_call(c, &link, method, parameters, false);
+    if (code != 0)
+        return code;
+    r = link_next(&link, -1, &reply);
+    link_close(&link);
+    if (r < 0)
+        return tell_link(c, r, NULL);
+    if (reply.error) {
+        code = tell_error(c, &reply);
+        reply_done(&reply);
+        return code;
+    }
+    *ret = reply;
+    return 0;
+}
+
+json_object *reply_session(const Client *c, const Reply *reply)
+{
+    json_object *session = NULL;
+
+    if (json_get_object(reply->parameters, "session", &session) <= 0)
+        (void)tell_link(c, -EBADMSG, NULL);
+    return session;
+}
+
+json_object *id_parameters(const char *id)
+{
+    json_object *o = json_object_new_object();
+
+    if (!o || json_add_string(o, "id", id) < 0)
+        out_of_memory();
+    return o;
+}
+
+int resolve_id(const Client *c, const char *prefix, char **ret)
+{
+    const char *found = NULL;
+    json_object *sessions;
+    Reply reply;
+    size_t i;
+    int code = 0;
+
+    if (!session_id_valid(prefix)) {
+        code = ask(c, "List", NULL, &reply);
+        if (code != 0)
+            return code;
+        if (json_get_array(reply.parameters, "sessions", &sessions) <= 0)
+            code = tell_link(c, -EBADMSG, NULL);
+        for (i = 0; code == 0 && i < json_object_array_length(sessions); i++) {
+            const char *id = session_text(json_object_array_get_idx(sessions, i), "id");
+
+            if (!startswith(id, prefix))
+                continue;
+            if (found)
+                code = tell_failure(c, EXIT_USAGE, "Usage", "give more letters of the id",
+                                    "\"%s\" could be session %s or %s", prefix, found, id);
+            found = id;
+        }
+        if (code == 0 && (!found || !*prefix))
+            code = tell_failure(c, EXIT_NOT_FOUND, failure_name_to_string(FAILURE_NO_SUCH_SESSION),
+                                failure_name_hint(FAILURE_NO_SUCH_SESSION), "There is no session \"%s\"",
+                                prefix);
+        if (code == 0 && !(*ret = strdup(found)))
+            out_of_memory();
+        reply_done(&reply);
+        return code;
+    }
+    *ret = strdup(prefix);
+    if (!*ret)
+        out_of_memory();
+    return 0;
+}

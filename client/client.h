@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What the command line asked for, and the verbs. A verb prints and returns the exit code of ilrctl(1). */
+
+#include "link.h"
+
+/* Exit codes besides those of failure_class_exit_code(). */
+#define EXIT_USAGE 2
+#define EXIT_REFUSED 3
+#define EXIT_NOT_FOUND 4
+#define EXIT_NOT_MOUNTED 7
+#define EXIT_CANCELLED 10
+#define EXIT_UNREACHABLE 11
+
+typedef struct Client {
+    const char *socket;
+    const char *vault, *container, *item, *vm, *reason;
+    bool json, all, open;
+} Client;
+
+int verb_provision(const Client *c, int argc, char **argv);
+int verb_list(const Client *c, int argc, char **argv);
+int verb_status(const Client *c, int argc, char **argv);
+int verb_monitor(const Client *c, int argc, char **argv);
+int verb_release(const Client *c, int argc, char **argv);
+int verb_browse(const Client *c, int argc, char **argv);
+
+/* ---- answer.c: what every verb does with answers ---- */
+
+/* One JSON object as one line on standard output. */
+void print_json(json_object *o);
+/* Tells a failure that ilrd did not send; returns code. hint may be NULL. */
+int tell_failure(const Client *c, int code, const char *name, const char *hint, const char *format, ...)
+    _printf_(5, 6);
+/* Tells what ilrd answered as an error; returns the exit code that goes with it. */
+int tell_error(const Client *c, const Reply *reply);
+/* Tells why there is no answer (a negative errno of link.h). waiting: what the end of the connection or an
+ * interrupt means for what was asked. */
+int tell_link(const Client *c, int r, const char *waiting);
+
+/* Opens a connection and calls. 0, or the exit code when it is told what went wrong. */
+int begin_call(const Client *c, Link *l, const char *method, json_object *parameters, bool more);
+/* A call with one answer. 0, or the exit code when it is told what went wrong. */
+int ask(const Client *c, const char *method, json_object *parameters, Reply *ret);
+/* The session object of an answer. NULL when it is told that there is none. */
+json_object *reply_session(const Client *c, const Reply *reply);
+/* {"id": ID} */
+json_object *id_parameters(const char *id);
+/* The one session whose id begins with prefix. ret is the caller's. 0, or the exit code when it is told. */
+int resolve_id(const Client *c, const char *prefix, char **ret);

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "link.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define REPLY_MAX (64 * MIB)
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int sig)
+{
+    interrupted = 1;
+}
+
+void link_block_interrupt(void)
+{
+    struct sigaction sa = {.sa_handler = on_interrupt};
+    sigset_t mask;
+
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGINT);
+    sigprocmask(SIG_BLOCK, &mask, NULL);
+    sigaction(SIGINT, &sa, NULL);
+}
+
+void link_unblock_interrupt(void)
+{
+    sigset_t mask;
+
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGINT);
+    sigprocmask(SIG_UNBLOCK, &mask, NULL);
+}
+
+int link_open(Link *l, const char *path)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    _cleanup_close_ int fd = -EBADF;
+
+    *l = (Link){.fd = -EBADF};
+    if (strlen(path) >= sizeof(sa.sun_path))
+        return -ENAMETOOLONG;
+    strcpy(sa.sun_path, path);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+        return -errno;
+    framing_init(&l->in, REPLY_MAX);
+    l->fd = TAKE_FD(fd);
+    return 0;
+}
+
+void link_close(Link *l)
+{
+    l->fd = safe_close(l->fd);
+    framing_done(&l->in);
+}
+
+int link_call(Link *l, const char *method, json_object *parameters, bool more)
+{
+    _cleanup_json_ json_object *o = json_object_new_object(), *p = parameters;
+    _cleanup_free_ char *name = NULL;
+    const char *text;
+    int r;
+
+    if (!o || asprintf(&name, INTERFACE ".%s", method) < 0)
+        return -ENOMEM;
+    r = json_add_string(o, "method", name);
+    if (r >= 0 && p)
+        r = json_add(o, "parameters", TAKE_PTR(p));
+    if (r >= 0 && more)
+        r = json_add_bool(o, "more", true);
+    if (r < 0)
+        return r;
+    text = json_text(o);
+    if (!text)
+        return -ENOMEM;
+    r = framing_write(l->fd, text);
+    /* ilrd may have said why before it closed: link_next() finds it. */
+    return r == -EPIPE || r == -ECONNRESET ? 0 : r;
+}
+
+static int reply_parse(const char *text, size_t size, Reply *ret)
+{
+    _cleanup_json_ json_object *o = NULL;
+    Reply reply = {};
+    int r;
+
+    r = json_parse(text, size, &o);
+    if (r < 0)
+        return r == -ENOMEM ? r : -EBADMSG;
+    if (json_get_string(o, "error", &reply.error) < 0 || json_get_bool(o, "continues", &reply.continues) < 0)
+        return -EBADMSG;
+    r = json_get_object(o, "parameters", &reply.parameters);
+    if (r < 0)
+        return -EBADMSG;
+    if (r == 0) {
+        reply.parameters = json_object_new_object();
+        if (json_add(o, "parameters", reply.parameters) < 0)
+            return -ENOMEM;
+    }
+    reply.message = TAKE_PTR(o);
+    *ret = reply;
+    return 1;
+}
+
+int link_next(Link *l, int timeout_msec, Reply *ret)
+{
+    const struct timespec timeout = {timeout_msec / 1000, timeout_msec % 1000 * 1000000L};
+    struct pollfd p = {.fd = l->fd, .events = POLLIN};
+    const char *text;
+    sigset_t mask;
+    size_t size;
+    int r;
+
+    sigprocmask(SIG_SETMASK, NULL, &mask);
+    sigdelset(&mask, SIGINT);
+    for (;;) {
+        ssize_t n;
+
+        r = framing_next(&l->in, &text, &size);
+        if (r < 0)
+            return r;
+        if (r > 0)
+            return reply_parse(text, size, ret);
+        r = ppoll(&p, 1, timeout_msec < 0 ? NULL : &timeout, &mask);
+        if (interrupted)
+            return -EINTR;
+        if (r < 0 && errno != EINTR)
+            return -errno;
+        if (r == 0)
+            return 0;
+        if (r < 0)
+            continue;
+        n = framing_read(&l->in, l->fd);
+        if (n <= 0)
+            return n == 0 ? -ECONNRESET : (int)n;
+    }
+}
+
+void reply_done(Reply *r)
+{
+    json_object_put(r->message);
+    *r = (Reply){};
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* ilrctl: asks ilrd for recovery points and shows what it says. Knows nothing that ilrd does not tell. */
+
+#include "client.h"
+
+#include <getopt.h>
+
+#define MANY 64
+
+static void print_help(void)
+{
+    puts("ilrctl [OPTION...] VERB\n"
+         "\n"
+         "Files from the backup of an Azure VM.\n"
+         "\n"
+         "  provision POINT           bring a recovery point up; POINT is its resource id, or its id with\n"
+         "                              --vault=ID       resource id of the vault (default: Vault= of "
+         "ilrd.conf)\n"
+         "                              --container=NAME protection container\n"
+         "                              --item=NAME      protected item\n"
+         "                            --vm=ID            resource id of the VM (default: asked of Azure)\n"
+         "                            --reason=TEXT      why, for the journal\n"
+         "  list                      the sessions\n"
+         "  status ID                 all about one session\n"
+         "  monitor [ID]              changes as they happen\n"
+         "  browse ID [VOLUME]        print the directory of the files; --open: open it in mc or a file "
+         "manager\n"
+         "  release ID...             give sessions back; --all: all of them\n"
+         "  version, help\n"
+         "\n"
+         "An ID may be shortened as long as it is clear which session is meant.\n"
+         "\n"
+         "  --json                    one JSON object a line\n"
+         "  --socket=PATH             ilrd's socket (default: " SOCKET_PATH ")\n"
+         "  --version, --help");
+}
+
+static int usage(const char *text, const char *what)
+{
+    fprintf(stderr, "ilrctl: %s%s\nTry: ilrctl --help\n", text, what);
+    return EXIT_USAGE;
+}
+
+static int print_version(const Client *c)
+{
+    if (c->json)
+        puts("{\"version\":\"" PACKAGE_VERSION "\"}");
+    else
+        puts("ilrctl " PACKAGE_VERSION);
+    return 0;
+}
+
+static int run_verb(const Client *c, int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        int min, max; /* arguments */
+        int (*run)(const Client *c, int argc, char **argv);
+    } verbs[] = {
+        {"provision", 1, 1, verb_provision}, {"list", 0, 0, verb_list},
+        {"status", 1, 1, verb_status},       {"monitor", 0, 1, verb_monitor},
+        {"browse", 1, 2, verb_browse},       {"release", 0, MANY, verb_release},
+    };
+    size_t i;
+
+    if (argc == 0)
+        return usage("a verb is missing", "");
+    if (streq(argv[0], "help")) {
+        print_help();
+        return 0;
+    }
+    if (streq(argv[0], "version"))
+        return print_version(c);
+    for (i = 0; i < ELEMENTSOF(verbs); i++) {
+        const bool provision = verbs[i].run == verb_provision, release = verbs[i].run == verb_release;
+
+        if (!streq(verbs[i].name, argv[0]))
+            continue;
+        if (argc - 1 < verbs[i].min)
+            return usage("an argument is missing for ", argv[0]);
+        if (argc - 1 > verbs[i].max)
+            return usage("there are too many arguments for ", argv[0]);
+        if (!provision && (c->vault || c->container || c->item || c->vm || c->reason))
+            return usage("--vault, --container, --item, --vm and --reason are not for ", argv[0]);
+        if (c->open && verbs[i].run != verb_browse)
+            return usage("--open is not for ", argv[0]);
+        if (c->all && !release)
+            return usage("--all is not for ", argv[0]);
+        if (release && c->all == (argc > 1))
+            return usage("release wants either ids or --all", "");
+        link_block_interrupt();
+        return verbs[i].run(c, argc - 1, argv + 1);
+    }
+    return usage("unknown verb: ", argv[0]);
+}
+
+int main(int argc, char **argv)
+{
+    enum {
+        OPT_JSON = 256,
+        OPT_SOCKET,
+        OPT_VAULT,
+        OPT_CONTAINER,
+        OPT_ITEM,
+        OPT_VM,
+        OPT_REASON,
+        OPT_ALL,
+        OPT_OPEN
+    };
+    static const struct option options[] = {
+        {"json", no_argument, NULL, OPT_JSON},
+        {"socket", required_argument, NULL, OPT_SOCKET},
+        {"vault", required_argument, NULL, OPT_VAULT},
+        {"container", required_argument, NULL, OPT_CONTAINER},
+        {"item", required_argument, NULL, OPT_ITEM},
+        {"vm", required_argument, NULL, OPT_VM},
+        {"reason", required_argument, NULL, OPT_REASON},
+        {"all", no_argument, NULL, OPT_ALL},
+        {"open", no_argument, NULL, OPT_OPEN},
+        {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},
+        {},
+    };
+    Client c = {.socket = SOCKET_PATH};
+    int o, code;
+
+    while ((o = getopt_long(argc, argv, "h", options, NULL)) >= 0)
+        switch (o) {
+        case OPT_JSON:
+            c.json = true;
+            break;
+        case OPT_SOCKET:
+            c.socket = optarg;
+            break;
+        case OPT_VAULT:
+            c.vault = optarg;
+            break;
+        case OPT_CONTAINER:
+            c.container = optarg;
+            break;
+        case OPT_ITEM:
+            c.item = optarg;
+            break;
+        case OPT_VM:
+            c.vm = optarg;
+            break;
+        case OPT_REASON:
+            c.reason = optarg;
+            break;
+        case OPT_ALL:
+            c.all = true;
+            break;
+        case OPT_OPEN:
+            c.open = true;
+            break;
+        case 'V':
+            return print_version(&c);
+        case 'h':
+            print_help();
+            return 0;
+        default:
+            fputs("Try: ilrctl --help\n", stderr);
+            return EXIT_USAGE;
+        }
+    code = run_verb(&c, argc - optind, argv + optind);
+    if (fflush(stdout) != 0 && code == 0) {
+        perror("ilrctl: standard output");
+        code = 1;
+    }
+    return code;
+}

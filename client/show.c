@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "show.h"
+
+#include "text.h"
+#include "timeutil.h"
+
+const char *session_text(json_object *session, const char *key)
+{
+    const char *s = "-";
+
+    (void)json_get_string(session, key, &s);
+    return s;
+}
+
+/* A time of the session as text, "-" if it has none. */
+static const char *session_time(json_object *session, const char *key, char buf[static TIMESTAMP_MAX])
+{
+    int64_t usec;
+
+    return json_get_int64(session, key, &usec) > 0 && usec > 0 ? timestamp_format((uint64_t)usec, buf) : "-";
+}
+
+void show_list(json_object *sessions, FILE *f)
+{
+    static const char *const titles[] = {"ID",      "STATE",   "VM",    "RECOVERY POINT",
+                                         "CREATED", "EXPIRES", "CALLER"};
+    static const bool right[ELEMENTSOF(titles)] = {};
+    Table t;
+    size_t i;
+
+    if (json_object_array_length(sessions) == 0) {
+        fputs("No sessions.\n", f);
+        return;
+    }
+    table_init(&t, ELEMENTSOF(titles), right);
+    for (i = 0; i < ELEMENTSOF(titles); i++)
+        table_add(&t, titles[i]);
+    for (i = 0; i < json_object_array_length(sessions); i++) {
+        json_object *s = json_object_array_get_idx(sessions, i);
+        char buf[TIMESTAMP_MAX];
+
+        table_add(&t, session_text(s, "id"));
+        table_add(&t, session_text(s, "state"));
+        table_add(&t, session_text(s, "vm"));
+        table_add(&t, session_text(s, "recoveryPoint"));
+        table_add(&t, session_time(s, "createdUsec", buf));
+        table_add(&t, session_time(s, "expiresUsec", buf));
+        table_add(&t, session_text(s, "caller"));
+    }
+    table_print(&t, "", f);
+    table_done(&t);
+}
+
+static void show_field(FILE *f, const char *label, const char *value)
+{
+    _cleanup_free_ char *escaped = NULL;
+
+    if (isempty(value) || streq(value, "-"))
+        return;
+    escaped = text_escape(value);
+    fprintf(f, "  %-18s %s\n", label, escaped);
+}
+
+void show_volumes(json_object *session, FILE *f)
+{
+    static const char *const titles[] = {"VOLUME", "TYPE", "SIZE", "LABEL", "PATH, OR WHY NOT"};
+    static const bool right[ELEMENTSOF(titles)] = {false, false, true, false, false};
+    json_object *volumes;
+    Table t;
+    size_t i;
+
+    if (json_get_array(session, "volumes", &volumes) <= 0 || json_object_array_length(volumes) == 0)
+        return;
+    table_init(&t, ELEMENTSOF(titles), right);
+    for (i = 0; i < ELEMENTSOF(titles); i++)
+        table_add(&t, titles[i]);
+    for (i = 0; i < json_object_array_length(volumes); i++) {
+        json_object *v = json_object_array_get_idx(volumes, i);
+        const char *path = NULL, *reason = "no reason is known";
+        _cleanup_free_ char *why = NULL;
+        int64_t size = -1;
+        char buf[32];
+
+        (void)json_get_int64(v, "sizeBytes", &size);
+        (void)json_get_string(v, "path", &path);
+        (void)json_get_string(v, "reason", &reason);
+        if (asprintf(&why, "not mounted: %s", reason) < 0)
+            out_of_memory();
+        table_add(&t, session_text(v, "name"));
+        table_add(&t, session_text(v, "type"));
+        table_add(&t, size >= 0 ? text_size((uint64_t)size, buf, sizeof(buf)) : "-");
+        table_add(&t, session_text(v, "label"));
+        table_add(&t, path ? path : why);
+    }
+    table_print(&t, "  ", f);
+    table_done(&t);
+}
+
+void show_session(json_object *session, FILE *f)
+{
+    static const struct {
+        const char *label, *key;
+        bool time;
+    } fields[] = {
+        {"state", "state"},
+        {"detail", "detail"},
+        {"virtual machine", "vm"},
+        {"VM's resource id", "virtualMachineId"},
+        {"recovery point", "recoveryPoint"},
+        {"vault", "vault"},
+        {"container", "container"},
+        {"item", "item"},
+        {"caller", "caller"},
+        {"reason", "reason"},
+        {"created", "createdUsec", true},
+        {"ready", "readyUsec", true},
+        {"expires", "expiresUsec", true},
+        {"directory", "path"},
+    };
+    _cleanup_free_ char *id = text_escape(session_text(session, "id"));
+    _cleanup_failure_ Failure *failure = NULL, *release_failure = NULL;
+    char buf[TIMESTAMP_MAX];
+    json_object *o;
+    size_t i;
+
+    fprintf(f, "Session %s\n", id);
+    for (i = 0; i < ELEMENTSOF(fields); i++)
+        show_field(f, fields[i].label,
+                   fields[i].time ? session_time(session, fields[i].key, buf)
+                                  : session_text(session, fields[i].key));
+    show_volumes(session, f);
+    if (json_get_object(session, "failure", &o) > 0 && failure_from_json(o, &failure) >= 0)
+        show_failure(NULL, failure, NULL, f);
+    if (json_get_object(session, "releaseFailure", &o) > 0 && failure_from_json(o, &release_failure) >= 0) {
+        fputs("Not everything could be given back yet; it is tried again:\n", f);
+        show_failure(NULL, release_failure, NULL, f);
+    }
+}
+
+static void show_lines(FILE *f, const char *title, char *const *lines, const char *mark)
+{
+    char *const *i;
+
+    if (!lines || !*lines)
+        return;
+    fprintf(f, "  %s\n", title);
+    STRV_FOREACH (i, lines) {
+        _cleanup_free_ char *escaped = text_escape(*i);
+
+        fprintf(f, "    %s %s\n", mark, escaped);
+    }
+}
+
+static void show_holders(FILE *f, json_object *holders)
+{
+    size_t i;
+
+    if (!json_object_is_type(holders, json_type_array) || json_object_array_length(holders) == 0)
+        return;
+    fputs("  in use by\n", f);
+    for (i = 0; i < json_object_array_length(holders); i++) {
+        json_object *h = json_object_array_get_idx(holders, i);
+        _cleanup_free_ char *command = text_escape(session_text(h, "command"));
+        _cleanup_free_ char *path = text_escape(session_text(h, "path"));
+        int64_t pid = 0, uid = -1;
+
+        (void)json_get_int64(h, "pid", &pid);
+        (void)json_get_int64(h, "uid", &uid);
+        fprintf(f, "    pid %lld %s (uid %lld)%s%s\n", (long long)pid, command, (long long)uid,
+                streq(path, "-") ? "" : " ", streq(path, "-") ? "" : path);
+    }
+}
+
+void show_failure(const char *name, const Failure *failure, json_object *session, FILE *f)
+{
+    _cleanup_free_ char *message = NULL;
+
+    if (!name)
+        name = failure_name_to_string(failure->name);
+    message = text_escape(failure->message ? failure->message : name);
+    fprintf(f, "Failed: %s\n", message);
+    show_field(f, "failure", name);
+    if (session) {
+        show_field(f, "session", session_text(session, "id"));
+        show_field(f, "state", session_text(session, "state"));
+        show_field(f, "virtual machine", session_text(session, "vm"));
+        show_field(f, "recovery point", session_text(session, "recoveryPoint"));
+        show_field(f, "item", session_text(session, "item"));
+    }
+    show_field(f, "service's code", failure->code);
+    show_field(f, "request id", failure->request_id);
+    show_field(f, "correlation id", failure->correlation_id);
+    show_lines(f, "the service recommends", failure->recommendations, "-");
+    show_lines(f, "the script's last lines", failure->lines, "|");
+    show_holders(f, failure->holders);
+    show_field(f, "what to do", failure_hint(failure));
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Sessions and failures for people. Everything from elsewhere is escaped. */
+
+#include "failure.h"
+
+/* Fields of an object; "-" for what is not there. Borrowed. */
+const char *session_text(json_object *session, const char *key);
+
+void show_list(json_object *sessions, FILE *f);
+/* All that is known about one. */
+void show_session(json_object *session, FILE *f);
+/* name, type, size, path or reason of each. */
+void show_volumes(json_object *session, FILE *f);
+/* What happened, to which VM and point, the service's own words, and what to do. name: instead of the
+ * failure's own, or NULL. session may be NULL. */
+void show_failure(const char *name, const Failure *failure, json_object *session, FILE *f);

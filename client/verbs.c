@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The verbs. The result goes to standard output, everything on the way there to standard error. */
+
+#include "client.h"
+#include "progress.h"
+#include "show.h"
+#include "text.h"
+#include "timeutil.h"
+
+/* Follows a stream to its last answer. 0: that is *ret, the caller's; otherwise the exit code, told.
+ * waiting: see tell_link(), with the session's id for "%s". */
+static int follow(const Client *c, Link *l, Progress *p, const char *waiting, Reply *ret)
+{
+    _cleanup_free_ char *id = NULL;
+    Reply reply;
+    int r, code;
+
+    for (;;) {
+        json_object *session;
+
+        r = link_next(l, p->terminal ? PROGRESS_TICK_MSEC : -1, &reply);
+        if (r == 0) {
+            progress_tick(p);
+            continue;
+        }
+        if (r < 0) {
+            _cleanup_free_ char *text = NULL;
+
+            progress_end(p);
+            if (asprintf(&text, "session %s %s", id ? id : "(no id yet)", waiting) < 0)
+                out_of_memory();
+            return tell_link(c, r, text);
+        }
+        if (reply.error) {
+            progress_end(p);
+            code = tell_error(c, &reply);
+            reply_done(&reply);
+            return code;
+        }
+        session = reply_session(c, &reply);
+        if (!session) {
+            reply_done(&reply);
+            return EXIT_UNREACHABLE;
+        }
+        if (!id)
+            id = text_escape(session_text(session, "id"));
+        if (c->json)
+            print_json(session);
+        progress_update(p, session);
+        if (!reply.continues) {
+            progress_end(p);
+            *ret = reply;
+            return 0;
+        }
+        reply_done(&reply);
+    }
+}
+
+static void show_ready(json_object *session, FILE *f)
+{
+    _cleanup_free_ char *id = text_escape(session_text(session, "id"));
+    _cleanup_free_ char *vm = text_escape(session_text(session, "vm"));
+    _cleanup_free_ char *path = text_escape(session_text(session, "path"));
+    int64_t created = 0, ready = 0, expires = 0;
+    char buf[64];
+
+    (void)json_get_int64(session, "createdUsec", &created);
+    (void)json_get_int64(session, "readyUsec", &ready);
+    (void)json_get_int64(session, "expiresUsec", &expires);
+    fprintf(f, "Session %s is ready: VM %s", id, vm);
+    if (ready > created && created > 0)
+        fprintf(f, ", after %s", timespan_format((uint64_t)(ready - created), buf, sizeof(buf)));
+    fputs("\n", f);
+    show_volumes(session, f);
+    fprintf(f, "Directory: %s\n", path);
+    if (expires > 0)
+        fprintf(f, "It ends by itself at %s; give it back earlier with: ilrctl release %s\n",
+                timestamp_format((uint64_t)expires, buf), id);
+    else
+        fprintf(f, "Give it back with: ilrctl release %s\n", id);
+}
+
+int verb_provision(const Client *c, int argc, char **argv)
+{
+    json_object *parameters = json_object_new_object();
+    Reply reply;
+    Progress p;
+    Link link;
+    int code;
+
+    if (!parameters || json_add_string(parameters, "kind", "vm") < 0 ||
+        json_add_string(parameters, "recoveryPoint", argv[0]) < 0 ||
+        json_add_string(parameters, "vault", c->vault) < 0 ||
+        json_add_string(parameters, "container", c->container) < 0 ||
+        json_add_string(parameters, "item", c->item) < 0 ||
+        json_add_string(parameters, "virtualMachineId", c->vm) < 0 ||
+        json_add_string(parameters, "reason", c->reason) < 0)
+        out_of_memory();
+    code = begin_call(c, &link, "Provision", parameters, true);
+    if (code != 0)
+        return code;
+    progress_init(&p, c->json);
+    /* The end of this connection before the last answer is what gives the session up. */
+    code = follow(c, &link, &p, "is given up, ilrd takes back what it has taken so far", &reply);
+    if (code == 0) {
+        if (!c->json)
+            show_ready(reply_session(c, &reply), stdout);
+        reply_done(&reply);
+    }
+    progress_done(&p);
+    link_close(&link);
+    return code;
+}
+
+int verb_list(const Client *c, int argc, char **argv)
+{
+    json_object *sessions;
+    Reply reply;
+    int code = ask(c, "List", NULL, &reply);
+
+    if (code != 0)
+        return code;
+    if (json_get_array(reply.parameters, "sessions", &sessions) <= 0)
+        code = tell_link(c, -EBADMSG, NULL);
+    else if (c->json)
+        print_json(reply.parameters);
+    else
+        show_list(sessions, stdout);
+    reply_done(&reply);
+    return code;
+}
+
+int verb_status(const Client *c, int argc, char **argv)
+{
+    _cleanup_free_ char *id = NULL;
+    json_object *session;
+    Reply reply;
+    int code;
+
+    code = resolve_id(c, argv[0], &id);
+    if (code == 0)
+        code = ask(c, "Describe", id_parameters(id), &reply);
+    if (code != 0)
+        return code;
+    session = reply_session(c, &reply);
+    if (!session)
+        code = EXIT_UNREACHABLE;
+    else if (c->json)
+        print_json(session);
+    else
+        show_session(session, stdout);
+    reply_done(&reply);
+    return code;
+}
+
+static void show_change(json_object *session)
+{
+    _cleanup_free_ char *id = text_escape(session_text(session, "id"));
+    _cleanup_free_ char *vm = text_escape(session_text(session, "vm"));
+    _cleanup_free_ char *state = text_escape(session_text(session, "state"));
+    _cleanup_free_ char *detail = text_escape(session_text(session, "detail"));
+    char buf[TIMESTAMP_MAX];
+    json_object *f;
+
+    printf("%s %s %s %s%s%s", timestamp_format(now_usec(CLOCK_REALTIME), buf), id, vm, state,
+           streq(detail, "-") ? "" : ": ", streq(detail, "-") ? "" : detail);
+    if (json_get_object(session, "failure", &f) > 0) {
+        _cleanup_free_ char *name = text_escape(session_text(f, "name"));
+        _cleanup_free_ char *message = text_escape(session_text(f, "message"));
+
+        printf(" (%s: %s)", name, message);
+    }
+    puts("");
+    fflush(stdout);
+}
+
+int verb_monitor(const Client *c, int argc, char **argv)
+{
+    _cleanup_free_ char *id = NULL;
+    bool over = false;
+    Link link;
+    int r, code;
+
+    code = argc > 0 ? resolve_id(c, argv[0], &id) : 0;
+    if (code == 0)
+        code = begin_call(c, &link, "Monitor", id ? id_parameters(id) : NULL, true);
+    if (code != 0)
+        return code;
+    while (!over && code == 0) {
+        json_object *session;
+        Reply reply;
+
+        r = link_next(&link, -1, &reply);
+        if (r == -EINTR)
+            break; /* the way to end it */
+        if (r < 0) {
+            code = tell_link(c, r, NULL);
+            break;
+        }
+        session = reply.error ? NULL : reply_session(c, &reply);
+        if (reply.error)
+            code = tell_error(c, &reply);
+        else if (!session)
+            code = EXIT_UNREACHABLE;
+        else if (c->json)
+            print_json(session);
+        else
+            show_change(session);
+        /* There is nothing more to come of one that is closed. */
+        over = !reply.continues || (id && session && streq(session_text(session, "state"), "closed"));
+        reply_done(&reply);
+    }
+    link_close(&link);
+    return code;
+}
+
+static int release_one(const Client *c, const char *id)
+{
+    Reply reply;
+    Progress p;
+    Link link;
+    int code;
+
+    code = begin_call(c, &link, "Release", id_parameters(id), true);
+    if (code != 0)
+        return code;
+    progress_init(&p, c->json);
+    code = follow(c, &link, &p, "is released in the background", &reply);
+    if (code == 0) {
+        if (!c->json)
+            printf("Session %s is released.\n", id);
+        reply_done(&reply);
+    }
+    progress_done(&p);
+    link_close(&link);
+    return code;
+}
+
+/* The ids of all sessions. */
+static int list_ids(const Client *c, char ***ret)
+{
+    json_object *sessions;
+    Reply reply;
+    size_t i;
+    int code = ask(c, "List", NULL, &reply);
+
+    if (code != 0)
+        return code;
+    if (json_get_array(reply.parameters, "sessions", &sessions) <= 0)
+        code = tell_link(c, -EBADMSG, NULL);
+    for (i = 0; code == 0 && i < json_object_array_length(sessions); i++)
+        if (strv_extend(ret, session_text(json_object_array_get_idx(sessions, i), "id")) < 0)
+            out_of_memory();
+    reply_done(&reply);
+    return code;
+}
+
+int verb_release(const Client *c, int argc, char **argv)
+{
+    _cleanup_strv_free_ char **all = NULL;
+    int i, code, first = 0;
+
+    if (c->all) {
+        code = list_ids(c, &all);
+        if (code != 0)
+            return code;
+        argv = all;
+        argc = (int)strv_length(all);
+        if (argc == 0 && !c->json)
+            puts("No sessions.");
+    }
+    /* One that fails does not keep the others; the first failure is the exit code. */
+    for (i = 0; i < argc; i++) {
+        _cleanup_free_ char *id = NULL;
+
+        code = resolve_id(c, argv[i], &id);
+        if (code == 0)
+            code = release_one(c, id);
+        if (first == 0)
+            first = code;
+        if (code == EXIT_CANCELLED)
+            break;
+    }
+    return first;
+}
+
+static bool in_path(const char *program)
+{
+    const char *path = getenv("PATH");
+    _cleanup_strv_free_ char **dirs = NULL;
+    char **d;
+
+    if (!path || strv_split(path, ":", &dirs) < 0)
+        return false;
+    STRV_FOREACH (d, dirs) {
+        _cleanup_free_ char *file = NULL;
+
+        if (asprintf(&file, "%s/%s", *d, program) >= 0 && access(file, X_OK) >= 0)
+            return true;
+    }
+    return false;
+}
+
+static int open_directory(const Client *c, const char *path)
+{
+    const bool desktop = !isempty(getenv("DISPLAY")) || !isempty(getenv("WAYLAND_DISPLAY"));
+    const char *program = NULL;
+    char buf[128];
+
+    if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && in_path("mc"))
+        program = "mc";
+    else if (desktop && in_path("xdg-open"))
+        program = "xdg-open";
+    if (!program)
+        return tell_failure(
+            c, 1, "Internal", "install mc, or go there with cd",
+            "There is no file manager to open %s with (mc on a terminal, xdg-open on a desktop)", path);
+    fflush(stdout);
+    link_unblock_interrupt();
+    execlp(program, program, path, NULL);
+    return tell_failure(c, 1, "Internal", NULL, "%s: %s", program, strerror_r(errno, buf, sizeof(buf)));
+}
+
+static int browse_volume(const Client *c, json_object *session, const char *name, const char **ret)
+{
+    const char *id = session_text(session, "id"), *reason = "no reason is known";
+    _cleanup_strv_free_ char **names = NULL;
+    _cleanup_free_ char *text = NULL;
+    json_object *volumes = NULL;
+    size_t i;
+
+    (void)json_get_array(session, "volumes", &volumes);
+    for (i = 0; volumes && i < json_object_array_length(volumes); i++) {
+        json_object *v = json_object_array_get_idx(volumes, i);
+
+        if (strv_extend(&names, session_text(v, "name")) < 0)
+            out_of_memory();
+        if (!streq(session_text(v, "name"), name))
+            continue;
+        if (json_get_string(v, "path", ret) > 0)
+            return 0;
+        (void)json_get_string(v, "reason", &reason);
+        return tell_failure(c, EXIT_NOT_MOUNTED, "NotMounted", "choose another volume, see ilrctl status",
+                            "Volume \"%s\" of session %s is not mounted: %s", name, id, reason);
+    }
+    text = strv_join(names, ", ");
+    return tell_failure(c, EXIT_NOT_FOUND, "NoSuchVolume", "choose one of those named",
+                        "Session %s has no volume \"%s\", but: %s", id, name, isempty(text) ? "none" : text);
+}
+
+int verb_browse(const Client *c, int argc, char **argv)
+{
+    _cleanup_free_ char *id = NULL;
+    const char *path = NULL;
+    json_object *session;
+    Reply reply;
+    int code;
+
+    code = resolve_id(c, argv[0], &id);
+    if (code == 0)
+        code = ask(c, "Describe", id_parameters(id), &reply);
+    if (code != 0)
+        return code;
+    session = reply_session(c, &reply);
+    if (!session)
+        code = EXIT_UNREACHABLE;
+    else if (!streq(session_text(session, "state"), "ready"))
+        code = tell_failure(c, EXIT_REFUSED, "InvalidRequest", "wait until it is ready: ilrctl monitor",
+                            "Session %s is not ready, it is %s", id, session_text(session, "state"));
+    else if (argc > 1)
+        code = browse_volume(c, session, argv[1], &path);
+    else if (json_get_string(session, "path", &path) <= 0)
+        code = tell_failure(c, EXIT_NOT_MOUNTED, "NotMounted", "see ilrctl status",
+                            "Session %s has no directory", id);
+    if (code == 0 && c->json) {
+        _cleanup_json_ json_object *o = id_parameters(id);
+
+        if ((argc > 1 && json_add_string(o, "volume", argv[1]) < 0) || json_add_string(o, "path", path) < 0)
+            out_of_memory();
+        print_json(o);
+    } else if (code == 0)
+        puts(path);
+    if (code == 0 && c->open)
+        code = open_directory(c, path);
+    reply_done(&reply);
+    return code;
+}
