@@ -260,5 +260,6 @@ int script_make(const Registration *r, Secret **ret, char **ret_error)
         return q;
     }
     *ret = secret_new_take(text, size);
+    free(text);
     return *ret ? 0 : -ENOMEM;
 }
