@@ -126,6 +126,7 @@ static int none_create(Backend *b, Registration *r, char **ret_error)
         return -ENOMEM;
     }
     r->script = secret_new_take(text, size);
+    free(text);
     return r->script ? 0 : -ENOMEM;
 }
 
