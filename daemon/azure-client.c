@@ -276,9 +276,11 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     q->answer.maybe_done = false;
     /* A token must never go elsewhere, whatever an answer named as the place to ask. */
     if (!http_url_same_origin(q->url, q->client->config->management_url)) {
+        _cleanup_free_ char *host = azure_excerpt(q->host, strlen(q->host));
+
         finish(q, failure_new(FAILURE_AZURE_ANSWER_INVALID,
                               "Could not %s: Azure named an address at %s, which is not the management host",
-                              q->what, q->host));
+                              q->what, host ? host : "nowhere"));
         return 0;
     }
     r = azure_token_get(q->client->token, on_token, q, &q->token, &q->waiter, &failure);

@@ -182,10 +182,10 @@ static void add_ids(Failure *f, const HttpAnswer *a)
         return;
     s = http_answer_header(a, "x-ms-request-id");
     if (s)
-        f->request_id = clean(s, strlen(s), CODE_MAX);
+        f->request_id = azure_excerpt(s, strlen(s));
     s = http_answer_header(a, "x-ms-correlation-request-id");
     if (s)
-        f->correlation_id = clean(s, strlen(s), CODE_MAX);
+        f->correlation_id = azure_excerpt(s, strlen(s));
 }
 
 /* No whole answer. */
@@ -248,7 +248,8 @@ Failure *azure_failure(const AzureSubject *s, const char *host, const HttpAnswer
     }
     if (a->status >= 300 && a->status < 400) {
         const char *location = http_answer_header(a, "Location");
-        _cleanup_free_ char *other = location ? http_url_host(location) : NULL;
+        _cleanup_free_ char *foreign = location ? http_url_host(location) : NULL,
+                            *other = foreign ? azure_excerpt(foreign, strlen(foreign)) : NULL;
 
         f = failure_new(FAILURE_AZURE_ANSWER_INVALID,
                         "Could not %s: %s redirects (status %d) to %s, which is not followed", s->what, host,

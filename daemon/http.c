@@ -4,6 +4,7 @@
 #include "list.h"
 #include "timeutil.h"
 
+#include <ctype.h>
 #include <curl/curl.h>
 #include <strings.h>
 
@@ -154,7 +155,7 @@ static void request_finish(HttpRequest *q, CURLcode c)
 {
     HttpAnswer *a = &q->answer;
     curl_off_t duration = 0;
-    char *address = NULL;
+    char *address = NULL, *p;
     long status = 0, sent = 0;
 
     curl_easy_getinfo(q->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -166,8 +167,13 @@ static void request_finish(HttpRequest *q, CURLcode c)
     a->sent = sent > 0;
     a->status = (int)status;
     a->duration_usec = (uint64_t)duration;
-    if (a->outcome != HTTP_ANSWERED)
+    if (a->outcome != HTTP_ANSWERED) {
         snprintf(a->detail, sizeof(a->detail), "%s", q->error[0] ? q->error : curl_easy_strerror(c));
+        /* It may quote the other side's certificate. */
+        for (p = a->detail; *p; p++)
+            if (!isprint((unsigned char)*p))
+                *p = '?';
+    }
     curl_multi_remove_handle(q->http->multi, q->easy);
     q->added = false;
     q->done(a, q->userdata); /* last: it may free the request */

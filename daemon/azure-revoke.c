@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* azure_revoke(). What is refused is held against the recovery point: without a session on it there is
+ * nothing owed. */
+
+#include "azure-internal.h"
+
+#include "log.h"
+
+static void revoke_finish(AzureOperation *o, bool ok, Failure *failure)
+{
+    o->revoke_callbacks.done(ok, failure, o->userdata);
+}
+
+/* After a failed revoke: is there still anything to revoke? */
+static void on_point(const AzureAnswer *a, Failure *failure, void *userdata)
+{
+    AzureOperation *o = userdata;
+    json_object *active =
+        json_get_nocase(json_get_nocase(a->json, "properties"), "isInstantIlrSessionActive");
+
+    if ((a->ok && json_object_is_type(active, json_type_boolean) && !json_object_get_boolean(active)) ||
+        (!a->ok && a->http && a->http->status == 404)) {
+        log_info("Azure: could not %s, but it has no session any more", o->what);
+        failure_free(failure);
+        revoke_finish(o, true, NULL);
+        return;
+    }
+    failure_free(failure);
+    revoke_finish(o, false, TAKE_PTR(o->kept));
+}
+
+static void on_revoked(const AzureLongResult *result, Failure *failure, void *userdata)
+{
+    AzureOperation *o = userdata;
+    _cleanup_free_ char *path = NULL;
+    int r;
+
+    if (result->ok) {
+        revoke_finish(o, true, NULL);
+        return;
+    }
+    if (result->post_status == 404) {
+        log_info("Azure: could not %s: it is gone", o->what);
+        failure_free(failure);
+        revoke_finish(o, true, NULL);
+        return;
+    }
+    if (!failure || (failure->name != FAILURE_OPERATION_FAILED && failure->name != FAILURE_AZURE_REFUSED)) {
+        revoke_finish(o, false, failure);
+        return;
+    }
+    o->kept = failure;
+    path = azure_point_path(o->point, false);
+    r = azure_read(o, "GET", path, "", o->azure->client.config->api_version, NULL,
+                   "look at the recovery point", POINT_ACTION "read", on_point);
+    if (r < 0)
+        revoke_finish(o, false, TAKE_PTR(o->kept));
+}
+
+int azure_revoke(Azure *a, const AzurePoint *p, const AzureRevokeCallbacks *callbacks, void *userdata,
+                 AzureOperation **ret)
+{
+    _cleanup_(azure_operation_freep)
+    AzureOperation *o = NULL;
+    int r;
+
+    r = azure_operation_new(a, OPERATION_REVOKE, userdata, &o);
+    if (r < 0)
+        return r;
+    o->revoke_callbacks = *callbacks;
+    o->point = azure_point_copy(p);
+    if (!o->point || asprintf(&o->what, "revoke recovery point %s of %s", p->recovery_point, p->vm_name) < 0)
+        return -ENOMEM;
+    /* To be revoked twice does no harm. */
+    r = azure_start_long(o, "revokeInstantItemRecovery", NULL,
+                         POINT_ACTION "revokeInstantItemRecovery/action", false, NULL, on_revoked);
+    if (r < 0)
+        return r;
+    *ret = TAKE_PTR(o);
+    return 0;
+}
