@@ -126,8 +126,11 @@ static int connect_prepare(Request *request, sd_bus *bus, const Units *units, co
                              request->session);
     }
     r = session_dirs_remove(request->session);
-    if (r >= 0)
+    if (r >= 0) {
         r = session_dirs_make(request->session, owner, &portal, script, request->config, initiator);
+        if (r < 0)
+            (void)session_dirs_remove(request->session);
+    }
     /* A unit that is not in memory is read with its drop-ins when it is started, so 30 sessions at once cost
      * no reload; one that is, because it failed before, has the old list. */
     if (r >= 0) {
@@ -167,10 +170,8 @@ int verb_connect(Request *request, json_object **ret_answer, Failure **ret_failu
     if (!streq(state, "inactive") && !streq(state, "failed"))
         return verb_fail(ret_failure, -EBUSY, FAILURE_HELPER_FAILED, "%s is %s", units.connection, state);
     r = connect_prepare(request, bus, &units, &owner, ret_failure);
-    if (r < 0) {
-        (void)session_dirs_remove(request->session);
+    if (r < 0)
         return r;
-    }
     r = systemd_start(bus, units.connection, request->config->connect_timeout_usec + CONNECT_GRACE_USEC,
                       request->fd);
     if (r < 0) {
@@ -205,14 +206,21 @@ int verb_up(Request *request, json_object **ret_answer, Failure **ret_failure)
 {
     _cleanup_(record_freep)
     Record *record = NULL;
+    _cleanup_free_ char *state = NULL;
     _cleanup_bus_ sd_bus *bus = NULL;
     Units units;
     int r, k;
 
     units_of(request->session, &units);
     r = systemd_connect(&bus);
+    if (r >= 0)
+        r = systemd_active_state(bus, units.connection, &state);
     if (r < 0)
         return bus_failed(ret_failure, r);
+    /* The unit would pull its connection in and so run the script again. */
+    if (!streq(state, "active"))
+        return verb_fail(ret_failure, -ENOTCONN, FAILURE_CONNECTION_LOST,
+                         "the connection of session %s is %s", request->session, state);
     r = systemd_start(bus, units.session, UP_TIMEOUT_USEC, request->fd);
     if (r == -ECANCELED || r == -ETIMEDOUT) {
         k = systemd_stop(bus, units.session, STOP_SESSION_TIMEOUT_USEC);

@@ -93,7 +93,7 @@ static int portal_get(Request *request, const char **ret_portal, pid_t *ret_owne
 {
     _cleanup_free_ char *cgroup = NULL;
     const char *portal;
-    char *end;
+    char unit[64], *end;
     int port, r;
 
     port = json_get_string(request->parameters, "portal", &portal) > 0 ? portal_parse_local(portal) : -EINVAL;
@@ -102,11 +102,12 @@ static int portal_get(Request *request, const char **ret_portal, pid_t *ret_owne
     r = sd_peer_get_cgroup(request->fd, &cgroup);
     if (r < 0)
         return r;
-    /* The unit's own control group; whatever lies below it in the path is not made by systemd. */
-    end = strstr(cgroup, ".service");
-    if (!end || !strstr(cgroup, request->session))
+    /* The unit's own control group, whatever lies below it in the caller's path. */
+    snprintf(unit, sizeof(unit), "/ilr-connection@%s.service", request->session);
+    end = strstr(cgroup, unit);
+    if (!end)
         return -EPERM;
-    end[strlen(".service")] = '\0';
+    end[strlen(unit)] = '\0';
     r = listener_owner(port, cgroup, ret_owner);
     if (r == -ECONNREFUSED)
         return verb_fail(ret_failure, r, FAILURE_PORTAL_UNREACHABLE, "nobody listens at portal %s", portal);

@@ -10,6 +10,7 @@
 #include "serve.h"
 #include "storage.h"
 #include "validate.h"
+#include "verb.h"
 
 #include <fcntl.h>
 #include <sys/prctl.h>
@@ -26,18 +27,16 @@ static int usage(void)
     return 2;
 }
 
-/* Whoever started the unit reads the record to learn why it failed. */
-static void failure_keep(const char *id, int r, Failure *failure)
+/* Whoever started the unit reads the record to learn why it failed. failure NULL: nothing failed. */
+static void failure_keep(const char *id, Failure *failure)
 {
     _cleanup_(record_freep)
     Record *record = NULL;
+    int r;
 
-    if (!failure)
-        failure = failure_new(FAILURE_HELPER_FAILED, "bringing up the disks of session %s failed: %s", id,
-                              strerror(-r));
     if (failure)
         log_full(LOG_ERR, id, "%s: %s", failure_name_to_string(failure->name), failure->message);
-    if (record_load(id, &record) < 0) {
+    if (record_load(id, &record) < 0 || (!failure && !record->failure)) {
         failure_free(failure);
         return;
     }
@@ -56,9 +55,13 @@ static int up(const char *id, const Config *config)
 
     if (r < 0)
         return log_errno_full(LOG_ERR, id, r, "Cannot lock the session");
+    failure_keep(id, NULL);
     r = storage_up(id, config, &failure);
-    if (r < 0)
-        failure_keep(id, r, TAKE_PTR(failure));
+    if (r >= 0)
+        return 0;
+    (void)verb_fail(&failure, r, FAILURE_HELPER_FAILED, "bringing up the disks of session %s failed: %s", id,
+                    strerror(-r));
+    failure_keep(id, TAKE_PTR(failure));
     return r;
 }
 
@@ -97,7 +100,7 @@ int main(int argc, char *argv[])
     if (argc == 3 && streq(argv[1], "up")) {
         r = config_load(NULL, &config, &failure);
         if (r < 0) {
-            failure_keep(id, r, TAKE_PTR(failure));
+            failure_keep(id, TAKE_PTR(failure));
             return EXIT_FAILURE;
         }
         return up(id, config) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
