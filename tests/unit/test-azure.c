@@ -501,6 +501,22 @@ static void test_revoke_nothing_there(void **state)
     world_done(&w);
 }
 
+/* When nothing is under way, nothing wakes the daemon up. */
+static void test_idle(void **state)
+{
+    static const Exchange exchanges[] = {LOOKUP, POSTED, POLL(200, DONE_WITH(ENTRY(SCRIPT))), {}};
+    World w;
+    int i;
+
+    world_init(&w, exchanges);
+    provision(&w);
+    assert_script(&w);
+    for (i = 0; i < 20 && sd_event_run(w.event, 0) > 0; i++)
+        ;
+    assert_int_equal(sd_event_run(w.event, 1500 * USEC_PER_MSEC), 0);
+    world_done(&w);
+}
+
 /* ---- what does not: one exchange table, the failure's name, some of its text ---- */
 
 typedef struct Fault {
@@ -980,6 +996,7 @@ int main(void)
         cmocka_unit_test(test_one_token),
         cmocka_unit_test(test_revoke),
         cmocka_unit_test(test_revoke_nothing_there),
+        cmocka_unit_test(test_idle),
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_recommendations),
         cmocka_unit_test(test_never_ends),
