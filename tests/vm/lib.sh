@@ -31,27 +31,30 @@ check_failed() {
 }
 skip() { printf 'ok %s # SKIP %s\n' "$1" "$2"; }
 
+# tried COMMAND...: its exit status in $tried_status. In a child with a set -e that holds: inside "if" or behind "!" bash
+# would let a function run on after its first failure.
+tried() {
+    set +e
+    (
+        set -eEuo pipefail
+        trap - ERR EXIT
+        "$@"
+    )
+    tried_status=$?
+    set -e
+}
 # check WHAT COMMAND...: one result; what the command said is shown when it is not the wanted one.
 check() {
     local what=$1
     shift
-    # In a child with its own set -e: behind "if" a function would run on after its first failure.
-    if check_run "$@" >"$WORK/check.out" 2>&1; then
+    tried "$@" >"$WORK/check.out" 2>&1
+    if ((tried_status == 0)); then
         check_passed "$what"
     else
         check_failed "$what"
-        printf '#   %s\n' "$*"
+        printf '#   exit status %s: %s\n' "$tried_status" "$*"
         sed -n '1,40s/^/#   /p' "$WORK/check.out"
-        return 0
     fi
-}
-check_run() {
-    local status=0
-    set +e
-    (set -eEuo pipefail; trap - ERR EXIT; "$@")
-    status=$?
-    set -e
-    return $status
 }
 # The same for what the rest of the file needs.
 must() {
@@ -59,16 +62,18 @@ must() {
     check "$@"
     ((failed_checks == before)) || { say "the rest of this file needs that"; exit 1; }
 }
-finish() { ((failed_checks == 0)); }
 # Ends a test file: exit status by its results.
+finish() { ((failed_checks == 0)); }
 not() { ! "$@"; }
 
 # eventually SECONDS COMMAND...: until it succeeds.
 eventually() {
     local until=$((SECONDS + $1))
     shift
-    until "$@" >/dev/null 2>&1; do
-        ((SECONDS < until)) || { "$@"; return; }
+    while true; do
+        tried "$@" >"$WORK/eventually.out" 2>&1
+        ((tried_status)) || return 0
+        ((SECONDS < until)) || { cat "$WORK/eventually.out"; return 1; }
         sleep 0.2
     done
 }
@@ -221,6 +226,10 @@ nothing_left() {
     local left
     left=$(left_behind "$@")
     [[ -z $left ]] || { echo "$left"; return 1; }
+}
+nothing_left_here() { # but for what ilrd still owes Azure
+    left_behind | grep -v '^record /var/lib/ilrd' >"$WORK/here" || true
+    [[ ! -s $WORK/here ]] || { cat "$WORK/here"; return 1; }
 }
 host_unchanged() { # SNAPSHOT
     host_snapshot "$WORK/host.now"

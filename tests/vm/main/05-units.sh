@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# The installed units and what runs.
+set -eEuo pipefail
+cd "$(dirname "$0")"
+# shellcheck source=tests/vm/lib.sh
+. ../lib.sh
+
+check "systemd finds nothing to complain about in the units" \
+    systemd-analyze verify ilrd.service ilrd.socket ilr-helper.socket ilr-connection@abcdefgh.service ilr-session@abcdefgh.service
+check "ilrd runs as its own user" test "$(stat -c %U "/proc/$(systemctl show -P MainPID ilrd.service)")" = ilrd
+no_capabilities() { grep -qE '^CapEff:\s*0+$' "/proc/$(systemctl show -P MainPID ilrd.service)/status"; }
+check "ilrd has no capability" no_capabilities
+modes() {
+    [[ $(stat -c '%U:%G %a' /run/ilrd/io.ilrd.Recovery) == 'root:ilr 660' ]]
+    [[ $(stat -c '%U:%G %a' /run/ilrd/helper) == 'root:ilr-helper 660' ]]
+    [[ $(stat -c '%U:%G %a' /run/ilr-private) == 'root:root 700' ]]
+    [[ $(stat -c '%U:%G %a' /run/ilr) == 'root:ilr 750' ]]
+}
+check "sockets and directories have their owners and modes" modes
+check "the configuration is judged" ilrd --check-config
+finish

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Two recovery points of one VM and one of another at once, which hold the same file systems, do not disturb each other.
+set -eEuo pipefail
+cd "$(dirname "$0")"
+# shellcheck disable=SC2030,SC2031 # each provision has a directory of its own
+# shellcheck source=tests/vm/lib.sh
+. ../lib.sh
+
+host_snapshot "$WORK/before"
+# shellcheck disable=SC2030,SC2031 # each provision has a directory of its own
+together() {
+    local pids=() p
+    (provision backup-vm-01 "$POINT_A") & pids+=($!)
+    (WORK=$WORK/b; mkdir -p "$WORK"; provision backup-vm-01 "$POINT_B") & pids+=($!)
+    (WORK=$WORK/c; mkdir -p "$WORK"; provision backup-vm-02 "$POINT_C") & pids+=($!)
+    for p in "${pids[@]}"; do wait "$p"; done
+}
+must "three come up at once" together
+check "three are listed" test "$(sessions | wc -l)" = 3
+by_point() { ilrctl list --json | jq -er --arg p "$1" '.sessions[] | select(.recoveryPoint | endswith($p)) | .id'; }
+a=$(by_point "$POINT_A") b=$(by_point "$POINT_B") c=$(by_point "$POINT_C")
+for id in $a $b; do
+    check "$id: 100 files of its root" sums_match "$LISTS/os.sha256" "$(volume_path "$id" root)" 100
+done
+for id in $a $b $c; do
+    check "$id: 100 files of its data" sums_match "$LISTS/data.sha256" "$(volume_path "$id" data)" 100
+done
+check "the middle one goes" ilrctl release "$b"
+check "the first one still stands" sums_match "$LISTS/os.sha256" "$(volume_path "$a" root)" 50
+check "the third one still stands" sums_match "$LISTS/data.sha256" "$(volume_path "$c" data)" 50
+both() {
+    ilrctl release "$a" & local first=$!
+    ilrctl release "$c"
+    wait $first
+}
+check "two go at once" both
+check "nothing is left" nothing_left azure
+check "the host is as it was" host_unchanged "$WORK/before"
+finish

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# The tunnel dies under a session, the cable is pulled, units are stopped by hand: the way down is the same.
+set -eEuo pipefail
+cd "$(dirname "$0")"
+# shellcheck source=tests/vm/lib.sh
+. ../lib.sh
+
+host_snapshot "$WORK/before"
+tunnel_pid() { jq -er '.tunnelPid | select(. > 0)' "/run/ilr-connect/$1/connection.json"; }
+
+must "it comes up" provision backup-vm-02 "$POINT_C"
+id=$(sessions)
+pid=$(tunnel_pid "$id")
+check "the tunnel is a process of the user ilr-connect" test "$(stat -c %U "/proc/$pid")" = ilr-connect
+kill -KILL "$pid"
+check "a killed tunnel: nothing is left" eventually 60 nothing_left azure
+check "a killed tunnel: the host is as it was" host_unchanged "$WORK/before"
+
+must "it comes up again" provision backup-vm-02 "$POINT_C"
+id=$(sessions)
+mounted() { findmnt -rno TARGET | grep -q "^/run/ilr/$id/"; }
+check "files are mounted" mounted
+since=$(date '+%Y-%m-%d %H:%M:%S')
+check "systemctl stop of the connection ends" timeout 60 systemctl stop "ilr-connection@$id.service"
+check "no mount is left when it has" not mounted
+in_order() { # the session was down before the connection went
+    journalctl --since "$since" -o json --no-pager -u "ilr-session@$id.service" -u "ilr-connection@$id.service" |
+        jq -r 'select(.JOB_RESULT and .JOB_TYPE == "stop" or (.MESSAGE | type == "string" and startswith("Stopped"))) | .UNIT' >"$WORK/order"
+    cat "$WORK/order"
+    [[ $(head -n 1 "$WORK/order") == "ilr-session@$id.service" ]]
+}
+check "the session went before the connection" in_order
+check "stopped by hand: nothing is left" eventually 60 nothing_left azure
+
+must "it comes up a third time" provision backup-vm-02 "$POINT_C"
+id=$(sessions)
+ip -n azure link set host0 down
+forced() { timeout 100 systemctl stop "ilr-connection@$id.service"; }
+check "with the cable pulled, stopping ends nevertheless" forced
+check "with the cable pulled, nothing is left on this host" eventually 30 nothing_left_here
+ip -n azure link set host0 up
+check "with the cable back, Azure is told" eventually 90 nothing_left azure
+check "the host is as it was" host_unchanged "$WORK/before"
+finish
