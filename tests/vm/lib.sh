@@ -162,18 +162,18 @@ CONF
     systemctl try-restart ilrd.service
 }
 
-# provision VM POINT [OPTION...]: prints the new session's id; ilrctl's own words go to $WORK/provision.log
+# provision VM POINT [OPTION...]: prints the new session's id
 provision() {
-    local id
+    local id log=$WORK/provision.$2
     id=$(point_id "$1" "$2")
     shift 2
-    ilrctl provision --json "$@" "$id" >"$WORK/provision.json" 2>"$WORK/provision.err" || {
+    ilrctl provision --json "$@" "$id" >"$log" 2>&1 || {
         local status=$?
-        cat "$WORK/provision.json" "$WORK/provision.err" >&2
+        tail -n 5 "$log" >&2
         return $status
     }
     # One document for each change of state; the last one tells.
-    jq -r -s 'last | (.session // .).id' "$WORK/provision.json"
+    jq -r -s 'last | (.session // .).id' "$log"
 }
 session_json() { ilrctl status --json "$1" | jq -s 'last | (.session // .)'; }
 session_state() { session_json "$1" | jq -r .state; }

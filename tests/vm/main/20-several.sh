@@ -4,17 +4,15 @@
 # Two recovery points of one VM and one of another at once, which hold the same file systems, do not disturb each other.
 set -eEuo pipefail
 cd "$(dirname "$0")"
-# shellcheck disable=SC2030,SC2031 # each provision has a directory of its own
 # shellcheck source=tests/vm/lib.sh
 . ../lib.sh
 
 host_snapshot "$WORK/before"
-# shellcheck disable=SC2030,SC2031 # each provision has a directory of its own
 together() {
     local pids=() p
-    (provision backup-vm-01 "$POINT_A") & pids+=($!)
-    (WORK=$WORK/b; mkdir -p "$WORK"; provision backup-vm-01 "$POINT_B") & pids+=($!)
-    (WORK=$WORK/c; mkdir -p "$WORK"; provision backup-vm-02 "$POINT_C") & pids+=($!)
+    provision backup-vm-01 "$POINT_A" & pids+=($!)
+    provision backup-vm-01 "$POINT_B" & pids+=($!)
+    provision backup-vm-02 "$POINT_C" & pids+=($!)
     for p in "${pids[@]}"; do wait "$p"; done
 }
 must "three come up at once" together
