@@ -47,7 +47,8 @@ static void connection_close(VarlinkConnection *c)
 
     /* Not found by varlink_server_free() any more, should the callback end the server. */
     connection_unlink(c);
-    if (call && !call->oneway && call->gone) {
+    /* A call that wants no answer outlives its client, but not its connection: memory has run out. */
+    if (call && call->gone) {
         call->over = true;
         call->gone(call, call->gone_userdata);
     }

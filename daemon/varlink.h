@@ -110,8 +110,7 @@ int varlink_call_invalid_parameter(VarlinkCall *c, const char *parameter);
 int varlink_call_notify(VarlinkCall *c, json_object *parameters);
 
 bool varlink_call_wants_more(const VarlinkCall *c);
-/* True if nobody waits for an answer. Such a call has no gone callback: closing the connection does not end
- * it. */
+/* True if nobody waits for an answer. A client who closes the connection does not end such a call. */
 bool varlink_call_is_oneway(const VarlinkCall *c);
 const char *varlink_call_method(const VarlinkCall *c);
 const VarlinkPeer *varlink_call_peer(const VarlinkCall *c);

@@ -39,9 +39,10 @@ for page in ilrctl.1 ilrd.8 ilrd.conf.5 ilr-api.7; do
     result "groff reads $page without a warning" "$([ -z "$warnings" ]; echo $?)"
 done
 
-mapfile -t failures < <(sed -n 's/^ *\[FAILURE_[A-Z_]*\] *= *{ *"\([A-Za-z]*\)".*/\1/p' "$top/lib/failure.c")
+mapfile -t failures < <(grep -oE '\{"[A-Za-z]+", FAILURE_CLASS' "$top/lib/failure.c" | cut -d'"' -f2)
+enumerators=$(sed -n '/^typedef enum FailureName/,/FAILURE_NAME_MAX/p' "$top/lib/failure.h" | grep -c '^    FAILURE_[A-Z_]*,$')
 mapfile -t classes < <(sed -n 's/^ *\[FAILURE_CLASS_[A-Z_]*\] *= *{ *"\([A-Za-z]*\)".*/\1/p' "$top/lib/failure.c")
-[ ${#failures[@]} -gt 40 ] && [ ${#classes[@]} -ge 9 ] && stand_in ilr-api.7 "${failures[@]}" "${classes[@]}"
+[ ${#failures[@]} -eq $((enumerators - 1)) ] && [ ${#classes[@]} -ge 9 ] && stand_in ilr-api.7 "${failures[@]}" "${classes[@]}"
 result "all ${#failures[@]} failures and ${#classes[@]} classes stand in ilr-api(7)" $?
 stand_in ilrctl.1 "${classes[@]}"
 result "each class has its exit status in ilrctl(1)" $?
