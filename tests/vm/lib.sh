@@ -19,6 +19,7 @@ LISTS=/usr/share/ilr-vm
 OS_DISK=/dev/disk/by-id/virtio-backup-os
 DATA_DISK=/dev/disk/by-id/virtio-backup-data
 mkdir -p "$WORK"
+trap 'echo "# line $LINENO of ${BASH_SOURCE[0]##*/} failed: $BASH_COMMAND" >&2' ERR
 
 # ---- results ----
 
@@ -190,13 +191,13 @@ volume_path() { # ID LABEL
 host_snapshot() { # FILE
     {
         sha256sum /etc/iscsi/iscsid.conf /etc/iscsi/initiatorname.iscsi /etc/lvm/lvm.conf
-        find /etc/iscsi /var/lib/iscsi /etc/lvm -printf '%p %m %u %s\n' 2>/dev/null | sort
+        { find /etc/iscsi /var/lib/iscsi /etc/lvm -printf '%p %m %u %s\n' 2>/dev/null || true; } | sort
         echo "mounts:"; findmnt -rno TARGET | grep -v -e '^/proc/sys/fs/binfmt_misc' -e '^/run/credentials' | sort
         echo "dm:"; dmsetup ls 2>&1 | sort
         echo "loop:"; losetup -nl -O NAME,BACK-FILE
         echo "disks:"; find /sys/block -mindepth 1 -printf '%f\n' | grep -vE '^(loop|ram)' | sort
-        echo "links:"; find /dev/disk -type l 2>/dev/null | sort
-        echo "pvs:"; pvs --noheadings 2>&1
+        echo "links:"; { find /dev/disk -type l 2>/dev/null || true; } | sort
+        echo "pvs:"; pvs --noheadings 2>&1 || true
         echo "md:"; grep ^md /proc/mdstat 2>/dev/null || true
         echo "passwd:"; sha256sum /etc/passwd /etc/group /etc/hosts
     } >"$1"
