@@ -324,8 +324,11 @@ static int method_provision(VarlinkCall *call, json_object *parameters, void *us
     if (r < 0)
         return f ? varlink_call_fail(call, f, NULL) : r;
     w = waiter_new(s, call, WAIT_PROVISION, session->id);
-    if (!w)
+    if (!w) {
+        if (!awaited(s, session->id) && session_state(session) != SESSION_READY)
+            session_release(session, NULL); /* nobody would know of it */
         return -ENOMEM;
+    }
     tell(w, session);
     return 0;
 }
