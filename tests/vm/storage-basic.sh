@@ -32,7 +32,7 @@ check() { # WHAT COMMAND...
 refuse() { # WHAT COMMAND...: must not succeed
     local what=$1
     shift
-    if "$@" >/tmp/check.out 2>&1; then bad "$what: $*"; else ok "$what"; fi
+    if "$@" >/tmp/refused.out 2>&1; then bad "$what: $*"; else ok "$what"; fi
 }
 trap 'say "FAILED: line $LINENO: $BASH_COMMAND"; exit 1' ERR
 
@@ -245,7 +245,7 @@ holder=$!
 sleep 0.3
 # The unit's way is forced; the orderly one is what the verb runs.
 refuse "an orderly down does not go" down aaaaaaaa
-check "it says who" grep -q "pid $holder (sleep)" /tmp/check.out
+check "it says who" grep -q "pid $holder (sleep)" /tmp/refused.out
 check "and nothing was torn" test -e $v/root-disk1p2/etc/hostname -a -e $v/data/newest
 kill $holder
 wait $holder || true
@@ -277,7 +277,8 @@ say "== forced while held =="
 holder=$!
 sleep 0.3
 check "down --forced" down bbbbbbbb --forced
-check "no mounts, no iSCSI sessions" test -z "$(grep /run/ilr/bbbbbbbb /proc/self/mountinfo; iscsiadm -m session 2>/dev/null)"
+refuse "no mounts" grep /run/ilr/bbbbbbbb /proc/self/mountinfo
+refuse "no iSCSI sessions" iscsiadm -m session
 check "the holder lives" kill -0 $holder
 kill $holder
 wait $holder || true
