@@ -27,6 +27,7 @@ typedef struct Dismantle {
     size_t n_mounts;
     DmDevice *devices;
     size_t n_devices;
+    uint32_t cookie; /* udev's part in the removals */
 } Dismantle;
 
 static void dismantle_done(Dismantle *d)
@@ -155,7 +156,7 @@ static int remove_device(Dismantle *d, DmDevice *device, bool deferred)
 {
     if (removal_rank(device->name) < 2 && access("/sys/module/btrfs", F_OK) == 0)
         (void)child_call(forget_child, device->name, step(d), NULL);
-    return dm_remove(device->name, deferred, step(d));
+    return dm_remove(device->name, deferred, step(d), &d->cookie);
 }
 
 /* Each goes at once, or, if somebody has it open, when that one closes it. */
@@ -205,7 +206,7 @@ int storage_dismantle(const char *id, bool forced, uint64_t deadline_usec, Failu
 {
     _cleanup_(dismantle_done)
     Dismantle d = {.id = id, .forced = forced, .deadline_usec = deadline_usec};
-    int r;
+    int r, k;
 
     d.directory = mounts_path(id, NULL);
     if (!d.directory)
@@ -225,6 +226,9 @@ int storage_dismantle(const char *id, bool forced, uint64_t deadline_usec, Failu
     if (r < 0)
         log_errno_full(LOG_WARNING, id, r, "Cannot remove %s", d.directory);
     r = forced ? remove_all_deferred(&d) : remove_all(&d, ret_failure);
+    k = dm_settle(&d.cookie, step(&d));
+    if (k < 0)
+        log_errno_full(LOG_WARNING, id, k, "udev did not finish with the removed devices");
     if (r < 0)
         return r;
     r = overlay_stores_release(id, forced, step(&d));

@@ -74,61 +74,94 @@ static void task_freep(struct dm_task **t)
         dm_task_destroy(*t);
 }
 
-/* Runs a task that makes udev events and waits for udev. */
-static int run_and_settle(struct dm_task *t)
+/* Runs a task that makes udev events, which are counted under the cookie. */
+static int run_with_cookie(struct dm_task *t, uint32_t *cookie)
 {
-    uint32_t cookie = 0;
-    int r = 0;
-
-    if (!dm_task_set_cookie(t, &cookie, UDEV_FLAGS))
+    if (!dm_task_set_cookie(t, cookie, UDEV_FLAGS))
         return -EIO;
     if (!dm_task_run(t))
-        r = dm_task_get_errno(t) > 0 ? -dm_task_get_errno(t) : -EIO;
-    (void)dm_udev_wait(cookie);
-    return r;
-}
-
-typedef struct CreateCall {
-    const char *name, *uuid, *target, *params;
-    uint64_t sectors;
-} CreateCall;
-
-static int create_child(void *userdata, int fd)
-{
-    const CreateCall *c = userdata;
-    _cleanup_(task_freep)
-    struct dm_task *t = NULL;
-    struct dm_info info;
-    int r;
-
-    dm_log_with_errno_init(keep_message);
-    t = dm_task_create(DM_DEVICE_CREATE);
-    if (!t || !dm_task_set_name(t, c->name) || !dm_task_set_uuid(t, c->uuid) ||
-        !dm_task_add_target(t, 0, c->sectors, c->target, c->params) || !dm_task_set_uid(t, 0) ||
-        !dm_task_set_gid(t, 0) || !dm_task_set_mode(t, 0600))
-        r = -ENOMEM;
-    else
-        r = run_and_settle(t);
-    if (r < 0) {
-        dprintf(fd, "%s", last_message);
-        return r;
-    }
-    if (!dm_task_get_info(t, &info) || !info.exists)
-        return -EIO;
-    dprintf(fd, "%u:%u", (unsigned)info.major, (unsigned)info.minor);
+        return dm_task_get_errno(t) > 0 ? -dm_task_get_errno(t) : -EIO;
     return 0;
 }
 
-int dm_create(const char *name, const char *uuid, uint64_t sectors, const char *target, const char *params,
-              uint64_t timeout_usec, dev_t *ret, char **ret_message)
+static int settle_child(void *userdata, int fd)
 {
-    CreateCall call = {.name = name, .uuid = uuid, .target = target, .params = params, .sectors = sectors};
+    dm_log_with_errno_init(keep_message);
+    return dm_udev_wait(*(uint32_t *)userdata) ? 0 : -EIO;
+}
+
+int dm_settle(uint32_t *cookie, uint64_t timeout_usec)
+{
+    int r = *cookie ? child_call(settle_child, cookie, timeout_usec, NULL) : 0;
+
+    *cookie = 0;
+    return r;
+}
+
+typedef struct TaskCall {
+    int type;
+    const char *name, *uuid, *target, *params;
+    uint64_t sectors;
+    bool deferred;
+    uint32_t cookie;
+} TaskCall;
+
+/* Answers "COOKIE MAJOR:MINOR", or "COOKIE MESSAGE" with an error. */
+static int task_child(void *userdata, int fd)
+{
+    const TaskCall *c = userdata;
+    _cleanup_(task_freep)
+    struct dm_task *t = dm_task_create(c->type);
+    uint32_t cookie = c->cookie;
+    struct dm_info info = {};
+    bool set = t && dm_task_set_name(t, c->name);
+    int r;
+
+    dm_log_with_errno_init(keep_message);
+    if (set && c->type == DM_DEVICE_CREATE)
+        set = dm_task_set_uuid(t, c->uuid) && dm_task_add_target(t, 0, c->sectors, c->target, c->params) &&
+              dm_task_set_uid(t, 0) && dm_task_set_gid(t, 0) && dm_task_set_mode(t, 0600);
+    else if (set)
+        set = c->deferred ? dm_task_deferred_remove(t) : dm_task_retry_remove(t);
+    r = set ? run_with_cookie(t, &cookie) : -ENOMEM;
+    if (r >= 0 && c->type == DM_DEVICE_CREATE && (!dm_task_get_info(t, &info) || !info.exists))
+        r = -EIO;
+    if (r < 0)
+        dprintf(fd, "%u %s", cookie, last_message);
+    else
+        dprintf(fd, "%u %u:%u", cookie, info.major, info.minor);
+    return r;
+}
+
+/* Runs the call in a child; text is what it said behind the cookie, which goes on in *cookie. */
+static int task_run(TaskCall *call, uint64_t timeout_usec, uint32_t *cookie, char **ret_text)
+{
+    _cleanup_free_ char *text = NULL;
+    int at = 0, r;
+
+    call->cookie = *cookie;
+    r = child_call(task_child, call, timeout_usec, &text);
+    if (!text || sscanf(text, "%u %n", cookie, &at) < 1)
+        return r < 0 ? r : -EPROTO;
+    *ret_text = strdup(text + at);
+    return *ret_text || r < 0 ? r : -ENOMEM;
+}
+
+int dm_create(const char *name, const char *uuid, uint64_t sectors, const char *target, const char *params,
+              uint64_t timeout_usec, uint32_t *cookie, dev_t *ret, char **ret_message)
+{
+    TaskCall call = {.type = DM_DEVICE_CREATE,
+                     .name = name,
+                     .uuid = uuid,
+                     .target = target,
+                     .params = params,
+                     .sectors = sectors};
     _cleanup_free_ char *text = NULL;
     unsigned a, b;
     int r;
 
     *ret_message = NULL;
-    r = child_call(create_child, &call, timeout_usec, &text);
+    r = task_run(&call, timeout_usec, cookie, &text);
     if (r >= 0 && sscanf(text, "%u:%u", &a, &b) != 2)
         r = -EPROTO;
     if (r < 0) {
@@ -139,32 +172,13 @@ int dm_create(const char *name, const char *uuid, uint64_t sectors, const char *
     return 0;
 }
 
-typedef struct RemoveCall {
-    const char *name;
-    bool deferred;
-} RemoveCall;
-
-static int remove_child(void *userdata, int fd)
+int dm_remove(const char *name, bool deferred, uint64_t timeout_usec, uint32_t *cookie)
 {
-    const RemoveCall *c = userdata;
-    _cleanup_(task_freep)
-    struct dm_task *t = NULL;
-    int r;
+    TaskCall call = {.type = DM_DEVICE_REMOVE, .name = name, .deferred = deferred};
+    _cleanup_free_ char *text = NULL;
+    int r = task_run(&call, timeout_usec, cookie, &text);
 
-    dm_log_with_errno_init(keep_message);
-    t = dm_task_create(DM_DEVICE_REMOVE);
-    if (!t || !dm_task_set_name(t, c->name) ||
-        !(c->deferred ? dm_task_deferred_remove(t) : dm_task_retry_remove(t)))
-        return -ENOMEM;
-    r = run_and_settle(t);
     return r == -ENXIO ? 0 : r;
-}
-
-int dm_remove(const char *name, bool deferred, uint64_t timeout_usec)
-{
-    RemoveCall call = {.name = name, .deferred = deferred};
-
-    return child_call(remove_child, &call, timeout_usec, NULL);
 }
 
 static int list_child(void *userdata, int fd)

@@ -26,13 +26,17 @@ void dm_prefix(const char *id, char buf[static DM_NAME_SIZE]);
 void dm_params_linear(dev_t device, uint64_t start_sectors, char buf[static DM_PARAMS_SIZE]);
 void dm_params_snapshot(dev_t origin, dev_t store, char buf[static DM_PARAMS_SIZE]);
 
-/* Makes a device with one target and waits until udev has made its node /dev/mapper/NAME. There already under
- * this name and UUID: -EEXIST. ret_message (the caller's, may be NULL on success) says what libdevmapper
- * said. */
+/* udev makes and removes the nodes /dev/mapper/NAME and takes its time. Several changes are put under one
+ * cookie (0 before the first one), and dm_settle() waits once until udev is through with all of them. By its
+ * number a device can be used at once. */
+int dm_settle(uint32_t *cookie, uint64_t timeout_usec);
+
+/* Makes a device with one target. A device of this name or UUID is there: -EBUSY. ret_message (the caller's,
+ * may be NULL) is what libdevmapper said if it went wrong. */
 int dm_create(const char *name, const char *uuid, uint64_t sectors, const char *target, const char *params,
-              uint64_t timeout_usec, dev_t *ret, char **ret_message);
+              uint64_t timeout_usec, uint32_t *cookie, dev_t *ret, char **ret_message);
 /* Gone already: 0. -EBUSY: somebody has it open; with deferred it then goes when that one closes it, and that
  * is 0. */
-int dm_remove(const char *name, bool deferred, uint64_t timeout_usec);
+int dm_remove(const char *name, bool deferred, uint64_t timeout_usec, uint32_t *cookie);
 /* All devices whose name begins with the prefix, in no order. No device-mapper in this kernel: none. */
 int dm_list(const char *prefix, uint64_t timeout_usec, DmDevice **ret, size_t *ret_n);

@@ -122,7 +122,7 @@ static int fail(Failure **ret_failure, int r, const Disk *disk, const char *what
 }
 
 int overlay_make(const char *id, unsigned number, Disk *disk, uint64_t size_bytes, uint64_t timeout_usec,
-                 Failure **ret_failure)
+                 uint32_t *cookie, Failure **ret_failure)
 {
     _cleanup_free_ char *rest = NULL, *path = NULL, *message = NULL, *message2 = NULL;
     _cleanup_close_ int file = -EBADF, loop = -EBADF;
@@ -145,29 +145,30 @@ int overlay_make(const char *id, unsigned number, Disk *disk, uint64_t size_byte
     dm_name(id, number, -1, name);
     dm_uuid(id, number, -1, uuid);
     dm_params_linear(loop_device, OVERLAY_STORE_OFFSET / 512, params);
-    r = dm_create(name, uuid, size_bytes / 512, "linear", params, timeout_usec, &store, &message);
+    r = dm_create(name, uuid, size_bytes / 512, "linear", params, timeout_usec, cookie, &store, &message);
     if (r < 0)
         return fail(ret_failure, r, disk, "the store for changes", message);
 
     dm_name(id, number, 0, name);
     dm_uuid(id, number, 0, uuid);
     dm_params_snapshot(disk->device, store, params);
-    r = dm_create(name, uuid, disk->size_bytes / 512, "snapshot", params, timeout_usec, &disk->overlay,
-                  &message2);
+    r = dm_create(name, uuid, disk->size_bytes / 512, "snapshot", params, timeout_usec, cookie,
+                  &disk->overlay, &message2);
     if (r < 0)
         return fail(ret_failure, r, disk, "the overlay", message2);
     return 0;
 }
 
 int overlay_map_partition(const char *id, unsigned number, const Disk *disk, const Volume *v,
-                          uint64_t timeout_usec, dev_t *ret, char **ret_message)
+                          uint64_t timeout_usec, uint32_t *cookie, dev_t *ret, char **ret_message)
 {
     char name[DM_NAME_SIZE], uuid[DM_NAME_SIZE], params[DM_PARAMS_SIZE];
 
     dm_name(id, number, v->partition, name);
     dm_uuid(id, number, v->partition, uuid);
     dm_params_linear(disk->overlay, v->start_bytes / 512, params);
-    return dm_create(name, uuid, v->size_bytes / 512, "linear", params, timeout_usec, ret, ret_message);
+    return dm_create(name, uuid, v->size_bytes / 512, "linear", params, timeout_usec, cookie, ret,
+                     ret_message);
 }
 
 static int stores_release_child(void *userdata, int fd)

@@ -37,6 +37,7 @@ typedef struct Up {
     size_t n_disks;
     Volume *volumes;
     size_t n_volumes;
+    uint32_t cookie; /* udev's part in what device-mapper made */
 } Up;
 
 static void up_done(Up *u)
@@ -116,7 +117,7 @@ static int make_overlays(Up *u, Failure **ret_failure)
         if (r < 0)
             log_errno_full(LOG_WARNING, u->id, r, "Cannot remove the nodes of %s", u->disks[i].kernel_name);
         r = overlay_make(u->id, (unsigned)i + 1, &u->disks[i], u->config->overlay_size_bytes,
-                         DEVICE_TIMEOUT_USEC, ret_failure);
+                         DEVICE_TIMEOUT_USEC, &u->cookie, ret_failure);
         if (r < 0)
             return r;
     }
@@ -229,41 +230,48 @@ static int change_identity(Up *u, Volume *v, dev_t device)
     return v->reason ? 0 : -ENOMEM;
 }
 
+/* Gives the volume a device of its own. */
+static int map_one(Up *u, Volume *v)
+{
+    _cleanup_free_ char *message = NULL;
+    const Disk *disk = &u->disks[v->disk];
+    int r = 0;
+
+    if (v->partition > 0)
+        r = overlay_map_partition(u->id, (unsigned)v->disk + 1, disk, v, DEVICE_TIMEOUT_USEC, &u->cookie,
+                                  &v->device, &message);
+    else
+        v->device = disk->overlay;
+    if (r < 0)
+        return asprintf(&v->reason, "no map of the partition could be made: %s (%s)", strerror(-r),
+                        message ? message : "no more is known") < 0
+                   ? -ENOMEM
+                   : 0;
+    return change_identity(u, v, v->device);
+}
+
 static int mount_one(Up *u, Volume *v)
 {
-    _cleanup_free_ char *directory = NULL, *node = NULL, *message = NULL;
-    const Disk *disk = &u->disks[v->disk];
-    unsigned number = (unsigned)v->disk + 1;
+    _cleanup_free_ char *directory = NULL, *node = NULL;
     char name[DM_NAME_SIZE];
-    dev_t device = disk->overlay;
     int r;
 
-    if (v->partition > 0) {
-        r = overlay_map_partition(u->id, number, disk, v, DEVICE_TIMEOUT_USEC, &device, &message);
-        if (r < 0)
-            return asprintf(&v->reason, "no map of the partition could be made: %s (%s)", strerror(-r),
-                            message ? message : "no more is known") < 0
-                       ? -ENOMEM
-                       : 0;
-    }
-    r = change_identity(u, v, device);
-    if (r < 0 || v->reason)
-        return r;
-    dm_name(u->id, number, v->partition, name);
+    dm_name(u->id, (unsigned)v->disk + 1, v->partition, name);
     if (asprintf(&node, "/dev/mapper/%s", name) < 0)
         return (node = NULL), -ENOMEM;
     if (asprintf(&directory, "%s/%s", u->mounts, v->name) < 0)
         return (directory = NULL), -ENOMEM;
     r = dir_make(directory, 0755, 0, 0);
-    if (r < 0)
-        return r;
-    r = volume_mount(node, device, v->type, directory, u->config->mount_timeout_usec, &v->reason,
-                     &v->replayed);
+    if (r >= 0)
+        r = volume_mount(node, v->device, v->type, directory, u->config->mount_timeout_usec, &v->reason,
+                         &v->replayed);
     if (r < 0)
         return r;
     v->mounted = !v->reason;
     if (!v->mounted)
         (void)rmdir(directory);
+    log_full(LOG_INFO, u->id, "Volume %s: %s%s", v->name, v->mounted ? "mounted" : v->reason,
+             v->replayed ? ", journal replayed" : "");
     return 0;
 }
 
@@ -271,7 +279,7 @@ static int mount_all(Up *u)
 {
     _cleanup_free_ char *top = mounts_path(u->id, NULL);
     size_t i;
-    int r;
+    int r, k;
 
     if (!top)
         return -ENOMEM;
@@ -279,13 +287,14 @@ static int mount_all(Up *u)
     if (r >= 0)
         r = dir_make(u->mounts, 0750, 0, u->group);
     for (i = 0; r >= 0 && i < u->n_volumes; i++)
-        if (!u->volumes[i].reason) {
+        if (!u->volumes[i].reason)
+            r = map_one(u, &u->volumes[i]);
+    k = dm_settle(&u->cookie, DEVICE_TIMEOUT_USEC);
+    if (k < 0)
+        log_errno_full(LOG_WARNING, u->id, k, "udev did not finish with the overlays");
+    for (i = 0; r >= 0 && i < u->n_volumes; i++)
+        if (!u->volumes[i].reason)
             r = mount_one(u, &u->volumes[i]);
-            if (r >= 0)
-                log_full(LOG_INFO, u->id, "Volume %s: %s%s", u->volumes[i].name,
-                         u->volumes[i].mounted ? "mounted" : u->volumes[i].reason,
-                         u->volumes[i].replayed ? ", journal replayed" : "");
-        }
     return r;
 }
 
@@ -366,6 +375,7 @@ int storage_up(const char *id, const Config *config, Failure **ret_failure)
     if (r < 0)
         return r;
     r = bring_up(&u, ret_failure);
+    (void)dm_settle(&u.cookie, DEVICE_TIMEOUT_USEC); /* left over only by a failure */
     if (r < 0) {
         _cleanup_failure_ Failure *second = NULL;
 

@@ -33,6 +33,7 @@ typedef struct Volume {
     char *partition_label, *partition_type;
     char *reason; /* why it is not mounted; NULL while it is, or while nobody has looked */
     bool mounted, replayed;
+    dev_t device; /* its own map, or the overlay; 0: not made yet */
 } Volume;
 
 void disks_free(Disk *disks, size_t n);
