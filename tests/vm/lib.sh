@@ -183,7 +183,7 @@ release() { ilrctl release "$1"; }
 
 # The directory of the volume with that file system label.
 volume_path() { # ID LABEL
-    session_json "$1" | jq -er --arg label "$2" '[.volumes[] | select(.label == $label and .mounted)][0].path'
+    session_json "$1" | jq -er --arg wanted "$2" '[.volumes[] | select(.label == $wanted and .mounted)][0].path'
 }
 
 # ---- the host: what must be the same afterwards ----
