@@ -94,8 +94,7 @@ static int on_client_timeout(sd_event_source *s, uint64_t usec, void *userdata)
 
 static int client_add(Control *c, int fd)
 {
-    _cleanup_(client_freep)
-    ControlClient *client = NULL;
+    _cleanup_(client_freep) ControlClient *client = NULL;
     int r;
 
     client = calloc(1, sizeof(*client));
@@ -140,8 +139,7 @@ static int on_accept(sd_event_source *s, int fd, uint32_t events, void *userdata
 int control_new(Control **ret, sd_event *event, const char *path, ControlRequest on_request, void *userdata)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    _cleanup_(control_freep)
-    Control *c = NULL;
+    _cleanup_(control_freep) Control *c = NULL;
     int r;
 
     if (strlen(path) >= sizeof(address.sun_path))

@@ -341,8 +341,7 @@ static void pass_on(Gate *g, ControlClient *client, IscsiForm form, const char *
                     const char *portal, const char *target)
 {
     _cleanup_json_ json_object *o = json_object_new_object();
-    _cleanup_(gate_call_freep)
-    GateCall *c = calloc(1, sizeof(*c));
+    _cleanup_(gate_call_freep) GateCall *c = calloc(1, sizeof(*c));
     int r;
 
     if (!o || !c) {

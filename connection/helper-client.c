@@ -142,8 +142,7 @@ static int helper_connect(const char *path, json_object *request)
 int helper_call_start(HelperCall **ret, sd_event *event, const char *socket_path, json_object *request,
                       uint64_t timeout_usec, HelperDone done, void *userdata)
 {
-    _cleanup_(helper_call_freep)
-    HelperCall *c = NULL;
+    _cleanup_(helper_call_freep) HelperCall *c = NULL;
     char buf[128];
     int r;
 

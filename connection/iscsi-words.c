@@ -154,8 +154,7 @@ static int chap_field(const char *line, size_t size, const char *prefix, const c
 
 int iscsi_chap_parse(const char *text, const char *prefix, IscsiChap *ret)
 {
-    _cleanup_(iscsi_chap_done)
-    IscsiChap c = {};
+    _cleanup_(iscsi_chap_done) IscsiChap c = {};
     _cleanup_free_ char *method = NULL;
     bool chap;
 

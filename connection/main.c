@@ -94,8 +94,7 @@ int main(int argc, char *argv[])
         .helper_socket = "/run/ilrd/helper",
         .stand_in_dir = LIBEXECDIR "/stand-in",
     };
-    _cleanup_(config_freep)
-    Config *config = NULL;
+    _cleanup_(config_freep) Config *config = NULL;
     _cleanup_failure_ Failure *failure = NULL;
     sd_event *event = NULL;
     Connection c;

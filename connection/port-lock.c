@@ -26,8 +26,7 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata)
 
 int port_lock_new(PortLock **ret, sd_event *event, const char *path, PortLockDone done, void *userdata)
 {
-    _cleanup_(port_lock_freep)
-    PortLock *l = NULL;
+    _cleanup_(port_lock_freep) PortLock *l = NULL;
     pid_t parent = getpid();
     int r;
 

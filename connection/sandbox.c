@@ -292,8 +292,7 @@ static void _noreturn_ child_exec(const Argv *a, int slave, pid_t parent)
 int sandbox_start(const SandboxOptions *o, pid_t *ret_pid, int *ret_terminal)
 {
     _cleanup_close_ int master = -EBADF, slave = -EBADF;
-    _cleanup_(argv_done)
-    Argv a = {};
+    _cleanup_(argv_done) Argv a = {};
     pid_t pid, parent = getpid();
     int r;
 

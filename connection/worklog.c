@@ -127,8 +127,7 @@ static int on_pause_over(sd_event_source *s, uint64_t usec, void *userdata)
 
 int worklog_new(Worklog **ret, sd_event *event, const char *work_dir)
 {
-    _cleanup_(worklog_freep)
-    Worklog *w = NULL;
+    _cleanup_(worklog_freep) Worklog *w = NULL;
     struct statvfs st;
     int r;
 

@@ -298,8 +298,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 int azure_request_start(AzureClient *c, const AzureRequestOptions *o, AzureRequestDone done, void *userdata,
                         AzureRequest **ret)
 {
-    _cleanup_(azure_request_freep)
-    AzureRequest *q = calloc(1, sizeof(*q));
+    _cleanup_(azure_request_freep) AzureRequest *q = calloc(1, sizeof(*q));
     int r;
 
     if (!q)

@@ -324,8 +324,7 @@ static void on_post(const AzureAnswer *a, Failure *failure, void *userdata)
 int azure_long_start(AzureClient *c, const AzureLongOptions *o, AzureLongDone done, void *userdata,
                      AzureLong **ret)
 {
-    _cleanup_(azure_long_freep)
-    AzureLong *l = calloc(1, sizeof(*l));
+    _cleanup_(azure_long_freep) AzureLong *l = calloc(1, sizeof(*l));
     uint64_t now = now_usec(CLOCK_BOOTTIME);
     int r;
 

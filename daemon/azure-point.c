@@ -149,8 +149,7 @@ static int point_finish(AzurePoint *p)
 int azure_point_parse(const char *resource_id, AzurePoint **ret, Failure **ret_failure)
 {
     static const char what[] = "recovery point's resource id";
-    _cleanup_(azure_point_freep)
-    AzurePoint *p = calloc(1, sizeof(*p));
+    _cleanup_(azure_point_freep) AzurePoint *p = calloc(1, sizeof(*p));
     Pieces pieces;
     size_t i;
     int r;
@@ -205,8 +204,7 @@ static int take_name(const char *what, const char *s, char **ret, Failure **ret_
 int azure_point_make(const char *vault, const char *container, const char *item, const char *recovery_point,
                      AzurePoint **ret, Failure **ret_failure)
 {
-    _cleanup_(azure_point_freep)
-    AzurePoint *p = calloc(1, sizeof(*p));
+    _cleanup_(azure_point_freep) AzurePoint *p = calloc(1, sizeof(*p));
     Pieces pieces;
     int r;
 
@@ -260,8 +258,7 @@ int azure_point_set_virtual_machine(AzurePoint *p, const char *resource_id, Fail
 
 AzurePoint *azure_point_copy(const AzurePoint *p)
 {
-    _cleanup_(azure_point_freep)
-    AzurePoint *c = calloc(1, sizeof(*c));
+    _cleanup_(azure_point_freep) AzurePoint *c = calloc(1, sizeof(*c));
 
     if (!c)
         return NULL;

@@ -271,8 +271,7 @@ static void on_item(const AzureAnswer *a, Failure *failure, void *userdata)
 int azure_provision(Azure *a, const AzurePoint *p, const char *initiator_name, bool renew,
                     const AzureProvisionCallbacks *callbacks, void *userdata, AzureOperation **ret)
 {
-    _cleanup_(azure_operation_freep)
-    AzureOperation *o = NULL;
+    _cleanup_(azure_operation_freep) AzureOperation *o = NULL;
     _cleanup_free_ char *path = NULL, *what = NULL;
     int r;
 

@@ -60,8 +60,7 @@ static void on_revoked(const AzureLongResult *result, Failure *failure, void *us
 int azure_revoke(Azure *a, const AzurePoint *p, const AzureRevokeCallbacks *callbacks, void *userdata,
                  AzureOperation **ret)
 {
-    _cleanup_(azure_operation_freep)
-    AzureOperation *o = NULL;
+    _cleanup_(azure_operation_freep) AzureOperation *o = NULL;
     int r;
 
     r = azure_operation_new(a, OPERATION_REVOKE, userdata, &o);

@@ -205,10 +205,8 @@ static int check(const Values *v, Failure **ret_failure)
 
 int script_info_parse(const char *text, size_t size, ScriptInfo **ret, Failure **ret_failure)
 {
-    _cleanup_(script_info_freep)
-    ScriptInfo *info = NULL;
-    _cleanup_(values_done)
-    Values v = {};
+    _cleanup_(script_info_freep) ScriptInfo *info = NULL;
+    _cleanup_(values_done) Values v = {};
     const char *p, *end = text + size, *multi;
     int r;
 

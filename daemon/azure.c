@@ -112,8 +112,7 @@ int azure_probe_portal(Azure *a, const char *host, uint16_t port,
                        void (*done)(char *const *addresses, Failure *failure, void *userdata), void *userdata,
                        AzureOperation **ret)
 {
-    _cleanup_(azure_operation_freep)
-    AzureOperation *o = NULL;
+    _cleanup_(azure_operation_freep) AzureOperation *o = NULL;
     int r;
 
     r = azure_operation_new(a, OPERATION_PROBE, userdata, &o);
@@ -149,8 +148,7 @@ AzureOperation *azure_operation_free(AzureOperation *o)
 
 int azure_new(Azure **ret, sd_event *event, const Config *config, Failure **ret_failure)
 {
-    _cleanup_(azure_freep)
-    Azure *a = calloc(1, sizeof(*a));
+    _cleanup_(azure_freep) Azure *a = calloc(1, sizeof(*a));
     int r;
 
     if (!a)

@@ -84,8 +84,7 @@ static int remember(DeviceWatch *w, const char *name)
 static int on_event(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 {
     DeviceWatch *w = userdata;
-    _cleanup_(udev_device_unrefp)
-    struct udev_device *d = udev_monitor_receive_device(w->monitor);
+    _cleanup_(udev_device_unrefp) struct udev_device *d = udev_monitor_receive_device(w->monitor);
     const char *action, *name;
 
     if (!d || !is_ours(w, d))
@@ -104,8 +103,7 @@ static int on_event(sd_event_source *s, int fd, uint32_t revents, void *userdata
 
 static int enumerate(DeviceWatch *w)
 {
-    _cleanup_(udev_enumerate_unrefp)
-    struct udev_enumerate *e = udev_enumerate_new(w->udev);
+    _cleanup_(udev_enumerate_unrefp) struct udev_enumerate *e = udev_enumerate_new(w->udev);
     struct udev_list_entry *i;
     int r;
 
@@ -118,8 +116,8 @@ static int enumerate(DeviceWatch *w)
         return r;
     udev_list_entry_foreach(i, udev_enumerate_get_list_entry(e))
     {
-        _cleanup_(udev_device_unrefp)
-        struct udev_device *d = udev_device_new_from_syspath(w->udev, udev_list_entry_get_name(i));
+        _cleanup_(udev_device_unrefp) struct udev_device *d =
+            udev_device_new_from_syspath(w->udev, udev_list_entry_get_name(i));
 
         if (d && is_ours(w, d) && udev_device_get_is_initialized(d)) {
             r = remember(w, udev_device_get_sysname(d));
@@ -133,8 +131,7 @@ static int enumerate(DeviceWatch *w)
 int device_watch_new(DeviceWatch **ret, sd_event *event, const int64_t *sids, size_t n_sids,
                      DeviceChanged changed, void *userdata)
 {
-    _cleanup_(device_watch_freep)
-    DeviceWatch *w = calloc(1, sizeof(*w));
+    _cleanup_(device_watch_freep) DeviceWatch *w = calloc(1, sizeof(*w));
     size_t i;
     int r;
 

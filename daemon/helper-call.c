@@ -175,8 +175,7 @@ int helper_call_new(HelperCall **ret, sd_event *event, const char *socket_path, 
                     const char *secret_key, Secret *secret, uint64_t timeout_usec, HelperDone done,
                     void *userdata)
 {
-    _cleanup_(helper_call_freep)
-    HelperCall *call = calloc(1, sizeof(*call));
+    _cleanup_(helper_call_freep) HelperCall *call = calloc(1, sizeof(*call));
     char buf[128];
     int r;
 

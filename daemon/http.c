@@ -407,8 +407,7 @@ static int request_add(HttpRequest *q)
 
 int http_start(Http *h, const HttpOptions *o, HttpDone done, void *userdata, HttpRequest **ret)
 {
-    _cleanup_(http_request_freep)
-    HttpRequest *q = request_new(h, done, userdata);
+    _cleanup_(http_request_freep) HttpRequest *q = request_new(h, done, userdata);
     int r;
 
     if (!q)
@@ -424,8 +423,7 @@ int http_start(Http *h, const HttpOptions *o, HttpDone done, void *userdata, Htt
 int http_probe(Http *h, const char *host, uint16_t port, uint64_t timeout_usec, HttpDone done, void *userdata,
                HttpRequest **ret)
 {
-    _cleanup_(http_request_freep)
-    HttpRequest *q = request_new(h, done, userdata);
+    _cleanup_(http_request_freep) HttpRequest *q = request_new(h, done, userdata);
     _cleanup_free_ char *url = NULL;
     int r;
 
@@ -464,8 +462,7 @@ HttpRequest *http_request_free(HttpRequest *q)
 
 int http_new(Http **ret, sd_event *event, const char *ca_file, uint64_t timeout_usec)
 {
-    _cleanup_(http_freep)
-    Http *h = NULL;
+    _cleanup_(http_freep) Http *h = NULL;
     static bool initialized;
     int r;
 
@@ -525,8 +522,7 @@ Http *http_free(Http *h)
 
 static int url_parts(const char *url, char **ret_scheme, char **ret_host, char **ret_port, bool *ret_user)
 {
-    _cleanup_(curl_url_cleanupp)
-    CURLU *u = curl_url();
+    _cleanup_(curl_url_cleanupp) CURLU *u = curl_url();
     _cleanup_free_ char *scheme = NULL, *host = NULL, *port = NULL;
     char *s = NULL;
 

@@ -137,12 +137,9 @@ static int get_socket(const Options *o)
 
 static int run(const Options *o, const Config *config)
 {
-    _cleanup_(sd_event_unrefp)
-    sd_event *event = NULL;
-    _cleanup_(manager_freep)
-    Manager *manager = NULL;
-    _cleanup_(service_freep)
-    Service *service = NULL;
+    _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+    _cleanup_(manager_freep) Manager *manager = NULL;
+    _cleanup_(service_freep) Service *service = NULL;
     _cleanup_failure_ Failure *f = NULL;
     ManagerOptions options = {o->state_dir, o->helper, o->connect_dir};
     sigset_t mask;
@@ -189,8 +186,7 @@ static int run(const Options *o, const Config *config)
 int main(int argc, char **argv)
 {
     Options o = {.helper = HELPER_SOCKET, .state_dir = getenv("STATE_DIRECTORY"), .connect_dir = CONNECT_DIR};
-    _cleanup_(config_freep)
-    Config *config = NULL;
+    _cleanup_(config_freep) Config *config = NULL;
     _cleanup_failure_ Failure *f = NULL;
     int r;
 

@@ -77,8 +77,7 @@ static void on_session_changed(Session *s, void *userdata)
 int manager_new(Manager **ret, sd_event *event, const Config *config, const ManagerOptions *options,
                 Failure **ret_failure)
 {
-    _cleanup_(manager_freep)
-    Manager *m = calloc(1, sizeof(*m));
+    _cleanup_(manager_freep) Manager *m = calloc(1, sizeof(*m));
     int r;
 
     if (!m)
@@ -299,8 +298,7 @@ int manager_start(Manager *m)
 int manager_provision(Manager *m, AzurePoint *point, uid_t uid, const char *caller, const char *reason,
                       Session **ret, Failure **ret_failure)
 {
-    _cleanup_(azure_point_freep)
-    AzurePoint *p = point;
+    _cleanup_(azure_point_freep) AzurePoint *p = point;
     Session *s;
     void *data;
     int r;

@@ -263,8 +263,7 @@ static int parse_point(Service *s, VarlinkCall *call, json_object *parameters, A
                        Failure **ret_failure)
 {
     const char *point = NULL, *vault = s->config->vault, *container = NULL, *item = NULL, *vm = NULL;
-    _cleanup_(azure_point_freep)
-    AzurePoint *p = NULL;
+    _cleanup_(azure_point_freep) AzurePoint *p = NULL;
     int r;
 
     r = get_text(call, parameters, "recoveryPoint", AZURE_RESOURCE_ID_MAX, &point);
@@ -296,8 +295,7 @@ static int parse_point(Service *s, VarlinkCall *call, json_object *parameters, A
 
 static int method_provision(VarlinkCall *call, json_object *parameters, void *userdata)
 {
-    _cleanup_(azure_point_freep)
-    AzurePoint *point = NULL;
+    _cleanup_(azure_point_freep) AzurePoint *point = NULL;
     const char *kind = session_kind_vm.name, *reason = NULL;
     _cleanup_failure_ Failure *f = NULL;
     _cleanup_free_ char *caller = NULL;
@@ -429,8 +427,7 @@ int service_new(Service **ret, sd_event *event, Manager *manager, const Config *
         .version = PACKAGE_VERSION,
         .url = "",
     };
-    _cleanup_(service_freep)
-    Service *s = calloc(1, sizeof(*s));
+    _cleanup_(service_freep) Service *s = calloc(1, sizeof(*s));
     int r;
 
     if (!s)

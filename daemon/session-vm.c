@@ -150,8 +150,7 @@ static void on_posted(const char *operation_id, void *userdata)
 
 static void on_provisioned(AzureProvision *provision, Failure *failure, bool nothing_sent, void *userdata)
 {
-    _cleanup_(azure_provision_freep)
-    AzureProvision *p = provision;
+    _cleanup_(azure_provision_freep) AzureProvision *p = provision;
     _cleanup_failure_ Failure *f = failure;
     Session *s = userdata;
     VmSession *v = s->data;

@@ -102,8 +102,7 @@ static const char *load_one(Store *s, const char *name, char id[static SESSION_I
 int store_load(Store *s, void (*found)(const char *id, json_object *record, void *userdata),
                void (*kept)(const char *file, const char *why, void *userdata), void *userdata)
 {
-    _cleanup_(closedirp)
-    DIR *dir = NULL;
+    _cleanup_(closedirp) DIR *dir = NULL;
     struct dirent *e;
     int fd;
 

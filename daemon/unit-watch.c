@@ -89,8 +89,7 @@ static int on_changed(sd_bus_message *m, void *userdata, sd_bus_error *e)
 
 int unit_watch_new(UnitWatch **ret, sd_bus *bus, const char *unit, UnitGone gone, void *userdata)
 {
-    _cleanup_(unit_watch_freep)
-    UnitWatch *w = calloc(1, sizeof(*w));
+    _cleanup_(unit_watch_freep) UnitWatch *w = calloc(1, sizeof(*w));
     int r;
 
     if (!w)

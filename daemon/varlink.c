@@ -386,8 +386,7 @@ unsigned varlink_server_n_connections(const VarlinkServer *s)
 int varlink_server_new(VarlinkServer **ret, sd_event *event, const char *domain,
                        const VarlinkIdentity *identity, const VarlinkLimits *limits)
 {
-    _cleanup_(varlink_server_freep)
-    VarlinkServer *s = calloc(1, sizeof(*s));
+    _cleanup_(varlink_server_freep) VarlinkServer *s = calloc(1, sizeof(*s));
     int r;
 
     if (!s)

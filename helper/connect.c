@@ -71,8 +71,7 @@ static int connection_answer(ConnectionFile *file, json_object **ret_answer)
 /* The unit did not become READY: what it wrote down, or else what the manager says. */
 static int connect_failed(const char *id, const SessionOwner *owner, int r, Failure **ret_failure)
 {
-    _cleanup_(connection_file_done)
-    ConnectionFile file = {};
+    _cleanup_(connection_file_done) ConnectionFile file = {};
 
     if (r == -ETIMEDOUT)
         return verb_fail(ret_failure, r, FAILURE_CONNECT_TIMEOUT,
@@ -92,8 +91,7 @@ static int connect_failed(const char *id, const SessionOwner *owner, int r, Fail
 /* Still there from an earlier call: the answer is the same. */
 static int connect_again(const char *id, const SessionOwner *owner, json_object **ret_answer)
 {
-    _cleanup_(connection_file_done)
-    ConnectionFile file = {};
+    _cleanup_(connection_file_done) ConnectionFile file = {};
     int r = connection_file_read(id, owner->uid, &file);
 
     if (r < 0)
@@ -117,8 +115,7 @@ static int connect_prepare(Request *request, sd_bus *bus, const Units *units, co
         return r;
     /* Leftovers of a connection that failed; one that has targets or mounts is not overwritten. */
     {
-        _cleanup_(record_freep)
-        Record *record = NULL;
+        _cleanup_(record_freep) Record *record = NULL;
 
         if (record_load(request->session, &record) >= 0 && record->n_targets > 0)
             return verb_fail(ret_failure, -EBUSY, FAILURE_HELPER_FAILED,
@@ -147,8 +144,7 @@ static int connect_prepare(Request *request, sd_bus *bus, const Units *units, co
 
 int verb_connect(Request *request, json_object **ret_answer, Failure **ret_failure)
 {
-    _cleanup_(connection_file_done)
-    ConnectionFile file = {};
+    _cleanup_(connection_file_done) ConnectionFile file = {};
     _cleanup_free_ char *state = NULL;
     _cleanup_bus_ sd_bus *bus = NULL;
     SessionOwner owner;
@@ -204,8 +200,7 @@ static int up_answer(const Record *record, json_object **ret_answer)
 
 int verb_up(Request *request, json_object **ret_answer, Failure **ret_failure)
 {
-    _cleanup_(record_freep)
-    Record *record = NULL;
+    _cleanup_(record_freep) Record *record = NULL;
     _cleanup_free_ char *state = NULL;
     _cleanup_bus_ sd_bus *bus = NULL;
     Units units;
@@ -273,8 +268,7 @@ static int verify_unmounted(const char *id, const char *directory, Failure **ret
 static int verify_gone(const char *id, Failure **ret_failure)
 {
     _cleanup_free_ char *mounts = mounts_path(id, NULL), *private = private_path(id, NULL);
-    _cleanup_(record_freep)
-    Record *record = NULL;
+    _cleanup_(record_freep) Record *record = NULL;
     IscsiSession *sessions = NULL;
     size_t n = 0;
     int r;

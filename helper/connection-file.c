@@ -149,8 +149,7 @@ static int numbers_clean(json_object *o, json_object *ret)
 
 int connection_file_parse(const char *text, size_t size, const char *id, ConnectionFile *ret)
 {
-    _cleanup_(connection_file_done)
-    ConnectionFile c = {.connection = json_object_new_object()};
+    _cleanup_(connection_file_done) ConnectionFile c = {.connection = json_object_new_object()};
     const char *session, *state, *portal = NULL;
     _cleanup_json_ json_object *o = NULL;
     json_object *failure;

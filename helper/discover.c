@@ -296,8 +296,7 @@ static int login_failed(const ChildResult *result, const char *target, const cha
 
 int verb_login(Request *request, json_object **ret_answer, Failure **ret_failure)
 {
-    _cleanup_(record_freep)
-    Record *record = NULL;
+    _cleanup_(record_freep) Record *record = NULL;
     _cleanup_child_ ChildResult result = {};
     _cleanup_close_ int lock_fd = -EBADF;
     IscsiSession *session;
@@ -361,8 +360,7 @@ int verb_login(Request *request, json_object **ret_answer, Failure **ret_failure
 
 int verb_logout(Request *request, json_object **ret_answer, Failure **ret_failure)
 {
-    _cleanup_(record_freep)
-    Record *record = NULL;
+    _cleanup_(record_freep) Record *record = NULL;
     _cleanup_close_ int lock_fd = -EBADF;
     IscsiSession *session;
     const char *target;

@@ -178,8 +178,7 @@ static int read_number(const char *dir, const char *name, uint64_t *ret)
 static void unit_block(Unit *u)
 {
     _cleanup_free_ char *path = NULL;
-    _cleanup_(closedirp)
-    DIR *dir = NULL;
+    _cleanup_(closedirp) DIR *dir = NULL;
     struct dirent *e;
 
     if (asprintf(&path, "%s/block", u->path) < 0) {
@@ -195,15 +194,13 @@ static void unit_block(Unit *u)
 /* <device>/targetH:B:T/H:B:T:L */
 static int units_find(const IscsiSession *s, Unit **ret, size_t *ret_n)
 {
-    _cleanup_(closedirp)
-    DIR *targets = opendir(s->device);
+    _cleanup_(closedirp) DIR *targets = opendir(s->device);
     _cleanup_free_ Unit *units = NULL;
     struct dirent *t, *e;
     size_t n = 0;
 
     while (targets && (t = readdir(targets))) {
-        _cleanup_(closedirp)
-        DIR *dir = NULL;
+        _cleanup_(closedirp) DIR *dir = NULL;
         char path[400];
 
         if (!startswith(t->d_name, "target"))
@@ -256,8 +253,8 @@ static int block_number(const char *name, dev_t *ret)
 /* 1: udev has been through with it and it is protected; 0: not yet; -EPERM: through and not protected. */
 static int udev_through(struct udev *udev, const char *name)
 {
-    _cleanup_(udev_device_unrefp)
-    struct udev_device *d = udev_device_new_from_subsystem_sysname(udev, "block", name);
+    _cleanup_(udev_device_unrefp) struct udev_device *d =
+        udev_device_new_from_subsystem_sysname(udev, "block", name);
     const char *ro, *ours;
 
     if (!d || !udev_device_get_is_initialized(d))
@@ -271,8 +268,7 @@ static int udev_through(struct udev *udev, const char *name)
 static int block_state(struct udev *udev, const char *name)
 {
     _cleanup_free_ char *path = NULL;
-    _cleanup_(closedirp)
-    DIR *dir = NULL;
+    _cleanup_(closedirp) DIR *dir = NULL;
     struct dirent *e;
     int r = udev_through(udev, name);
 
@@ -470,10 +466,8 @@ int disks_wait(const IscsiSession *sessions, size_t n_sessions, uint64_t timeout
                size_t *ret_n, Failure **ret_failure)
 {
     Search s = {.sessions = sessions, .n_sessions = n_sessions};
-    _cleanup_(udev_monitor_unrefp)
-    struct udev_monitor *monitor = NULL;
-    _cleanup_(udev_unrefp)
-    struct udev *udev = udev_new();
+    _cleanup_(udev_monitor_unrefp) struct udev_monitor *monitor = NULL;
+    _cleanup_(udev_unrefp) struct udev *udev = udev_new();
     size_t i;
     int r;
 
@@ -525,8 +519,7 @@ static int node_hide(const char *name)
 int disk_hide(const Disk *disk)
 {
     _cleanup_free_ char *path = NULL;
-    _cleanup_(closedirp)
-    DIR *dir = NULL;
+    _cleanup_(closedirp) DIR *dir = NULL;
     struct dirent *e;
     int r;
 

@@ -204,8 +204,7 @@ static int remove_all(Dismantle *d, Failure **ret_failure)
 
 int storage_dismantle(const char *id, bool forced, uint64_t deadline_usec, Failure **ret_failure)
 {
-    _cleanup_(dismantle_done)
-    Dismantle d = {.id = id, .forced = forced, .deadline_usec = deadline_usec};
+    _cleanup_(dismantle_done) Dismantle d = {.id = id, .forced = forced, .deadline_usec = deadline_usec};
     int r, k;
 
     d.directory = mounts_path(id, NULL);

@@ -110,8 +110,7 @@ typedef struct TaskCall {
 static int task_child(void *userdata, int fd)
 {
     const TaskCall *c = userdata;
-    _cleanup_(task_freep)
-    struct dm_task *t = dm_task_create(c->type);
+    _cleanup_(task_freep) struct dm_task *t = dm_task_create(c->type);
     uint32_t cookie = c->cookie;
     struct dm_info info = {};
     bool set = t && dm_task_set_name(t, c->name);
@@ -184,8 +183,7 @@ int dm_remove(const char *name, bool deferred, uint64_t timeout_usec, uint32_t *
 static int list_child(void *userdata, int fd)
 {
     const char *prefix = userdata;
-    _cleanup_(task_freep)
-    struct dm_task *t = NULL;
+    _cleanup_(task_freep) struct dm_task *t = NULL;
     struct dm_names *names;
     unsigned next = 0;
 
@@ -202,8 +200,7 @@ static int list_child(void *userdata, int fd)
     do {
         names = (struct dm_names *)((char *)names + next);
         if (startswith(names->name, prefix)) {
-            _cleanup_(task_freep)
-            struct dm_task *i = dm_task_create(DM_DEVICE_INFO);
+            _cleanup_(task_freep) struct dm_task *i = dm_task_create(DM_DEVICE_INFO);
             struct dm_info info;
 
             if (!i || !dm_task_set_name(i, names->name))

@@ -43,8 +43,7 @@ static int forget_disks(Record *record)
 
 int storage_down(const char *id, bool forced, Failure **ret_failure)
 {
-    _cleanup_(record_freep)
-    Record *record = NULL;
+    _cleanup_(record_freep) Record *record = NULL;
     bool logged_out = false;
     int r, k;
 

@@ -72,8 +72,7 @@ static bool link_held(const HolderQuery *q, int dir, const char *name, char path
 static bool descriptors_held(const HolderQuery *q, int dir, char path[static PATH_MAX])
 {
     int fd = openat(dir, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_(closedirp)
-    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    _cleanup_(closedirp) DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
     struct dirent *e;
 
     if (!d)
@@ -185,8 +184,7 @@ static int add_holder(json_object *array, int dir, int64_t pid, const char *path
 int holders_scan(const HolderQuery *q, json_object **ret)
 {
     _cleanup_json_ json_object *array = json_object_new_array();
-    _cleanup_(closedirp)
-    DIR *proc = opendir(paths.proc);
+    _cleanup_(closedirp) DIR *proc = opendir(paths.proc);
     Namespaces known = {};
     struct dirent *e;
     int self, r;

@@ -96,8 +96,7 @@ static int read_host(const char *device, unsigned *ret)
 /* A negative errno other than -ENOMEM: it goes away under our eyes. */
 static int session_read(int64_t sid, IscsiSession *ret)
 {
-    _cleanup_(session_done)
-    IscsiSession s = {.sid = sid};
+    _cleanup_(session_done) IscsiSession s = {.sid = sid};
     _cleanup_free_ char *directory = NULL;
     int r;
 
@@ -149,8 +148,7 @@ static bool any_target_matches(const RecordTarget *targets, size_t n, const Iscs
 static int sessions_find(const RecordTarget *targets, size_t n_targets, IscsiSession **ret, size_t *ret_n)
 {
     _cleanup_free_ char *path = NULL;
-    _cleanup_(closedirp)
-    DIR *dir = NULL;
+    _cleanup_(closedirp) DIR *dir = NULL;
     IscsiSession *list = NULL, *more;
     struct dirent *e;
     size_t n = 0;
@@ -163,8 +161,7 @@ static int sessions_find(const RecordTarget *targets, size_t n_targets, IscsiSes
         return -errno;
     while (dir && r != -ENOMEM && n < SESSIONS_MAX && (e = readdir(dir))) {
         int64_t sid = number_after(e->d_name, "session");
-        _cleanup_(session_done)
-        IscsiSession s = {};
+        _cleanup_(session_done) IscsiSession s = {};
 
         r = sid < 0 ? -ENOENT : session_read(sid, &s);
         if (r < 0 || !any_target_matches(targets, n_targets, &s))

@@ -56,8 +56,7 @@ int listener_inodes(const char *text, int port, uint64_t ret[static LISTENERS_MA
 /* Looks through a process's descriptors. Returns how many of the wanted it holds; marks them. */
 static int process_holds(pid_t pid, const uint64_t *inodes, bool *found, int n, size_t *budget)
 {
-    _cleanup_(closedirp)
-    DIR *dir = NULL;
+    _cleanup_(closedirp) DIR *dir = NULL;
     _cleanup_free_ char *path = NULL;
     struct dirent *e;
     int i, held = 0;

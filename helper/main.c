@@ -30,8 +30,7 @@ static int usage(void)
 /* Whoever started the unit reads the record to learn why it failed. failure NULL: nothing failed. */
 static void failure_keep(const char *id, Failure *failure)
 {
-    _cleanup_(record_freep)
-    Record *record = NULL;
+    _cleanup_(record_freep) Record *record = NULL;
     int r;
 
     if (failure)
@@ -85,8 +84,7 @@ static int down(const char *id, bool forced)
 int main(int argc, char *argv[])
 {
     _cleanup_failure_ Failure *failure = NULL;
-    _cleanup_(config_freep)
-    Config *config = NULL;
+    _cleanup_(config_freep) Config *config = NULL;
     const char *id = argc > 2 ? argv[2] : NULL;
     int r;
 

@@ -110,8 +110,7 @@ typedef struct MountCall {
 static int mount_child(void *userdata, int fd)
 {
     const MountCall *c = userdata;
-    _cleanup_(context_freep)
-    struct libmnt_context *context = mnt_new_context();
+    _cleanup_(context_freep) struct libmnt_context *context = mnt_new_context();
     _cleanup_close_ int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     _cleanup_free_ char *said = NULL;
     char name[16];
@@ -197,10 +196,8 @@ static void iter_freep(struct libmnt_iter **i)
 
 int mounts_below(const char *directory, MountPoint **ret, size_t *ret_n)
 {
-    _cleanup_(iter_freep)
-    struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
-    _cleanup_(table_freep)
-    struct libmnt_table *table = NULL;
+    _cleanup_(iter_freep) struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
+    _cleanup_(table_freep) struct libmnt_table *table = NULL;
     _cleanup_free_ char *path = NULL;
     MountPoint *mounts = NULL;
     struct libmnt_fs *fs;

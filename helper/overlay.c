@@ -175,8 +175,7 @@ static int stores_release_child(void *userdata, int fd)
 {
     const MountCall *c = userdata;
     _cleanup_free_ char *sys = NULL;
-    _cleanup_(closedirp)
-    DIR *dir = NULL;
+    _cleanup_(closedirp) DIR *dir = NULL;
     struct dirent *e;
 
     /* With AUTOCLEAR they are gone already, unless a helper died between two steps. */

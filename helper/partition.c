@@ -63,8 +63,7 @@ static int add(PartitionTable *t, blkid_partition p, uint64_t disk_bytes)
 /* sector_bytes 0: the device's own. 1: a table was found; 0: none. */
 static int read_with(int fd, unsigned sector_bytes, PartitionTable *t)
 {
-    _cleanup_(probe_freep)
-    blkid_probe pr = blkid_new_probe();
+    _cleanup_(probe_freep) blkid_probe pr = blkid_new_probe();
     blkid_partlist list;
     blkid_parttable table;
     int i, n, r;
@@ -101,8 +100,7 @@ static int read_with(int fd, unsigned sector_bytes, PartitionTable *t)
 
 int partition_table_read(int fd, PartitionTable *ret)
 {
-    _cleanup_(partition_table_done)
-    PartitionTable t = {}, other = {};
+    _cleanup_(partition_table_done) PartitionTable t = {}, other = {};
     int r = read_with(fd, 0, &t);
 
     if (r < 0)
@@ -159,8 +157,7 @@ int partition_table_to_json(const PartitionTable *t, json_object **ret)
 
 int partition_table_from_json(json_object *o, PartitionTable *ret)
 {
-    _cleanup_(partition_table_done)
-    PartitionTable t = {};
+    _cleanup_(partition_table_done) PartitionTable t = {};
     const char *type = NULL;
     json_object *list;
     int64_t sector;

@@ -47,8 +47,7 @@ static int answer(int fd, json_object *o)
 
 static int table_child(void *userdata, int fd)
 {
-    _cleanup_(partition_table_done)
-    PartitionTable t = {};
+    _cleanup_(partition_table_done) PartitionTable t = {};
     _cleanup_json_ json_object *o = NULL;
     int r;
 
@@ -114,8 +113,7 @@ static int add_ambiguous(json_object *o, blkid_probe pr)
 
 int content_probe(int fd, uint64_t start_bytes, uint64_t size_bytes, json_object **ret)
 {
-    _cleanup_(probe_freep)
-    blkid_probe pr = blkid_new_probe();
+    _cleanup_(probe_freep) blkid_probe pr = blkid_new_probe();
     _cleanup_json_ json_object *o = json_object_new_object();
     int r;
 

@@ -20,8 +20,7 @@ DEFINE_CLEANUP(DIR *, closedir)
 
 int record_new(const char *id, Record **ret)
 {
-    _cleanup_(record_freep)
-    Record *r = NULL;
+    _cleanup_(record_freep) Record *r = NULL;
 
     if (!session_id_valid(id))
         return -EINVAL;
@@ -133,8 +132,7 @@ static int targets_from_json(Record *r, json_object *array)
 /* The directory is root's alone, but a full /run, a crash or a hand may have left anything in the file. */
 int record_load(const char *id, Record **ret)
 {
-    _cleanup_(record_freep)
-    Record *record = NULL;
+    _cleanup_(record_freep) Record *record = NULL;
     _cleanup_free_ char *path = NULL, *text = NULL;
     _cleanup_json_ json_object *o = NULL;
     json_object *array, *failure;
@@ -237,8 +235,7 @@ static int compare_string(const void *a, const void *b)
 
 int record_list(char ***ret)
 {
-    _cleanup_(closedirp)
-    DIR *dir = opendir(paths.private_dir);
+    _cleanup_(closedirp) DIR *dir = opendir(paths.private_dir);
     _cleanup_strv_free_ char **ids = NULL;
     struct dirent *e;
     int r;

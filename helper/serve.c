@@ -77,11 +77,9 @@ static int receive(int fd, Framing *f, Failure **ret_failure)
 
 static int handle(int fd, json_object **ret_answer, Failure **ret_failure)
 {
-    _cleanup_(config_freep)
-    Config *config = NULL;
+    _cleanup_(config_freep) Config *config = NULL;
     _cleanup_failure_ Failure *config_failure = NULL;
-    _cleanup_(framing_done)
-    Framing framing = {};
+    _cleanup_(framing_done) Framing framing = {};
     _cleanup_json_ json_object *object = NULL;
     _cleanup_free_ char *unit = NULL;
     VerbFunction function;

@@ -230,8 +230,7 @@ static int connect_dir_make(const char *id, const SessionOwner *owner, const Ses
 int session_dirs_make(const char *id, const SessionOwner *owner, const SessionPortal *portal, Secret *script,
                       const Config *config, const char *initiator_name)
 {
-    _cleanup_(record_freep)
-    Record *record = NULL;
+    _cleanup_(record_freep) Record *record = NULL;
     _cleanup_free_ char *directory = private_path(id, NULL);
     int r;
 

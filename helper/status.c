@@ -69,8 +69,7 @@ static int add_broken(const char *id, int r, json_object *o)
 static int status_of(sd_bus *bus, const char *id, json_object **ret)
 {
     _cleanup_json_ json_object *o = json_object_new_object();
-    _cleanup_(record_freep)
-    Record *record = NULL;
+    _cleanup_(record_freep) Record *record = NULL;
     _cleanup_free_ char *mounts = mounts_path(id, NULL);
     MountPoint *points = NULL;
     size_t n = 0;

@@ -105,12 +105,9 @@ static int job_wait(sd_bus *bus, const Job *job, uint64_t deadline, int caller_f
 
 static int unit_job(sd_bus *bus, const char *method, const char *unit, uint64_t timeout_usec, int caller_fd)
 {
-    _cleanup_(sd_bus_message_unrefp)
-    sd_bus_message *reply = NULL;
-    _cleanup_(sd_bus_error_free)
-    sd_bus_error error = SD_BUS_ERROR_NULL;
-    _cleanup_(sd_bus_slot_unrefp)
-    sd_bus_slot *slot = NULL;
+    _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+    _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+    _cleanup_(sd_bus_slot_unrefp) sd_bus_slot *slot = NULL;
     uint64_t deadline = now_usec(CLOCK_MONOTONIC) + timeout_usec;
     _cleanup_free_ char *path = NULL, *result = NULL;
     Job job = {};
@@ -162,10 +159,8 @@ void systemd_reset_failed(sd_bus *bus, const char *unit)
 
 static int unit_path(sd_bus *bus, const char *method, const char *unit, char **ret)
 {
-    _cleanup_(sd_bus_message_unrefp)
-    sd_bus_message *reply = NULL;
-    _cleanup_(sd_bus_error_free)
-    sd_bus_error error = SD_BUS_ERROR_NULL;
+    _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+    _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
     const char *path;
     int r;
 

@@ -158,8 +158,7 @@ static int add_partitions(Up *u, size_t disk, const PartitionTable *t)
 /* Adds the volumes of a disk: its partitions, or itself. */
 static int look_into_disk(Up *u, size_t disk)
 {
-    _cleanup_(partition_table_done)
-    PartitionTable table = {};
+    _cleanup_(partition_table_done) PartitionTable table = {};
     Disk *d = &u->disks[disk];
     _cleanup_close_ int fd = device_open(d->overlay, O_RDONLY);
     size_t i = u->n_volumes;
@@ -358,8 +357,7 @@ static gid_t group_of_users(const char *id)
 
 int storage_up(const char *id, const Config *config, Failure **ret_failure)
 {
-    _cleanup_(up_done)
-    Up u = {.id = id, .config = config};
+    _cleanup_(up_done) Up u = {.id = id, .config = config};
     int r;
 
     u.mounts = mounts_path(id, "volumes");

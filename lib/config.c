@@ -302,8 +302,7 @@ static int is_dropin(const struct dirent *e)
 
 int config_load(const char *path, Config **ret, Failure **ret_failure)
 {
-    _cleanup_(config_freep)
-    Config *c = config_new();
+    _cleanup_(config_freep) Config *c = config_new();
     _cleanup_free_ char *dir = NULL;
     struct dirent **entries = NULL;
     int r, i, n;

@@ -110,8 +110,7 @@ int file_write_attribute(const char *path, const char *value)
 
 static int remove_children(int fd, dev_t dev)
 {
-    _cleanup_(closedirp)
-    DIR *dir = fdopendir(fd);
+    _cleanup_(closedirp) DIR *dir = fdopendir(fd);
     struct dirent *e;
     int result = 0;
 

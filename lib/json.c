@@ -25,8 +25,7 @@ static bool has_single_quote(const char *text, size_t size)
 
 int json_parse(const char *text, size_t size, json_object **ret)
 {
-    _cleanup_(json_tokener_freep)
-    json_tokener *tok = NULL;
+    _cleanup_(json_tokener_freep) json_tokener *tok = NULL;
     _cleanup_json_ json_object *o = NULL;
     enum json_tokener_error e;
     size_t end;

@@ -169,8 +169,7 @@ static int login_key(IscsiFilter *f, const char *pair, const char **ret)
 static int login_request(IscsiFilter *f, const unsigned char *pdu, size_t header_size, Bytes *out)
 {
     const char *p = (const char *)pdu + header_size, *end = p + data_length(pdu);
-    _cleanup_(bytes_done)
-    Bytes data = {};
+    _cleanup_(bytes_done) Bytes data = {};
     int r = 0;
 
     if ((pdu[0] & OPCODE_MASK) != OPCODE_LOGIN_REQUEST || (pdu[AT_FLAGS] & LOGIN_CONTINUE))
@@ -232,8 +231,7 @@ static int text_response(IscsiFilter *f, const unsigned char *pdu, size_t header
                          Bytes *out)
 {
     _cleanup_strv_free_ char **names = NULL;
-    _cleanup_(bytes_done)
-    Bytes data = {};
+    _cleanup_(bytes_done) Bytes data = {};
     unsigned char bhs[BHS_SIZE];
     char **name;
     int r;

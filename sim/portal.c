@@ -619,8 +619,7 @@ Portal *portal_stop(Portal *p)
 
 int portal_set_user(Portal *p, const PortalUser *user)
 {
-    _cleanup_(user_freep)
-    User *u = calloc(1, sizeof(*u));
+    _cleanup_(user_freep) User *u = calloc(1, sizeof(*u));
     User *old;
     int r;
 

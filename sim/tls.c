@@ -11,8 +11,7 @@ DEFINE_CLEANUP(X509 *, X509_free)
 
 static int context_new(SSL_CTX **ret)
 {
-    _cleanup_(SSL_CTX_freep)
-    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    _cleanup_(SSL_CTX_freep) SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
 
     if (!ctx)
         return -ENOMEM;
@@ -39,8 +38,7 @@ static int file_error(const char *file, char **ret_error)
 
 int tls_server_context(const char *certificate, const char *key, SSL_CTX **ret, char **ret_error)
 {
-    _cleanup_(SSL_CTX_freep)
-    SSL_CTX *ctx = NULL;
+    _cleanup_(SSL_CTX_freep) SSL_CTX *ctx = NULL;
     int r = context_new(&ctx);
 
     if (r < 0)
@@ -55,12 +53,9 @@ int tls_server_context(const char *certificate, const char *key, SSL_CTX **ret, 
 
 int tls_wrong_context(SSL_CTX **ret)
 {
-    _cleanup_(SSL_CTX_freep)
-    SSL_CTX *ctx = NULL;
-    _cleanup_(EVP_PKEY_freep)
-    EVP_PKEY *key = EVP_RSA_gen(2048);
-    _cleanup_(X509_freep)
-    X509 *x = X509_new();
+    _cleanup_(SSL_CTX_freep) SSL_CTX *ctx = NULL;
+    _cleanup_(EVP_PKEY_freep) EVP_PKEY *key = EVP_RSA_gen(2048);
+    _cleanup_(X509_freep) X509 *x = X509_new();
     int r = context_new(&ctx);
 
     if (r < 0)

@@ -63,8 +63,7 @@ static int chap_read(const IscsiCommand *c, IscsiChap *ret)
 
 int main(int argc, char *argv[])
 {
-    _cleanup_(iscsi_chap_done)
-    IscsiChap chap = {};
+    _cleanup_(iscsi_chap_done) IscsiChap chap = {};
     _cleanup_json_ json_object *request = NULL, *answer = NULL;
     IscsiCommand c;
     int has_chap;

@@ -12,8 +12,7 @@ static void choose(json_object *scripts)
 {
     _cleanup_secret_ Secret *script = NULL;
     _cleanup_failure_ Failure *failure = NULL;
-    _cleanup_(script_info_freep)
-    ScriptInfo *info = NULL;
+    _cleanup_(script_info_freep) ScriptInfo *info = NULL;
     int r;
 
     r = script_choose(scripts, &script, &failure);

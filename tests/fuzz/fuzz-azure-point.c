@@ -17,8 +17,7 @@ static void check(char *path)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    _cleanup_(azure_point_freep)
-    AzurePoint *p = NULL, *made = NULL;
+    _cleanup_(azure_point_freep) AzurePoint *p = NULL, *made = NULL;
     _cleanup_failure_ Failure *failure = NULL;
     _cleanup_free_ char *s = malloc(size + 1);
 

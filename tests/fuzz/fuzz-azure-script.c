@@ -9,8 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    _cleanup_(script_info_freep)
-    ScriptInfo *info = NULL;
+    _cleanup_(script_info_freep) ScriptInfo *info = NULL;
     _cleanup_failure_ Failure *failure = NULL;
     int r;
 

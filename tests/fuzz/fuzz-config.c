@@ -12,8 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     _cleanup_close_ int fd = memfd_create("config", MFD_CLOEXEC);
-    _cleanup_(config_freep)
-    Config *c = NULL;
+    _cleanup_(config_freep) Config *c = NULL;
     _cleanup_failure_ Failure *f = NULL;
     char path[64];
 

@@ -39,8 +39,7 @@ static int replay_file(const char *path)
 
 static int replay(const char *path)
 {
-    _cleanup_(closedirp)
-    DIR *dir = NULL;
+    _cleanup_(closedirp) DIR *dir = NULL;
     struct dirent *e;
     struct stat st;
     int n = 0;

@@ -32,8 +32,7 @@ static void test_point(void **state)
     size_t i;
 
     for (i = 0; i < ELEMENTSOF(same); i++) {
-        _cleanup_(azure_point_freep)
-        AzurePoint *p = NULL;
+        _cleanup_(azure_point_freep) AzurePoint *p = NULL;
         _cleanup_failure_ Failure *f = NULL;
         _cleanup_free_ char *path = NULL, *vault = NULL, *item = NULL;
 
@@ -95,8 +94,7 @@ static void test_point_refused(void **state)
     size_t i;
 
     for (i = 0; i < ELEMENTSOF(bad); i++) {
-        _cleanup_(azure_point_freep)
-        AzurePoint *p = NULL;
+        _cleanup_(azure_point_freep) AzurePoint *p = NULL;
         _cleanup_failure_ Failure *f = NULL;
 
         if (azure_point_parse(bad[i], &p, &f) != -EINVAL)
@@ -113,8 +111,7 @@ static void test_point_refused(void **state)
 
 static void test_point_make(void **state)
 {
-    _cleanup_(azure_point_freep)
-    AzurePoint *p = NULL, *copy = NULL, *no = NULL;
+    _cleanup_(azure_point_freep) AzurePoint *p = NULL, *copy = NULL, *no = NULL;
     _cleanup_failure_ Failure *f = NULL, *g = NULL;
 
     assert_int_equal(azure_point_make(VAULT, "IaasVMContainer;c", "VM;x;my-vm", "17", &p, &f), 0);
@@ -176,8 +173,7 @@ static void test_script(void **state)
         "    TargetPortalPortNumber = int(sys.argv[1])\n    TargetNodeAddress = args[3]",
         HOST PORT "TargetNodeAddress=\"iqn.2016-01.microsoft.azure.backup:1-2-3.637\"",
     };
-    _cleanup_(script_info_freep)
-    ScriptInfo *info = NULL;
+    _cleanup_(script_info_freep) ScriptInfo *info = NULL;
     size_t i;
 
     for (i = 0; i < ELEMENTSOF(texts); i++) {
@@ -214,8 +210,7 @@ static void test_script_refused(void **state)
     size_t i;
 
     for (i = 0; i < ELEMENTSOF(bad); i++) {
-        _cleanup_(script_info_freep)
-        ScriptInfo *info = NULL;
+        _cleanup_(script_info_freep) ScriptInfo *info = NULL;
         _cleanup_failure_ Failure *f = NULL;
 
         assert_int_equal(script_info_parse(bad[i].text, strlen(bad[i].text), &info, &f), -EBADMSG);

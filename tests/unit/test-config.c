@@ -42,8 +42,7 @@ static void put(const char *file, const char *text, size_t size)
 
 static void test_defaults(void **state)
 {
-    _cleanup_(config_freep)
-    Config *c = NULL;
+    _cleanup_(config_freep) Config *c = NULL;
     _cleanup_failure_ Failure *f = NULL;
 
     assert_int_equal(config_load(path, &c, &f), 0); /* no file at all */
@@ -61,8 +60,7 @@ static void test_values_and_order(void **state)
         "[Connection]\nInitiator=iqn.2026-01.com.example:a\n[Storage]\nOverlaySizeBytes=64M\n";
     static const char first[] = "[Azure]\nPollIntervalSec=1s\n[Connection]\nInitiator=none\n";
     static const char second[] = "[Azure]\nPollIntervalSec=2\n";
-    _cleanup_(config_freep)
-    Config *c = NULL;
+    _cleanup_(config_freep) Config *c = NULL;
     _cleanup_failure_ Failure *f = NULL;
     char file[160];
 
@@ -114,8 +112,7 @@ static void test_mistakes(void **state)
     size_t i;
 
     for (i = 0; i < ELEMENTSOF(cases); i++) {
-        _cleanup_(config_freep)
-        Config *c = NULL;
+        _cleanup_(config_freep) Config *c = NULL;
         _cleanup_failure_ Failure *f = NULL;
 
         put(path, cases[i].text, strlen(cases[i].text));
@@ -129,8 +126,7 @@ static void test_mistakes(void **state)
     }
     /* The same in a drop-in names the drop-in. */
     {
-        _cleanup_(config_freep)
-        Config *c = NULL;
+        _cleanup_(config_freep) Config *c = NULL;
         _cleanup_failure_ Failure *f = NULL;
 
         put(path, "", 0);
@@ -144,8 +140,7 @@ static void test_mistakes(void **state)
 static void test_strange_files(void **state)
 {
     static char big[2 * 1024 * 1024];
-    _cleanup_(config_freep)
-    Config *c = NULL;
+    _cleanup_(config_freep) Config *c = NULL;
     _cleanup_failure_ Failure *f = NULL, *g = NULL, *h = NULL;
 
     put(path, "[Azure]\nTenantId=a\0b\n", 21);

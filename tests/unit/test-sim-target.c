@@ -61,8 +61,7 @@ static void feed(IscsiFilter *f, IscsiDirection d, const char *bytes, size_t siz
 static void log_in(IscsiFilter *f, bool discovery)
 {
     char buf[1024];
-    _cleanup_(bytes_done)
-    Bytes out = {};
+    _cleanup_(bytes_done) Bytes out = {};
     size_t n = discovery ? pdu(buf, 0x43, 0x87, LOGIN_TEXT("Discovery", "Debian;12;77-aa"))
                          : pdu(buf, 0x43, 0x87, LOGIN_TEXT("Normal", "Debian;12;77-aa"));
 
@@ -81,8 +80,7 @@ static void test_chap_name(void **state)
 
     /* At once, and byte by byte. */
     for (size_t step = n; step > 0; step = step == n ? 1 : 0) {
-        _cleanup_(bytes_done)
-        Bytes out = {};
+        _cleanup_(bytes_done) Bytes out = {};
         IscsiFilter f;
 
         iscsi_filter_init(&f, given_targets, NULL);
@@ -102,8 +100,7 @@ static void test_chap_name(void **state)
 
 static void test_name_without_system(void **state)
 {
-    _cleanup_(bytes_done)
-    Bytes out = {};
+    _cleanup_(bytes_done) Bytes out = {};
     char buf[1024];
     IscsiFilter f;
     size_t n = pdu(buf, 0x43, 0x81, LOGIN_TEXT("Normal", "77-aa"));
@@ -117,8 +114,7 @@ static void test_name_without_system(void **state)
 
 static void test_normal_session(void **state)
 {
-    _cleanup_(bytes_done)
-    Bytes out = {};
+    _cleanup_(bytes_done) Bytes out = {};
     char buf[1024];
     IscsiFilter f;
     size_t n;
@@ -144,8 +140,7 @@ static void test_normal_session(void **state)
 
 static void test_early_bytes(void **state)
 {
-    _cleanup_(bytes_done)
-    Bytes up = {}, down = {};
+    _cleanup_(bytes_done) Bytes up = {}, down = {};
     char buf[1024];
     IscsiFilter f;
     size_t n;
@@ -171,8 +166,7 @@ static void test_discovery(void **state)
 {
     static const char expected[] = "TargetName=" NAME "\0TargetName=iqn.2016-01.microsoft.azure.backup:b\0";
     Given g = {.names = {(char *)NAME, (char *)"iqn.2016-01.microsoft.azure.backup:b"}};
-    _cleanup_(bytes_done)
-    Bytes out = {};
+    _cleanup_(bytes_done) Bytes out = {};
     char buf[1024];
     IscsiFilter f;
     size_t n, i;
@@ -201,8 +195,7 @@ static void test_discovery(void **state)
 
 static void test_discovery_limit(void **state)
 {
-    _cleanup_(bytes_done)
-    Bytes out = {};
+    _cleanup_(bytes_done) Bytes out = {};
     char buf[1024], long_name[200] = "iqn.2016-01.microsoft.azure.backup:";
     Given g = {};
     IscsiFilter f;
@@ -226,8 +219,7 @@ static void test_discovery_limit(void **state)
 static int feed_two(const char *first, size_t first_size, IscsiDirection d, int opcode, int flags,
                     const char *data, size_t size)
 {
-    _cleanup_(bytes_done)
-    Bytes out = {};
+    _cleanup_(bytes_done) Bytes out = {};
     char buf[2048];
     IscsiFilter f;
     size_t n;
@@ -252,8 +244,7 @@ static int feed_one(int opcode, int flags, const char *data, size_t size)
 static void test_hostile(void **state)
 {
     char big[48] = {0x43}, name[700];
-    _cleanup_(bytes_done)
-    Bytes out = {};
+    _cleanup_(bytes_done) Bytes out = {};
     IscsiFilter f;
 
     iscsi_filter_init(&f, given_targets, NULL);

@@ -234,8 +234,7 @@ static bool sfdisk(const char *name, const char *script)
 static void table_gpt(void **state)
 {
     _cleanup_close_ int fd = image("gpt", 16 * MIB);
-    _cleanup_(partition_table_done)
-    PartitionTable t = {}, again = {};
+    _cleanup_(partition_table_done) PartitionTable t = {}, again = {};
     _cleanup_json_ json_object *o = NULL;
 
     if (!sfdisk("gpt", "label: gpt\nstart=2048,size=2048,name=\"one\"\nstart=8192,size=4096,"
@@ -264,8 +263,7 @@ static void table_gpt(void **state)
 static void table_of_other_sectors(void **state)
 {
     _cleanup_close_ int fd = image("4k", 64 * MIB);
-    _cleanup_(partition_table_done)
-    PartitionTable t = {};
+    _cleanup_(partition_table_done) PartitionTable t = {};
 
     char path[PATH_MAX];
     const char *argv[] = {"fdisk", "-b", "4096", path, NULL};
@@ -283,8 +281,7 @@ static void table_of_other_sectors(void **state)
 static void table_mbr(void **state)
 {
     _cleanup_close_ int fd = image("mbr", 16 * MIB);
-    _cleanup_(partition_table_done)
-    PartitionTable t = {};
+    _cleanup_(partition_table_done) PartitionTable t = {};
 
     if (!sfdisk("mbr", "label: dos\nstart=2048,size=2048,type=83\nstart=4096,type=5\n"
                        "start=6144,size=2048,type=83\nstart=10240,size=2048,type=82\n"))
@@ -303,8 +300,7 @@ static void table_mbr(void **state)
 static void table_beyond_the_end(void **state)
 {
     _cleanup_close_ int fd = image("short", 16 * MIB);
-    _cleanup_(partition_table_done)
-    PartitionTable t = {};
+    _cleanup_(partition_table_done) PartitionTable t = {};
 
     if (!sfdisk("short", "label: dos\nstart=2048,size=2048,type=83\nstart=8192,size=16384,type=83\n"))
         skip();
@@ -317,8 +313,7 @@ static void table_beyond_the_end(void **state)
 static void table_none(void **state)
 {
     _cleanup_close_ int fd = image("none", 1 * MIB);
-    _cleanup_(partition_table_done)
-    PartitionTable t = {};
+    _cleanup_(partition_table_done) PartitionTable t = {};
 
     assert_int_equal(partition_table_read(fd, &t), 0);
     assert_null(t.type);
