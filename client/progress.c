@@ -96,6 +96,6 @@ void progress_update(Progress *p, json_object *session)
     free_and_replace(&p->detail, escaped);
     if (p->terminal)
         progress_tick(p);
-    else if (new_state || new_detail)
+    else if (new_state || (new_detail && p->detail))
         fprintf(stderr, "%s%s%s\n", p->state, p->detail ? ": " : "", p->detail ? p->detail : "");
 }
