@@ -198,7 +198,7 @@ host_snapshot() { # FILE
         echo "disks:"; find /sys/block -mindepth 1 -printf '%f\n' | grep -vE '^(loop|ram)' | sort
         # A used and freed loop device has another sequence number, that is all these links say.
         echo "links:"; { find /dev/disk -type l ! -path '*/by-diskseq/*' 2>/dev/null || true; } | sort
-        echo "pvs:"; pvs --noheadings 2>&1 || true
+        echo "pvs:"; LVM_SUPPRESS_FD_WARNINGS=1 pvs --noheadings 2>&1 || true
         echo "md:"; grep ^md /proc/mdstat 2>/dev/null || true
         echo "passwd:"; sha256sum /etc/passwd /etc/group /etc/hosts
     } >"$1"

@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 . ../lib.sh
 
 check "systemd finds nothing to complain about in the units" \
-    systemd-analyze verify ilrd.service ilrd.socket ilr-helper.socket ilr-connection@abcdefgh.service ilr-session@abcdefgh.service
+    systemd-analyze verify --man=no ilrd.service ilrd.socket ilr-helper.socket ilr-connection@abcdefgh.service ilr-session@abcdefgh.service
 check "ilrd runs as its own user" test "$(stat -c %U "/proc/$(systemctl show -P MainPID ilrd.service)")" = ilrd
 no_capabilities() { grep -qE '^CapEff:\s*0+$' "/proc/$(systemctl show -P MainPID ilrd.service)/status"; }
 check "ilrd has no capability" no_capabilities
