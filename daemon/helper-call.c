@@ -126,8 +126,10 @@ static int on_timeout(sd_event_source *s, uint64_t usec, void *userdata)
 static int on_defer(sd_event_source *s, void *userdata)
 {
     HelperCall *call = userdata;
+    /* Not the call's any more: whoever is told may free the call before looking at the failure. */
+    _cleanup_failure_ Failure *f = TAKE_PTR(call->failure);
 
-    call->done(call, NULL, call->failure, call->userdata);
+    call->done(call, NULL, f, call->userdata);
     return 0;
 }
 

@@ -4,6 +4,7 @@
  * closed, every step that was started is released exactly once, in the reverse order, and the record is gone
  * with the session. */
 
+#include "helper-call.h"
 #include "session.h"
 #include "timeutil.h"
 
@@ -456,18 +457,43 @@ static void test_unknown_version_is_kept(void **state)
     world_done(&w);
 }
 
+static void on_call_failed(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
+{
+    char **message = userdata;
+
+    /* As the sessions do it: first the call, then what it was told. */
+    helper_call_free(call);
+    assert_null(answer);
+    assert_non_null(failure);
+    assert_int_equal(failure->name, FAILURE_HELPER_FAILED);
+    *message = strdup(failure->message);
+}
+
+static void test_helper_is_not_there(void **state)
+{
+    _cleanup_json_ json_object *request = json_object_new_object();
+    _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+    _cleanup_free_ char *message = NULL;
+    HelperCall *call;
+
+    assert_int_equal(sd_event_new(&event), 0);
+    assert_int_equal(helper_call_new(&call, event, "/nonexistent/helper", request, NULL, NULL, USEC_PER_SEC,
+                                     on_call_failed, &message),
+                     0);
+    assert_null(message);
+    assert_true(sd_event_run(event, USEC_PER_SEC) > 0);
+    assert_non_null(message);
+    assert_non_null(strstr(message, "/nonexistent/helper"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_up_and_down),
-        cmocka_unit_test(test_every_acquire_fails),
-        cmocka_unit_test(test_release_in_every_state),
-        cmocka_unit_test(test_busy_release),
-        cmocka_unit_test(test_release_at_once),
-        cmocka_unit_test(test_free_while_running),
-        cmocka_unit_test(test_adopt),
-        cmocka_unit_test(test_record_cannot_be_saved),
-        cmocka_unit_test(test_unknown_version_is_kept),
+        cmocka_unit_test(test_helper_is_not_there),    cmocka_unit_test(test_up_and_down),
+        cmocka_unit_test(test_every_acquire_fails),    cmocka_unit_test(test_release_in_every_state),
+        cmocka_unit_test(test_busy_release),           cmocka_unit_test(test_release_at_once),
+        cmocka_unit_test(test_free_while_running),     cmocka_unit_test(test_adopt),
+        cmocka_unit_test(test_record_cannot_be_saved), cmocka_unit_test(test_unknown_version_is_kept),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
