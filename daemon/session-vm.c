@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sys/stat.h>
 
 #define CONNECTION_FILE_MAX (256 * KIB)
 #define TARGETS_MAX 4096
@@ -419,20 +420,26 @@ static int up_release(Session *s)
 
 /* ---- ready ---- */
 
-/* What ilr-connect wrote last, if it failed. */
+/* What ilr-connect wrote last, if it failed. The directory is its own, so it may have put anything there. */
 static Failure *connection_failure(Session *s)
 {
     _cleanup_json_ json_object *o = NULL;
     _cleanup_free_ char *path = NULL, *text = NULL;
+    _cleanup_close_ int dir = -EBADF;
     json_object *failure;
     Failure *f = NULL;
+    struct stat st;
     size_t size;
 
-    if (asprintf(&path, "%s/%s/connection.json", services(s)->connect_dir, s->id) < 0)
+    if (asprintf(&path, "%s/%s", services(s)->connect_dir, s->id) < 0)
         return NULL;
-    if (file_read(AT_FDCWD, path, CONNECTION_FILE_MAX, &text, &size) < 0 || json_parse(text, size, &o) < 0 ||
-        json_get_object(o, "failure", &failure) <= 0 || failure_from_json(failure, &f) < 0)
+    dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (dir < 0 || fstat(dir, &st) < 0 ||
+        file_read_foreign(dir, "connection.json", st.st_uid, CONNECTION_FILE_MAX, &text, &size) < 0 ||
+        json_parse(text, size, &o) < 0 || json_get_object(o, "failure", &failure) <= 0 ||
+        failure_from_json(failure, &f) < 0)
         return NULL;
+    failure_clean(f);
     return f;
 }
 

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "connection-file.h"
 
+#include "files.h"
 #include "paths.h"
 #include "validate.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 
 #define TARGETS_MAX 64
 #define LINES_MAX 50
-#define TEXT_MAX 1024 /* bytes of a line, a message, a hint */
 
 static const char *const states[] = {"starting", "running", "connected", "failed"};
 
@@ -20,57 +19,13 @@ void connection_file_done(ConnectionFile *c)
     *c = (ConnectionFile){};
 }
 
-/* Cuts at max bytes (between characters) and puts a space for what a terminal would obey. */
-static void text_clean(char *s)
+static int failure_read(json_object *o, Failure **ret)
 {
-    unsigned char *p = (unsigned char *)s;
-
-    for (; *p && p - (unsigned char *)s < TEXT_MAX; p++) {
-        if (*p < ' ' || *p == 0x7f)
-            *p = ' ';
-        if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) /* the control characters above ASCII */
-            p[0] = p[1] = ' ';
-    }
-    while (p > (unsigned char *)s && (*p & 0xc0) == 0x80)
-        p--;
-    *p = '\0';
-}
-
-static void strv_clean(char **v)
-{
-    size_t n = strv_length(v), i;
-
-    /* The last ones tell most. */
-    for (i = 0; n > LINES_MAX && i < n - LINES_MAX; i++)
-        free(v[i]);
-    if (n > LINES_MAX)
-        memmove(v, v + n - LINES_MAX, (LINES_MAX + 1) * sizeof(*v));
-    for (i = 0; v && v[i]; i++)
-        text_clean(v[i]);
-}
-
-static int failure_clean(json_object *o, Failure **ret)
-{
-    Failure *f;
-    int r = failure_from_json(o, &f);
+    int r = failure_from_json(o, ret);
 
     if (r < 0)
         return r == -ENOMEM ? r : -EBADMSG;
-    if (f->message)
-        text_clean(f->message);
-    if (f->code)
-        text_clean(f->code);
-    if (f->hint)
-        text_clean(f->hint);
-    if (f->request_id)
-        text_clean(f->request_id);
-    if (f->correlation_id)
-        text_clean(f->correlation_id);
-    strv_clean(f->recommendations);
-    strv_clean(f->lines);
-    json_object_put(f->holders); /* nothing that a connection could know */
-    f->holders = NULL;
-    *ret = f;
+    failure_clean(*ret);
     return 0;
 }
 
@@ -125,7 +80,7 @@ static int lines_clean(json_object *o, json_object *ret)
         if (r < 0)
             return r;
     }
-    strv_clean(lines);
+    failure_clean_lines(lines);
     return json_add_strv(ret, "lastLines", lines);
 }
 
@@ -184,7 +139,7 @@ int connection_file_parse(const char *text, size_t size, const char *id, Connect
     r = json_get_object(o, "failure", &failure);
     if (r < 0)
         return -EBADMSG;
-    if (r > 0 && (r = failure_clean(failure, &c.failure)) < 0)
+    if (r > 0 && (r = failure_read(failure, &c.failure)) < 0)
         return r;
     *ret = c;
     c = (ConnectionFile){};
@@ -194,39 +149,17 @@ int connection_file_parse(const char *text, size_t size, const char *id, Connect
 int connection_file_read(const char *id, uid_t uid, ConnectionFile *ret)
 {
     _cleanup_free_ char *directory = connect_path(id, NULL), *text = NULL;
-    _cleanup_close_ int dir_fd = -EBADF, fd = -EBADF;
-    size_t size = 0;
-    struct stat st;
+    _cleanup_close_ int dir_fd = -EBADF;
+    size_t size;
+    int r;
 
     if (!directory)
         return -ENOMEM;
     dir_fd = open(directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (dir_fd < 0)
         return -errno;
-    /* Whoever owns the directory can put anything there: a link to a secret, a pipe that never ends. */
-    fd = openat(dir_fd, "connection.json", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ELOOP ? -EBADMSG : -errno;
-    if (fstat(fd, &st) < 0)
-        return -errno;
-    if (!S_ISREG(st.st_mode) || st.st_uid != uid || st.st_nlink != 1 ||
-        st.st_size > (off_t)CONNECTION_SIZE_MAX)
-        return -EBADMSG;
-    text = malloc(CONNECTION_SIZE_MAX + 1);
-    if (!text)
-        return -ENOMEM;
-    for (;;) {
-        ssize_t n = read(fd, text + size, CONNECTION_SIZE_MAX + 1 - size);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            break;
-        size += n;
-        if (size > CONNECTION_SIZE_MAX)
-            return -EBADMSG;
-    }
+    r = file_read_foreign(dir_fd, "connection.json", uid, CONNECTION_SIZE_MAX, &text, &size);
+    if (r < 0)
+        return r == -EFBIG ? -EBADMSG : r;
     return connection_file_parse(text, size, id, ret);
 }

@@ -3,6 +3,9 @@
 
 #include <stdarg.h>
 
+#define CLEAN_TEXT_MAX 1024 /* bytes of a line, a message, a hint */
+#define CLEAN_LINES_MAX 50
+
 static const struct {
     const char *name;
     int exit_code;
@@ -292,4 +295,47 @@ int failure_from_json(json_object *o, Failure **ret)
         f->holders = json_object_get(holders);
     *ret = TAKE_PTR(f);
     return 0;
+}
+
+/* Cuts at max bytes (between characters) and puts a space for what a terminal would obey. */
+static void clean_text(char *s)
+{
+    unsigned char *p = (unsigned char *)s;
+
+    for (; *p && p - (unsigned char *)s < CLEAN_TEXT_MAX; p++) {
+        if (*p < ' ' || *p == 0x7f)
+            *p = ' ';
+        if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) /* the control characters above ASCII */
+            p[0] = p[1] = ' ';
+    }
+    while (p > (unsigned char *)s && (*p & 0xc0) == 0x80)
+        p--;
+    *p = '\0';
+}
+
+void failure_clean_lines(char **v)
+{
+    size_t n = strv_length(v), i;
+
+    /* The last ones tell most. */
+    for (i = 0; n > CLEAN_LINES_MAX && i < n - CLEAN_LINES_MAX; i++)
+        free(v[i]);
+    if (n > CLEAN_LINES_MAX)
+        memmove(v, v + n - CLEAN_LINES_MAX, (CLEAN_LINES_MAX + 1) * sizeof(*v));
+    for (i = 0; v && v[i]; i++)
+        clean_text(v[i]);
+}
+
+void failure_clean(Failure *f)
+{
+    char *const fields[] = {f->message, f->code, f->hint, f->request_id, f->correlation_id};
+    size_t i;
+
+    for (i = 0; i < ELEMENTSOF(fields); i++)
+        if (fields[i])
+            clean_text(fields[i]);
+    failure_clean_lines(f->recommendations);
+    failure_clean_lines(f->lines);
+    json_object_put(f->holders); /* nothing that such a one could know */
+    f->holders = NULL;
 }

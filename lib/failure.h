@@ -114,6 +114,12 @@ Failure *failure_copy(const Failure *f);
 /* The failure's hint or the table's. */
 const char *failure_hint(const Failure *f);
 
+/* For a failure that somebody without privileges wrote down: texts are cut at 1 KiB and lose what a terminal
+ * would obey, of lines and recommendations the last 50 stay, holders go. */
+void failure_clean(Failure *f);
+/* The same for one vector of texts. */
+void failure_clean_lines(char **lines);
+
 /* {"name","message","hint","code"?,"requestId"?,"correlationId"?,"recommendations"?,"lines"?,"holders"?} */
 int failure_to_json(const Failure *f, json_object **ret);
 /* Back. Unknown names become FAILURE_INTERNAL, missing text is survived. -EINVAL: not an object; -ENOMEM. */

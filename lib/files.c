@@ -5,17 +5,17 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+/* As deep as somebody who wants to keep us busy may go. */
+#define REMOVE_PASSES_MAX 100000
+
 DEFINE_CLEANUP(DIR *, closedir)
 
-int file_read(int dirfd, const char *path, size_t max, char **ret, size_t *ret_size)
+static int read_all(int fd, size_t max, char **ret, size_t *ret_size)
 {
-    _cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     _cleanup_free_ char *data = NULL;
     size_t size = 0, allocated = 0;
     ssize_t n;
 
-    if (fd < 0)
-        return -errno;
     for (;;) {
         if (allocated - size < 2) {
             size_t more = allocated ? 2 * allocated : 4096;
@@ -45,6 +45,27 @@ int file_read(int dirfd, const char *path, size_t max, char **ret, size_t *ret_s
     if (ret_size)
         *ret_size = size;
     return 0;
+}
+
+int file_read(int dirfd, const char *path, size_t max, char **ret, size_t *ret_size)
+{
+    _cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+    return fd < 0 ? -errno : read_all(fd, max, ret, ret_size);
+}
+
+int file_read_foreign(int dirfd, const char *path, uid_t owner, size_t max, char **ret, size_t *ret_size)
+{
+    _cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    struct stat st;
+
+    if (fd < 0)
+        return errno == ELOOP || errno == ENXIO ? -EBADMSG : -errno; /* a link; a socket */
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode) || st.st_uid != owner || st.st_nlink != 1)
+        return -EBADMSG;
+    return read_all(fd, max, ret, ret_size);
 }
 
 int file_read_line(const char *path, char **ret)
@@ -108,56 +129,95 @@ int file_write_attribute(const char *path, const char *value)
     return write(fd, value, strlen(value)) < 0 ? -errno : 0;
 }
 
-static int remove_children(int fd, dev_t dev)
+/* 0: gone; 1: a directory, which is left. */
+static int remove_entry(int fd, const char *name, dev_t dev)
 {
-    _cleanup_(closedirp) DIR *dir = fdopendir(fd);
+    struct stat st;
+
+    if (streq(name, ".") || streq(name, ".."))
+        return 0;
+    if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (S_ISDIR(st.st_mode)) /* a mount point: whoever mounted it must unmount it */
+        return st.st_dev == dev ? 1 : -EBUSY;
+    return unlinkat(fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/* Removes the directory name in top; what directories it has move up to top, and are counted. */
+static int remove_level(int top, const char *name, dev_t dev, unsigned *moved)
+{
+    int fd = openat(top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), r, result = 0;
+    _cleanup_(closedirp) DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *e;
-    int result = 0;
+    char free_name[32];
 
     if (!dir) {
-        int r = -errno;
-        close(fd);
+        r = -errno;
+        safe_close(fd);
         return r;
     }
     while ((e = readdir(dir))) {
-        struct stat st;
-        int r = 0;
+        r = remove_entry(fd, e->d_name, dev);
+        if (r > 0)
+            do {
+                snprintf(free_name, sizeof(free_name), ".removed-%u", (*moved)++);
+                r = renameat2(fd, e->d_name, top, free_name, RENAME_NOREPLACE) < 0 ? -errno : 0;
+            } while (r == -EEXIST);
+        if (r < 0 && result >= 0)
+            result = r;
+    }
+    if (result < 0)
+        return result;
+    return unlinkat(top, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+}
 
-        if (streq(e->d_name, ".") || streq(e->d_name, ".."))
-            continue;
-        if (fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-            r = errno == ENOENT ? 0 : -errno;
-        else if (!S_ISDIR(st.st_mode))
-            r = unlinkat(dirfd(dir), e->d_name, 0) < 0 && errno != ENOENT ? -errno : 0;
-        else if (st.st_dev != dev)
-            r = -EBUSY; /* a mount point: whoever mounted it must unmount it */
-        else {
-            int child = openat(dirfd(dir), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+/* One look through top. Goes on after an error and returns the first one. */
+static int remove_pass(DIR *dir, dev_t dev, unsigned *moved)
+{
+    struct dirent *e;
+    int result = 0;
 
-            r = child < 0 ? -errno : remove_children(child, dev);
-            if (r >= 0 && unlinkat(dirfd(dir), e->d_name, AT_REMOVEDIR) < 0)
-                r = -errno;
-        }
-        if (r < 0)
+    rewinddir(dir);
+    while ((e = readdir(dir))) {
+        int r = remove_entry(dirfd(dir), e->d_name, dev);
+
+        if (r > 0)
+            r = remove_level(dirfd(dir), e->d_name, dev, moved);
+        if (r < 0 && result >= 0)
             result = r;
     }
     return result;
 }
 
-int file_remove_tree(int dirfd, const char *path)
+/* Without recursion: whoever made the tree chose its depth, and each level would cost a descriptor. */
+int file_empty_tree(int at, const char *path)
 {
-    int fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = openat(at, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), passes, r = 0;
+    _cleanup_(closedirp) DIR *dir = NULL;
+    unsigned moved = 1, before = 0;
     struct stat st;
-    int r;
 
     if (fd < 0)
         return errno == ENOENT ? 0 : -errno;
-    if (fstat(fd, &st) < 0) {
+    dir = fdopendir(fd);
+    if (!dir) {
         r = -errno;
         close(fd);
         return r;
     }
-    r = remove_children(fd, st.st_dev);
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    for (passes = 0; r >= 0 && moved != before; passes++) {
+        before = moved;
+        r = passes < REMOVE_PASSES_MAX ? remove_pass(dir, st.st_dev, &moved) : -ELOOP;
+    }
+    return r;
+}
+
+int file_remove_tree(int dirfd, const char *path)
+{
+    int r = file_empty_tree(dirfd, path);
+
     if (r < 0)
         return r;
     return unlinkat(dirfd, path, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;

@@ -10,6 +10,11 @@
  * -EFBIG: longer than max. Otherwise the errno of open or read. */
 int file_read(int dirfd, const char *path, size_t max, char **ret, size_t *ret_size);
 
+/* The same for a file in a directory that others may write to: it must be a regular file of that user with
+ * one name, and is neither followed as a link nor waited for as a pipe. -EBADMSG: it is something else;
+ * -EFBIG. */
+int file_read_foreign(int dirfd, const char *path, uid_t owner, size_t max, char **ret, size_t *ret_size);
+
 /* The first line of a small file (sysfs, /proc), without its newline. */
 int file_read_line(const char *path, char **ret);
 
@@ -24,6 +29,8 @@ int file_write_attribute(const char *path, const char *value);
 /* Removes a directory and all below it without following links or crossing into another file system.
  * Absent: 0. */
 int file_remove_tree(int dirfd, const char *path);
+/* The same, but the directory itself stays. */
+int file_empty_tree(int at, const char *path);
 
 /* Makes a directory (0 too if it is there already and a directory, its mode and owner then set anew). */
 int dir_make(const char *path, mode_t mode, uid_t uid, gid_t gid);

@@ -165,6 +165,52 @@ static void test_files(void **state)
     assert_int_equal(faccessat(fd, "a", F_OK, 0), 0);
 }
 
+/* What an enemy may leave in a directory of his own. */
+static void test_foreign_files(void **state)
+{
+    _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_free_ char *text = NULL;
+    uid_t me = getuid();
+    size_t size;
+
+    assert_int_equal(file_write_atomic(fd, "good", "12345", 5, 0640, -1, -1), 0);
+    assert_int_equal(file_read_foreign(fd, "good", me, 5, &text, &size), 0);
+    assert_string_equal(text, "12345");
+    free(TAKE_PTR(text));
+    assert_int_equal(file_read_foreign(fd, "good", me, 4, &text, &size), -EFBIG);
+    assert_int_equal(file_read_foreign(fd, "good", me + 1, 5, &text, &size), -EBADMSG);
+    assert_int_equal(file_read_foreign(fd, "absent", me, 5, &text, &size), -ENOENT);
+    assert_int_equal(symlinkat("good", fd, "link"), 0);
+    assert_int_equal(file_read_foreign(fd, "link", me, 5, &text, &size), -EBADMSG);
+    assert_int_equal(mkfifoat(fd, "pipe", 0600), 0);
+    assert_int_equal(file_read_foreign(fd, "pipe", me, 5, &text, &size), -EBADMSG);
+    assert_int_equal(linkat(fd, "good", fd, "second", 0), 0);
+    assert_int_equal(file_read_foreign(fd, "good", me, 5, &text, &size), -EBADMSG);
+}
+
+/* Deeper than there are descriptors, and names that the removal itself would take. */
+static void test_remove_deep_tree(void **state)
+{
+    _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int at, next, i;
+
+    assert_int_equal(mkdirat(fd, "deep", 0700), 0);
+    assert_int_equal(mkdirat(fd, "deep/.removed-0", 0700), 0);
+    assert_int_equal(mkdirat(fd, "deep/.removed-0/x", 0700), 0);
+    at = openat(fd, "deep", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (i = 0; i < 3000; i++) {
+        assert_int_equal(mkdirat(at, "d", 0700), 0);
+        assert_int_equal(symlinkat(dir, at, "link"), 0);
+        next = openat(at, "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        close(at);
+        at = next;
+    }
+    close(at);
+    assert_int_equal(file_empty_tree(fd, "deep"), 0);
+    assert_int_equal(unlinkat(fd, "deep", AT_REMOVEDIR), 0);
+    assert_int_equal(file_empty_tree(fd, "deep"), 0);
+}
+
 static void test_secret_file(void **state)
 {
     _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -195,6 +241,8 @@ int main(void)
         cmocka_unit_test(test_child_cannot_be_started),
         cmocka_unit_test(test_child_environment),
         cmocka_unit_test(test_child_call),
+        cmocka_unit_test_setup_teardown(test_foreign_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_remove_deep_tree, setup, teardown),
         cmocka_unit_test_setup_teardown(test_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_secret_file, setup, teardown),
     };
