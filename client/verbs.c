@@ -75,8 +75,10 @@ static void show_ready(json_object *session, FILE *f)
     show_volumes(session, f);
     fprintf(f, "Directory: %s\n", path);
     if (expires > 0)
-        fprintf(f, "Azure ends it at %s; before that ilrd gives it back by itself, or you with: ilrctl release %s\n",
-                timestamp_format((uint64_t)expires, buf), id);
+        fprintf(
+            f,
+            "Azure ends it at %s; before that ilrd gives it back by itself, or you with: ilrctl release %s\n",
+            timestamp_format((uint64_t)expires, buf), id);
     else
         fprintf(f, "Give it back with: ilrctl release %s\n", id);
 }
