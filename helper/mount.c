@@ -143,6 +143,7 @@ static int reason_make(char **ret, int error, const char *type, const char *said
     const char *why = error == -ENODEV      ? "this kernel has no driver for it"
                       : error == -ETIMEDOUT ? "mounting took longer than MountTimeoutSec"
                       : error == -EUCLEAN   ? "its structure needs cleaning"
+                      : error == -EBADMSG   ? "a checksum does not fit, it is damaged"
                       : error == -EINVAL    ? "the kernel does not take it for a valid file system"
                       : error == -EIO ? "it cannot be read to the end: damaged, or its journal does not fit "
                                         "into OverlaySizeBytes"

@@ -10,6 +10,7 @@
 /* libblkid takes a table at its word when it allocates. */
 #define CHILD_MEMORY_MAX (512 * MIB)
 #define EMPTY_CHECK_BYTES (1 * MIB)
+#define PROBE_FLAGS (BLKID_SUBLKS_LABEL | BLKID_SUBLKS_UUID | BLKID_SUBLKS_TYPE | BLKID_SUBLKS_USAGE)
 
 static const char *const mountable[] = {"ext2", "ext3", "ext4", "xfs", "btrfs", "vfat"};
 
@@ -123,10 +124,17 @@ int content_probe(int fd, uint64_t start_bytes, uint64_t size_bytes, json_object
     if (blkid_probe_set_device(pr, fd, (blkid_loff_t)start_bytes, (blkid_loff_t)size_bytes) < 0)
         return errno > 0 ? -errno : -EIO;
     blkid_probe_enable_superblocks(pr, 1);
-    blkid_probe_set_superblocks_flags(pr, BLKID_SUBLKS_LABEL | BLKID_SUBLKS_UUID | BLKID_SUBLKS_TYPE |
-                                              BLKID_SUBLKS_USAGE);
+    blkid_probe_set_superblocks_flags(pr, PROBE_FLAGS);
     errno = 0;
     r = blkid_do_safeprobe(pr);
+    if (r == 1) { /* nothing that is whole: something that was? */
+        blkid_reset_probe(pr);
+        blkid_probe_set_superblocks_flags(pr, PROBE_FLAGS | BLKID_SUBLKS_BADCSUM);
+        errno = 0;
+        r = blkid_do_safeprobe(pr);
+        if (r == 0 && json_add_bool(o, "damaged", true) < 0)
+            return -ENOMEM;
+    }
     if (r == -1)
         return errno > 0 ? -errno : -EIO;
     if (r == -2)
@@ -196,20 +204,23 @@ static int copy(char **field, const char *s)
 static int understand(Volume *v, json_object *o)
 {
     const char *type = NULL, *usage = NULL, *label = NULL, *uuid = NULL, *ambiguous = NULL, *why;
-    bool empty = false;
+    bool empty = false, damaged = false;
     int r;
 
     if (json_get_string(o, "type", &type) < 0 || json_get_string(o, "usage", &usage) < 0 ||
         json_get_string(o, "label", &label) < 0 || json_get_string(o, "uuid", &uuid) < 0 ||
-        json_get_string(o, "ambiguous", &ambiguous) < 0 || json_get_bool(o, "empty", &empty) < 0)
+        json_get_string(o, "ambiguous", &ambiguous) < 0 || json_get_bool(o, "empty", &empty) < 0 ||
+        json_get_bool(o, "damaged", &damaged) < 0)
         return -EBADMSG;
     if ((r = copy(&v->type, type)) < 0 || (r = copy(&v->label, label)) < 0 || (r = copy(&v->uuid, uuid)) < 0)
         return r;
-    if (type && type_mountable(type))
+    if (type && type_mountable(type) && !damaged)
         return 0;
     why = partition_type_reason(v->partition_type);
     if (ambiguous)
         r = asprintf(&v->reason, "several signatures at once (%s): what it is cannot be told", ambiguous);
+    else if (damaged && type)
+        r = asprintf(&v->reason, "%s with a damaged superblock: its checksum does not fit", type);
     else if (why && !type)
         r = (v->reason = strdup(why)) ? 0 : -1;
     else if (type)
