@@ -18,6 +18,8 @@ WORK=${WORK:-/run/ilr-test}
 LISTS=/usr/share/ilr-vm
 OS_DISK=/dev/disk/by-id/virtio-backup-os
 DATA_DISK=/dev/disk/by-id/virtio-backup-data
+# The target would let us write: that nothing is written is ilrd's own doing. (The machine's drives are snapshots.)
+SCENARIO='{"portal": {"writable": true}}'
 mkdir -p "$WORK"
 trap 'echo "# line $LINENO of ${BASH_SOURCE[0]##*/} failed: $BASH_COMMAND" >&2' ERR
 
@@ -108,12 +110,13 @@ certificates() {
 # sim_config [JQ-FILTER]: the default world, changed by the filter.
 sim_config() {
     jq -n --arg subscription $SUBSCRIPTION --arg tenant $TENANT --arg client $CLIENT --arg secret "$CLIENT_SECRET" \
-        --arg os $OS_DISK --arg data $DATA_DISK --arg a $POINT_A --arg b $POINT_B --arg c $POINT_C '
+        --arg os $OS_DISK --arg data $DATA_DISK --arg a $POINT_A --arg b $POINT_B --arg c $POINT_C \
+        --argjson scenario "$SCENARIO" '
         {listen: ["10.99.0.2:443"], control: "/run/ilr-sim/control",
          certificate: "/etc/ilr-sim/sim.pem", key: "/etc/ilr-sim/sim.key",
          publicUrl: "https://management.ilr-sim.test",
          tenant: $tenant, clientId: $client, clientSecret: $secret, subscription: $subscription,
-         retryAfterSeconds: 1, backend: "tgt",
+         retryAfterSeconds: 1, backend: "tgt", scenario: $scenario,
          portal: {listen: "10.99.0.2:3260", host: "pod01-rec2.sim.backup.windowsazure.test"},
          vaults: [{resourceGroup: "rg-backup", name: "vault-1", items: [
             {vm: "backup-vm-01", resourceGroup: "rg-vms", points: [
