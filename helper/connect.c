@@ -122,11 +122,11 @@ static int connect_prepare(Request *request, sd_bus *bus, const Units *units, co
                              "session %s has targets of an earlier connection: disconnect it first",
                              request->session);
     }
-    r = session_dirs_remove(request->session);
+    r = session_dirs_clear(request->session);
     if (r >= 0) {
         r = session_dirs_make(request->session, owner, &portal, script, request->config, initiator);
         if (r < 0)
-            (void)session_dirs_remove(request->session);
+            (void)session_dirs_clear(request->session);
     }
     /* A unit that is not in memory is read with its drop-ins when it is started, so 30 sessions at once cost
      * no reload; one that is, because it failed before, has the old list. */
@@ -142,10 +142,54 @@ static int connect_prepare(Request *request, sd_bus *bus, const Units *units, co
     return 0;
 }
 
+/* Leaves nothing of a connect that did not come to its start; a connection that stands stays. */
+static void connect_undo(const char *id, bool prepared)
+{
+    _cleanup_free_ char *directory = private_path(id, NULL);
+
+    if (prepared)
+        (void)session_dirs_clear(id);
+    if (directory)
+        (void)rmdir(directory); /* only if it is empty */
+}
+
+/* Whoever wants the session taken down again asks for that after he has hung up here: with the lock held
+ * until the unit is about to start, he finds all of it or nothing. */
+static int connect_begin(Request *request, sd_bus *bus, const Units *units, const SessionOwner *owner,
+                         json_object **ret_answer, Failure **ret_failure)
+{
+    _cleanup_free_ char *state = NULL;
+    _cleanup_lock_ int lock = -EBADF;
+    bool prepared = false;
+    int r;
+
+    r = session_dirs_lock(request->session, LOCK_TIMEOUT_USEC, &lock);
+    if (r == -ETIMEDOUT)
+        return verb_fail(ret_failure, r, FAILURE_BUSY, "another request holds session %s", request->session);
+    if (r < 0)
+        return r;
+    if (caller_gone(request->fd))
+        r = -ECANCELED;
+    else
+        r = systemd_active_state(bus, units->connection, &state);
+    if (r >= 0 && streq(state, "active"))
+        return connect_again(request->session, owner, ret_answer);
+    if (r >= 0 && !streq(state, "inactive") && !streq(state, "failed"))
+        return verb_fail(ret_failure, -EBUSY, FAILURE_HELPER_FAILED, "%s is %s", units->connection, state);
+    if (r >= 0) {
+        r = connect_prepare(request, bus, units, owner, ret_failure);
+        prepared = r >= 0;
+    }
+    if (r >= 0 && caller_gone(request->fd))
+        r = -ECANCELED;
+    if (r < 0)
+        connect_undo(request->session, prepared);
+    return r;
+}
+
 int verb_connect(Request *request, json_object **ret_answer, Failure **ret_failure)
 {
     _cleanup_(connection_file_done) ConnectionFile file = {};
-    _cleanup_free_ char *state = NULL;
     _cleanup_bus_ sd_bus *bus = NULL;
     SessionOwner owner;
     Units units;
@@ -157,16 +201,10 @@ int verb_connect(Request *request, json_object **ret_answer, Failure **ret_failu
         return verb_fail(ret_failure, r, FAILURE_HELPER_FAILED,
                          "the users ilr-connect and ilrd do not exist");
     r = systemd_connect(&bus);
-    if (r >= 0)
-        r = systemd_active_state(bus, units.connection, &state);
     if (r < 0)
         return bus_failed(ret_failure, r);
-    if (streq(state, "active"))
-        return connect_again(request->session, &owner, ret_answer);
-    if (!streq(state, "inactive") && !streq(state, "failed"))
-        return verb_fail(ret_failure, -EBUSY, FAILURE_HELPER_FAILED, "%s is %s", units.connection, state);
-    r = connect_prepare(request, bus, &units, &owner, ret_failure);
-    if (r < 0)
+    r = connect_begin(request, bus, &units, &owner, ret_answer, ret_failure);
+    if (r < 0 || *ret_answer)
         return r;
     r = systemd_start(bus, units.connection, request->config->connect_timeout_usec + CONNECT_GRACE_USEC,
                       request->fd);
@@ -241,7 +279,7 @@ int verb_up(Request *request, json_object **ret_answer, Failure **ret_failure)
 
 int verb_down(Request *request, json_object **ret_answer, Failure **ret_failure)
 {
-    _cleanup_close_ int lock = -EBADF;
+    _cleanup_lock_ int lock = -EBADF;
     int r = session_lock(request->session, LOCK_TIMEOUT_USEC, &lock);
 
     if (r == -ETIMEDOUT)
@@ -301,7 +339,7 @@ static int verify_gone(const char *id, Failure **ret_failure)
 int verb_disconnect(Request *request, json_object **ret_answer, Failure **ret_failure)
 {
     _cleanup_failure_ Failure *ignored = NULL;
-    _cleanup_close_ int lock = -EBADF;
+    _cleanup_lock_ int lock = -EBADF;
     _cleanup_bus_ sd_bus *bus = NULL;
     Units units;
     int r, k;
@@ -326,6 +364,11 @@ int verb_disconnect(Request *request, json_object **ret_answer, Failure **ret_fa
         return verb_fail(ret_failure, r, FAILURE_BUSY, "another request holds session %s", request->session);
     if (r < 0 && r != -ENOENT)
         return r;
+    /* A connect that was given up may have started its unit before it let go of the lock. */
+    k = systemd_stop(bus, units.connection, STOP_CONNECTION_TIMEOUT_USEC);
+    if (k < 0)
+        return verb_fail(ret_failure, k, FAILURE_HELPER_FAILED, "%s does not stop: %s", units.connection,
+                         strerror(-k));
     if (verify_gone(request->session, &ignored) < 0) {
         /* The connection came as far as a login, and no further: there was no session unit to take it down.
          */

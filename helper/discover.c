@@ -153,7 +153,7 @@ int verb_discover(Request *request, json_object **ret_answer, Failure **ret_fail
 {
     _cleanup_json_ json_object *answer = json_object_new_object(), *targets = NULL;
     _cleanup_child_ ChildResult result = {};
-    _cleanup_close_ int lock_fd = -EBADF;
+    _cleanup_lock_ int lock_fd = -EBADF;
     _cleanup_free_ char *what = NULL;
     const char *portal;
     pid_t owner;
@@ -298,7 +298,7 @@ int verb_login(Request *request, json_object **ret_answer, Failure **ret_failure
 {
     _cleanup_(record_freep) Record *record = NULL;
     _cleanup_child_ ChildResult result = {};
-    _cleanup_close_ int lock_fd = -EBADF;
+    _cleanup_lock_ int lock_fd = -EBADF;
     IscsiSession *session;
     const char *portal, *target;
     pid_t owner;
@@ -361,7 +361,7 @@ int verb_login(Request *request, json_object **ret_answer, Failure **ret_failure
 int verb_logout(Request *request, json_object **ret_answer, Failure **ret_failure)
 {
     _cleanup_(record_freep) Record *record = NULL;
-    _cleanup_close_ int lock_fd = -EBADF;
+    _cleanup_lock_ int lock_fd = -EBADF;
     IscsiSession *session;
     const char *target;
     RecordTarget *t;

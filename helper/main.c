@@ -49,7 +49,7 @@ static void failure_keep(const char *id, Failure *failure)
 static int up(const char *id, const Config *config)
 {
     _cleanup_failure_ Failure *failure = NULL;
-    _cleanup_close_ int lock = -EBADF;
+    _cleanup_lock_ int lock = -EBADF;
     int r = session_lock(id, LOCK_TIMEOUT_USEC, &lock);
 
     if (r < 0)
@@ -67,7 +67,7 @@ static int up(const char *id, const Config *config)
 static int down(const char *id, bool forced)
 {
     _cleanup_failure_ Failure *failure = NULL;
-    _cleanup_close_ int lock = -EBADF;
+    _cleanup_lock_ int lock = -EBADF;
     int r = session_lock(id, forced ? LOCK_TIMEOUT_FORCED_USEC : LOCK_TIMEOUT_USEC, &lock);
 
     if (r == -ETIMEDOUT && forced)

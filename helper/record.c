@@ -282,3 +282,10 @@ int session_lock(const char *id, uint64_t timeout_usec, int *ret)
     *ret = TAKE_FD(fd);
     return 0;
 }
+
+int session_unlock(int lock)
+{
+    if (lock >= 0)
+        (void)flock(lock, LOCK_UN);
+    return safe_close(lock);
+}

@@ -47,6 +47,14 @@ void record_target_remove(Record *r, const char *name);
 /* The ids of all sessions that have a directory here, sorted. */
 int record_list(char ***ret);
 
-/* Takes the session's lock (flock on its private directory). Closing ret releases it; so does the end of the
- * process. -ENOENT: no such session (any more). -ETIMEDOUT: somebody else kept it that long. */
+/* Takes the session's lock (flock on its private directory). -ENOENT: no such session (any more). -ETIMEDOUT:
+ * somebody else kept it that long. */
 int session_lock(const char *id, uint64_t timeout_usec, int *ret);
+/* Gives it back for all who share it: closing alone would leave it to a child that hangs in the kernel.
+ * Returns -EBADF. */
+int session_unlock(int lock);
+static inline void session_unlockp(int *lock)
+{
+    (void)session_unlock(*lock);
+}
+#define _cleanup_lock_ _cleanup_(session_unlockp)

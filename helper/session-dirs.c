@@ -17,6 +17,7 @@
 #define DROP_IN "50-addresses.conf"
 #define RESOLV_CONF_MAX (64 * KIB)
 #define RESOLVERS_MAX 8
+#define LOCK_TRIES 10
 /* Files of the script's tmpfs: it makes a dozen. */
 #define WORK_INODES 4096
 
@@ -227,18 +228,29 @@ static int connect_dir_make(const char *id, const SessionOwner *owner, const Ses
     return r;
 }
 
+int session_dirs_lock(const char *id, uint64_t timeout_usec, int *ret)
+{
+    _cleanup_free_ char *directory = private_path(id, NULL);
+    int r = -ENOENT, tries;
+
+    if (!directory)
+        return -ENOMEM;
+    /* It may be removed by a disconnect between the two. */
+    for (tries = 0; tries < LOCK_TRIES && r == -ENOENT; tries++) {
+        r = dir_make(directory, 0700, 0, 0);
+        if (r >= 0)
+            r = session_lock(id, timeout_usec, ret);
+    }
+    return r;
+}
+
 int session_dirs_make(const char *id, const SessionOwner *owner, const SessionPortal *portal, Secret *script,
                       const Config *config, const char *initiator_name)
 {
     _cleanup_(record_freep) Record *record = NULL;
-    _cleanup_free_ char *directory = private_path(id, NULL);
     int r;
 
-    if (!directory)
-        return -ENOMEM;
     r = record_new(id, &record);
-    if (r >= 0)
-        r = dir_make(directory, 0700, 0, 0);
     if (r >= 0)
         r = record_save(record);
     if (r >= 0)
@@ -273,7 +285,7 @@ static int remove_if(char *path, int r)
     return r < 0 ? r : k;
 }
 
-int session_dirs_remove(const char *id)
+int session_dirs_clear(const char *id)
 {
     _cleanup_free_ char *connect = connect_path(id, NULL), *mounts = mounts_path(id, NULL),
                         *private = private_path(id, NULL), *drop_in = drop_in_directory(id);
@@ -284,5 +296,15 @@ int session_dirs_remove(const char *id)
     r = remove_if(mounts, r);
     if (r < 0)
         return r;
-    return remove_if(private, 0);
+    return private ? file_empty_tree(AT_FDCWD, private) : -ENOMEM;
+}
+
+int session_dirs_remove(const char *id)
+{
+    _cleanup_free_ char *private = private_path(id, NULL);
+    int r = session_dirs_clear(id);
+
+    if (r < 0)
+        return r;
+    return private ? file_remove_tree(AT_FDCWD, private) : -ENOMEM;
 }

@@ -33,10 +33,14 @@ typedef struct SessionOwner {
 /* -ESRCH: the users are not there. */
 int session_owner_get(SessionOwner *ret);
 
-/* Private directory with record and iscsi configuration, the script's directory with script, request.json and
- * the work tmpfs, the drop-in. The session must not exist. On failure session_dirs_remove() cleans up. */
+/* Makes the private directory if there is none and takes the session's lock on it. As session_lock(). */
+int session_dirs_lock(const char *id, uint64_t timeout_usec, int *ret);
+/* In the private directory, which is there, record and iscsi configuration; the script's directory with
+ * script, request.json and the work tmpfs; the drop-in. On failure session_dirs_clear() cleans up. */
 int session_dirs_make(const char *id, const SessionOwner *owner, const SessionPortal *portal, Secret *script,
                       const Config *config, const char *initiator_name);
 /* All of it, the private directory last. What is not there is success. -EBUSY: something is still mounted
  * below. */
 int session_dirs_remove(const char *id);
+/* The same, but the private directory stays, empty: it carries the lock. */
+int session_dirs_clear(const char *id);

@@ -65,8 +65,7 @@ static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *error
     return 0;
 }
 
-/* Only a full close counts: a caller may have ended his half after the request. */
-static bool caller_gone(int fd)
+bool caller_gone(int fd)
 {
     struct pollfd p = {.fd = fd, .events = 0};
 

@@ -22,6 +22,10 @@ int systemd_connect(sd_bus **ret);
 int systemd_start(sd_bus *bus, const char *unit, uint64_t timeout_usec, int caller_fd);
 int systemd_stop(sd_bus *bus, const char *unit, uint64_t timeout_usec);
 
+/* Has the caller closed his socket? Only a full close counts: he may have ended his half after the request.
+ */
+bool caller_gone(int fd);
+
 /* Makes a failed unit an inactive one. What is not failed or not there stays as it is. */
 void systemd_reset_failed(sd_bus *bus, const char *unit);
 

@@ -10,15 +10,18 @@
 #include "iscsid-conf.h"
 #include "listener.h"
 #include "paths.h"
+#include "session-dirs.h"
 #include "validate.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 /* cmocka wants the four above. */
 #include <cmocka.h>
 
@@ -27,7 +30,7 @@
 #define TWO TARGET_PREFIX "two"
 
 static char root[] = "/tmp/ilr-test-XXXXXX";
-static char private_dir[64], sysfs[64], etc[64];
+static char private_dir[64], sysfs[64], etc[64], connect_dir[64], mounts_dir[64], unit_dir[64];
 
 static void put(const char *path, const char *text)
 {
@@ -53,6 +56,12 @@ static int setup(void **state)
     snprintf(private_dir, sizeof(private_dir), "%s/private", root);
     snprintf(sysfs, sizeof(sysfs), "%s/sys", root);
     snprintf(etc, sizeof(etc), "%s/etc", root);
+    snprintf(connect_dir, sizeof(connect_dir), "%s/connect", root);
+    snprintf(mounts_dir, sizeof(mounts_dir), "%s/mounts", root);
+    snprintf(unit_dir, sizeof(unit_dir), "%s/unit", root);
+    paths.connect_dir = connect_dir;
+    paths.mounts_dir = mounts_dir;
+    paths.unit_dir = unit_dir;
     paths.private_dir = private_dir;
     paths.sysfs = sysfs;
     paths.etc = etc;
@@ -121,15 +130,50 @@ static void test_record(void **state)
 
 static void test_lock(void **state)
 {
+    pid_t child;
     int a, b;
 
     assert_int_equal(session_lock("zzzz9999", 0, &a), -ENOENT);
     assert_int_equal(session_lock("..", 0, &a), -EINVAL);
     assert_int_equal(session_lock(ID, 0, &a), 0);
     assert_int_equal(session_lock(ID, 60 * USEC_PER_MSEC, &b), -ETIMEDOUT);
-    close(a);
+    /* A child that cannot be ended has the descriptor, too. */
+    child = fork();
+    if (child == 0) {
+        (void)pause();
+        _exit(0);
+    }
+    assert_true(child > 0);
+    assert_int_equal(session_unlock(a), -EBADF);
     assert_int_equal(session_lock(ID, 0, &b), 0);
-    close(b);
+    session_unlock(b);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
+/* What a session leaves that never came to its start. */
+static void test_directories(void **state)
+{
+    char path[128];
+    int a, b;
+
+    if (geteuid() != 0)
+        skip(); /* they are given to root */
+    snprintf(path, sizeof(path), "%s/fresh123", private_dir);
+    assert_int_equal(session_dirs_lock("fresh123", 0, &a), 0);
+    assert_int_equal(session_dirs_lock("fresh123", 0, &b), -ETIMEDOUT);
+    put("private/fresh123/session.json", "{}");
+    put("private/fresh123/iscsi/nodes/x", "");
+    put("connect/fresh123/script", "#!/bin/sh\n");
+    put("unit/ilr-connection@fresh123.service.d/50-addresses.conf", "");
+    assert_int_equal(session_dirs_clear("fresh123"), 0);
+    assert_int_equal(rmdir(path), 0); /* there, and empty */
+    session_unlock(a);
+    snprintf(path, sizeof(path), "%s/connect/fresh123", root);
+    assert_int_equal(access(path, F_OK), -1);
+    snprintf(path, sizeof(path), "%s/unit/ilr-connection@fresh123.service.d", root);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(session_dirs_remove("fresh123"), 0);
 }
 
 static void put_session(int sid, int host, const char *target, const char *port)
@@ -381,9 +425,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_record),         cmocka_unit_test(test_lock),
-        cmocka_unit_test(test_sessions),       cmocka_unit_test(test_chap),
-        cmocka_unit_test(test_discovery),      cmocka_unit_test(test_initiator_name),
-        cmocka_unit_test(test_listener_table), cmocka_unit_test(test_listener_owner),
+        cmocka_unit_test(test_directories),    cmocka_unit_test(test_sessions),
+        cmocka_unit_test(test_chap),           cmocka_unit_test(test_discovery),
+        cmocka_unit_test(test_initiator_name), cmocka_unit_test(test_listener_table),
+        cmocka_unit_test(test_listener_owner),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
