@@ -61,6 +61,13 @@ static CallerKind caller_kind(const Caller *caller, char session[static 9])
     return caller->uid == 0 ? CALLER_ROOT : CALLER_KIND_INVALID;
 }
 
+size_t request_size_max(const Caller *caller)
+{
+    char session[SESSION_ID_LENGTH + 1];
+
+    return caller_kind(caller, session) == CALLER_DAEMON ? REQUEST_SIZE_MAX : REQUEST_SIZE_SMALL_MAX;
+}
+
 int request_parse(const char *text, size_t size, const Caller *caller, Request *ret,
                   VerbFunction *ret_function, json_object **ret_object, Failure **ret_failure)
 {

@@ -6,7 +6,8 @@
 
 #include "verb.h"
 
-#define REQUEST_SIZE_MAX (16 * MIB)
+#define REQUEST_SIZE_MAX (16 * MIB)       /* of ilrd: a script as base64 */
+#define REQUEST_SIZE_SMALL_MAX (64 * KIB) /* of everybody else */
 
 typedef struct Caller {
     uid_t uid;
@@ -17,6 +18,9 @@ typedef struct Caller {
 
 /* The id in "ilr-connection@ID.service" copied to buf, or false. */
 bool connection_unit_session(const char *unit, char buf[static 9]);
+
+/* How long a request of this caller may be, bytes. */
+size_t request_size_max(const Caller *caller);
 
 /* Parses and judges. On success *ret borrows from *ret_object, which is the caller's to put.
  * On failure a negative errno and *ret_failure (InvalidRequest, PermissionDenied), NULL only without memory.

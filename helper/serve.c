@@ -64,7 +64,7 @@ static int receive(int fd, Framing *f, Failure **ret_failure)
             continue;
         if (n == -EMSGSIZE)
             return verb_fail(ret_failure, -EMSGSIZE, FAILURE_INVALID_REQUEST,
-                             "the request is longer than %llu bytes", (unsigned long long)REQUEST_SIZE_MAX);
+                             "the request is longer than %zu bytes", f->max);
         if (n == 0)
             return verb_fail(ret_failure, -EBADMSG, FAILURE_INVALID_REQUEST,
                              "the request ended before its NUL byte");
@@ -92,7 +92,7 @@ static int handle(int fd, json_object **ret_answer, Failure **ret_failure)
     r = caller_identify(fd, &caller, &unit);
     if (r < 0)
         return log_error_errno(r, "Cannot learn who is calling");
-    framing_init(&framing, REQUEST_SIZE_MAX);
+    framing_init(&framing, request_size_max(&caller));
     r = receive(fd, &framing, ret_failure);
     if (r < 0)
         return r;

@@ -80,6 +80,12 @@ static void test_authorise(void **state)
         for (k = 0; k < ELEMENTSOF(nobodies); k++)
             assert_string_equal(judge(&nobodies[k], text), "PermissionDenied");
     }
+    /* Only who brings a script may fill the memory with it. */
+    assert_int_equal(request_size_max(&daemon_caller), REQUEST_SIZE_MAX);
+    assert_int_equal(request_size_max(&connection_caller), REQUEST_SIZE_SMALL_MAX);
+    assert_int_equal(request_size_max(&root_caller), REQUEST_SIZE_SMALL_MAX);
+    for (k = 0; k < ELEMENTSOF(nobodies); k++)
+        assert_int_equal(request_size_max(&nobodies[k]), REQUEST_SIZE_SMALL_MAX);
     assert_string_equal(judge(&connection_caller, "{\"verb\":\"logout\",\"session\":\"zzzz9999\"}"),
                         "PermissionDenied");
 }
