@@ -48,6 +48,9 @@ static const WishKey script_keys[] = {
     {"skipLastLogin", WISH_BOOL},
     {"hostile", WISH_BOOL},
     {"hostileAddress", WISH_STRING, 255},
+    {"hostileListener", WISH_STRING, 255},
+    {"hostilePortal", WISH_STRING, 255},
+    {"hostileTarget", WISH_STRING, 255},
     /* the text itself */
     {"crlf", WISH_BOOL},
     {"noTargetNodeAddress", WISH_BOOL},
