@@ -101,13 +101,13 @@ check "the files are there" sums_match "$LISTS/data.sha256" "$(volume_path "$id"
 check "release" ilrctl release "$id"
 check "and nothing is left" nothing_left azure
 
-name=iqn.2026-01.org.example:restore-host
-ilrd_configure '[Connection]' 'WorkSizeBytes=1M' "Initiator=$name"
+initiator=iqn.2026-01.org.example:restore-host
+ilrd_configure '[Connection]' 'WorkSizeBytes=1M' "Initiator=$initiator"
 restarted
 scenario "$POINT_C" '{"script": {"hang": "after-login", "logBytesPerBlock": 16000}}'
 check "hangs after its login, in 1 MiB, under another initiator name: it works" provision backup-vm-02 "$POINT_C"
 id=$(sessions)
-check "the initiator's name is the configured one" test "$(cat /sys/class/iscsi_session/*/initiatorname)" = $name
+check "the initiator's name is the configured one" test "$(cat /sys/class/iscsi_session/*/initiatorname)" = $initiator
 data=$(volume_path "$id" data)
 device=$(findmnt -no SOURCE "$data")
 disk=$(basename "$(find /sys/class/iscsi_session/*/device/target*/*/block -mindepth 1 -maxdepth 1 -print -quit)")
@@ -119,7 +119,7 @@ reads_through() {
     dd if="$device" of=/dev/null bs=1M count=40 iflag=direct 2>&1
     after=$(read_bytes)
     echo "$(((after - before) >> 20)) MiB in $((SECONDS - start)) s"
-    (((after - before) / 131072 * 16000 >= 4 << 20))
+    (((after - before) * 16000 / 131072 >= 4 << 20))
 }
 check "the work directory is 1 MiB" test "$(($(stat -f -c '%b * %S' "$work")))" = 1048576
 check "a read whose log is four times that" reads_through
