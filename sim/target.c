@@ -163,6 +163,16 @@ static bool account_exists(Targets *t, const char *user)
     return false;
 }
 
+/* tgtd does not take a deleted account off the list of those that discovery asks for, and that list is full
+ * after ten: from then on every discovery is refused. So it is taken off first. */
+static int account_delete(Targets *t, const char *user, char **ret_error)
+{
+    _cleanup_free_ char *error = NULL;
+
+    (void)tgtadm(t, NULL, &error, "--op", "unbind", "--mode", "account", "--user", user, NULL);
+    return tgtadm(t, NULL, ret_error, "--op", "delete", "--mode", "account", "--user", user, NULL);
+}
+
 int targets_remove(Targets *t, const Registration *r, char **ret_error)
 {
     int q, first = 0;
@@ -183,7 +193,7 @@ int targets_remove(Targets *t, const Registration *r, char **ret_error)
     if (account_exists(t, r->user_name)) {
         _cleanup_free_ char *error = NULL;
 
-        q = tgtadm(t, NULL, &error, "--op", "delete", "--mode", "account", "--user", r->user_name, NULL);
+        q = account_delete(t, r->user_name, &error);
         if (q < 0 && first == 0) {
             first = q;
             *ret_error = TAKE_PTR(error);
@@ -289,7 +299,7 @@ int targets_create(Targets *t, const Registration *r, const TargetOptions *optio
         return fail(ret_error, -EINVAL, "initiator name %s: not an iSCSI name", r->initiator_name);
     q = check_disks(r, ret_error);
     if (q >= 0 && account_exists(t, r->user_name))
-        q = tgtadm(t, NULL, ret_error, "--op", "delete", "--mode", "account", "--user", r->user_name, NULL);
+        q = account_delete(t, r->user_name, ret_error);
     if (q >= 0)
         q = tgtadm(t, NULL, ret_error, "--op", "new", "--mode", "account", "--user", r->user_name,
                    "--password", r->password, NULL);
