@@ -303,11 +303,20 @@ int manager_provision(Manager *m, AzurePoint *point, uid_t uid, const char *call
     void *data;
     int r;
 
-    LIST_FOREACH (s, m->sessions)
-        if (!s->closed && !s->down && strcasecmp(session_vm_point(s)->resource_id, p->resource_id) == 0) {
-            *ret = s;
-            return 0;
+    LIST_FOREACH (s, m->sessions) {
+        if (s->closed || strcasecmp(session_vm_point(s)->resource_id, p->resource_id) != 0)
+            continue;
+        if (s->down) { /* its revoke is for the point, and would take the new session's targets away */
+            *ret_failure =
+                failure_new(FAILURE_BUSY, "Session %s of the same recovery point is being released", s->id);
+            if (*ret_failure)
+                (*ret_failure)->hint =
+                    strdup("wait until it is closed: ilrctl release tells when, and why not");
+            return -EBUSY;
         }
+        *ret = s;
+        return 0;
+    }
     if (m->n_sessions >= m->context.config->sessions_max) {
         *ret_failure = failure_new(FAILURE_LIMIT_REACHED,
                                    "%zu sessions are there, SessionsMax= allows no more", m->n_sessions);

@@ -28,7 +28,8 @@ Manager *manager_free(Manager *m);
 DEFINE_CLEANUP(Manager *, manager_free)
 
 /* A session for the point (taken, also on failure). If one for the same recovery point is on its way up or
- * ready, it is that one. Returns 0, or a negative errno with *ret_failure (LimitReached). */
+ * ready, it is that one; if it is on its way down, the answer is Busy. Returns 0, or a negative errno with
+ * *ret_failure (LimitReached, Busy). */
 int manager_provision(Manager *m, AzurePoint *point, uid_t uid, const char *caller, const char *reason,
                       Session **ret, Failure **ret_failure);
 

@@ -126,7 +126,8 @@ static void tell(Waiter *w, Session *s)
 
     switch (w->kind) {
     case WAIT_PROVISION:
-        if (state == SESSION_READY) {
+        /* After a restart it is not known yet whether what the record says still stands. */
+        if (state == SESSION_READY && !s->adopting) {
             waiter_free(w);
             (void)reply_session(call, s);
             return;

@@ -241,6 +241,18 @@ def same_point_twice_is_one_session():
         w.assert_clean()
 
 
+def a_point_on_its_way_down_is_not_taken_up_again():
+    with World() as w:
+        session = w.provision()[-1]["parameters"]["session"]["id"]
+        w.helper.failures["down"] = [{"name": "Busy", "message": "root is in use"}] * 3
+        w.call("Release", {"id": session})
+        answer = w.provision()[-1]
+        assert answer["error"] == "io.ilrd.Recovery.Busy" and session in failure_of(answer)["message"], answer
+        wait_for("a later attempt succeeds", lambda: not w.records())
+        w.assert_clean()
+        assert w.provision()[-1]["parameters"]["session"]["state"] == "ready"
+
+
 def limit_of_sessions():
     with World("Session.SessionsMax=1") as w:
         session = w.provision()[-1]["parameters"]["session"]["id"]
@@ -322,6 +334,7 @@ main([up_and_down, old_api_version_has_the_script_in_the_status, new_api_version
       failures_of_the_helper_reach_the_caller, helper_that_answers_nonsense,
       closing_the_connection_gives_the_session_up, closing_while_azure_works,
       busy_release_names_the_holder_and_is_tried_again, release_twice_and_of_nothing,
-      same_point_twice_is_one_session, limit_of_sessions, restart_keeps_a_ready_session,
+      same_point_twice_is_one_session,
+      a_point_on_its_way_down_is_not_taken_up_again, limit_of_sessions, restart_keeps_a_ready_session,
       crash_on_the_way_is_taken_back, session_without_a_record_is_taken_down, monitor_tells_all,
       secrets_are_in_no_record_and_no_answer])
