@@ -15,7 +15,7 @@
 struct Worklog {
     sd_event_source *io, *timer;
     int notify_fd, work_fd;
-    uint64_t limit_bytes, dropped_bytes;
+    uint64_t limit_bytes;
 };
 
 /* One name below dir, no link, no other file system. */
@@ -50,8 +50,8 @@ static void trim_file(Worklog *w, int dir, const char *name)
     if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
         return;
     /* What it takes, not how long it says to be: a writer that does not append leaves a hole at the start. */
-    if ((uint64_t)st.st_blocks * 512 > w->limit_bytes && ftruncate(fd, 0) == 0)
-        w->dropped_bytes += (uint64_t)st.st_blocks * 512;
+    if ((uint64_t)st.st_blocks * 512 > w->limit_bytes)
+        (void)!ftruncate(fd, 0);
 }
 
 static void trim_scripts(Worklog *w, int dir)
@@ -165,9 +165,4 @@ Worklog *worklog_free(Worklog *w)
     safe_close(w->work_fd);
     free(w);
     return NULL;
-}
-
-uint64_t worklog_dropped(const Worklog *w)
-{
-    return w ? w->dropped_bytes : 0;
 }

@@ -14,5 +14,3 @@ typedef struct Worklog Worklog;
 int worklog_new(Worklog **ret, sd_event *event, const char *work_dir);
 Worklog *worklog_free(Worklog *w);
 DEFINE_CLEANUP(Worklog *, worklog_free)
-/* Bytes that were thrown away so far. */
-uint64_t worklog_dropped(const Worklog *w);

@@ -38,11 +38,6 @@ DeviceWatch *device_watch_free(DeviceWatch *w)
 }
 DEFINE_CLEANUP(DeviceWatch *, device_watch_free)
 
-size_t device_watch_present(const DeviceWatch *w)
-{
-    return strv_length(w->disks);
-}
-
 static bool is_ours(const DeviceWatch *w, struct udev_device *d)
 {
     const char *type = udev_device_get_devtype(d), *path = udev_device_get_syspath(d);

@@ -18,5 +18,3 @@ typedef void (*DeviceChanged)(DeviceWatch *w, size_t present, const char *remove
 int device_watch_new(DeviceWatch **ret, sd_event *event, const int64_t *sids, size_t n_sids,
                      DeviceChanged changed, void *userdata);
 DeviceWatch *device_watch_free(DeviceWatch *w);
-
-size_t device_watch_present(const DeviceWatch *w);

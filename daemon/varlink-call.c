@@ -140,11 +140,6 @@ const char *varlink_call_method(const VarlinkCall *c)
     return c->method ? c->method->name : NULL;
 }
 
-const VarlinkPeer *varlink_call_peer(const VarlinkCall *c)
-{
-    return &c->connection->peer;
-}
-
 uid_t varlink_call_uid(const VarlinkCall *c)
 {
     return c->connection->peer.uid;
@@ -153,16 +148,6 @@ uid_t varlink_call_uid(const VarlinkCall *c)
 pid_t varlink_call_pid(const VarlinkCall *c)
 {
     return c->connection->peer.pid;
-}
-
-void varlink_call_set_userdata(VarlinkCall *c, void *userdata)
-{
-    c->userdata = userdata;
-}
-
-void *varlink_call_userdata(const VarlinkCall *c)
-{
-    return c->userdata;
 }
 
 void varlink_call_set_gone(VarlinkCall *c, VarlinkGone gone, void *userdata)

@@ -74,7 +74,6 @@ struct VarlinkCall {
     bool over; /* gone is being called: no answer is possible any more */
     VarlinkGone gone;
     void *gone_userdata;
-    void *userdata;
 };
 
 /* varlink-connection.c */

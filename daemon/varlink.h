@@ -113,14 +113,11 @@ bool varlink_call_wants_more(const VarlinkCall *c);
 /* True if nobody waits for an answer. A client who closes the connection does not end such a call. */
 bool varlink_call_is_oneway(const VarlinkCall *c);
 const char *varlink_call_method(const VarlinkCall *c);
-const VarlinkPeer *varlink_call_peer(const VarlinkCall *c);
 uid_t varlink_call_uid(const VarlinkCall *c);
 pid_t varlink_call_pid(const VarlinkCall *c);
 
-/* For who parks calls. */
-void varlink_call_set_userdata(VarlinkCall *c, void *userdata);
-void *varlink_call_userdata(const VarlinkCall *c);
-/* gone is called once, from the event loop, when the client has closed the connection (or does not read)
- * before the final answer. It must not answer; the call is freed when it returns. NULL: forget it. */
+/* For who parks calls: gone is called once, from the event loop, when the client has closed the connection
+ * (or does not read) before the final answer. It must not answer; the call is freed when it returns. NULL:
+ * forget it. */
 typedef void (*VarlinkGone)(VarlinkCall *c, void *userdata);
 void varlink_call_set_gone(VarlinkCall *c, VarlinkGone gone, void *userdata);

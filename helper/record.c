@@ -219,15 +219,6 @@ int record_save(const Record *record)
     return file_write_atomic(AT_FDCWD, path, text, strlen(text), 0600, (uid_t)-1, (gid_t)-1);
 }
 
-int record_remove(const char *id)
-{
-    _cleanup_free_ char *path = private_path(id, RECORD_FILE);
-
-    if (!path)
-        return -ENOMEM;
-    return unlink(path) < 0 ? -errno : 0;
-}
-
 static int compare_string(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);

@@ -35,8 +35,6 @@ DEFINE_CLEANUP(Record *, record_free)
 int record_load(const char *id, Record **ret);
 /* Atomic: a reader sees the old or the new one. */
 int record_save(const Record *r);
-/* -ENOENT: no record. */
-int record_remove(const char *id);
 
 /* Borrowed, or NULL. */
 RecordTarget *record_target(Record *r, const char *name);
