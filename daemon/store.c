@@ -4,7 +4,6 @@
 #include "files.h"
 #include "validate.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 
 #define RECORD_MAX (1 * MIB)
@@ -12,8 +11,6 @@
 struct Store {
     int fd;
 };
-
-DEFINE_CLEANUP(DIR *, closedir)
 
 int store_new(Store **ret, const char *dir)
 {

@@ -7,7 +7,6 @@
 #include "paths.h"
 #include "timeutil.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <libudev.h>
 #include <poll.h>
@@ -22,7 +21,6 @@
 #define RESCAN_USEC (2 * USEC_PER_SEC)
 #define REPORT_LUNS_SIZE (16 + 8 * DISKS_MAX)
 
-DEFINE_CLEANUP(DIR *, closedir)
 DEFINE_CLEANUP(struct udev *, udev_unref)
 DEFINE_CLEANUP(struct udev_monitor *, udev_monitor_unref)
 DEFINE_CLEANUP(struct udev_device *, udev_device_unref)

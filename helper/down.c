@@ -6,7 +6,8 @@
 #include "log.h"
 #include "timeutil.h"
 
-/* Together with two log-outs below the 90 s that systemd gives ExecStop. */
+/* Forced: twice this, the wait for the lock and the log-outs fit into TimeoutStopSec= of
+ * ilr-session@.service. */
 #define DISMANTLE_USEC (120 * USEC_PER_SEC)
 #define DISMANTLE_FORCED_USEC (25 * USEC_PER_SEC)
 

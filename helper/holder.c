@@ -7,7 +7,6 @@
 #include "volume.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
@@ -15,8 +14,6 @@
 
 #define NAMESPACES_MAX 256
 #define PROC_FILE_MAX (4 * MIB)
-
-DEFINE_CLEANUP(DIR *, closedir)
 
 static bool below(const HolderQuery *q, const char *path)
 {

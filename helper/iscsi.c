@@ -8,14 +8,11 @@
 #include "validate.h"
 #include "verb.h"
 
-#include <dirent.h>
 #include <limits.h>
 #include <poll.h>
 
 #define SESSIONS_MAX 4096
 #define GONE_POLL_MSEC 20
-
-DEFINE_CLEANUP(DIR *, closedir)
 
 static void session_done(IscsiSession *s)
 {

@@ -5,7 +5,6 @@
 #include "paths.h"
 #include "strv.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -15,8 +14,6 @@
 #define DESCRIPTORS_MAX 100000
 #define STATE_LISTEN 0x0A
 #define LOOPBACK 0x0100007FU /* 127.0.0.1 as the kernel prints it on a little-endian machine */
-
-DEFINE_CLEANUP(DIR *, closedir)
 
 static uint32_t loopback(void)
 {

@@ -6,7 +6,6 @@
 #include "files.h"
 #include "paths.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/loop.h>
 #include <sys/ioctl.h>
@@ -16,8 +15,6 @@
 
 #define LOOP_TRIES 64
 #define STORES_DIRECTORY "cow"
-
-DEFINE_CLEANUP(DIR *, closedir)
 
 int device_open(dev_t device, int flags)
 {

@@ -6,7 +6,6 @@
 #include "timeutil.h"
 #include "validate.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/file.h>
@@ -15,8 +14,6 @@
 #define RECORD_VERSION 1
 #define RECORD_FILE "session.json"
 #define LOCK_POLL_MSEC 50
-
-DEFINE_CLEANUP(DIR *, closedir)
 
 int record_new(const char *id, Record **ret)
 {

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "files.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
 /* As deep as somebody who wants to keep us busy may go. */
 #define REMOVE_PASSES_MAX 100000
-
-DEFINE_CLEANUP(DIR *, closedir)
 
 static int read_all(int fd, size_t max, char **ret, size_t *ret_size)
 {

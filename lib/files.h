@@ -4,7 +4,10 @@
 /* Whole files, atomically written, with limits. */
 
 #include "util.h"
+#include <dirent.h>
 #include <sys/types.h>
+
+DEFINE_CLEANUP(DIR *, closedir)
 
 /* Reads a whole file of at most max bytes; a NUL byte is put behind it. ret is the caller's.
  * -EFBIG: longer than max. Otherwise the errno of open or read. */

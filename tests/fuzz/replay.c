@@ -6,13 +6,10 @@
 
 #include "files.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-DEFINE_CLEANUP(DIR *, closedir)
 
 static int replay_file(const char *path)
 {
