@@ -192,7 +192,7 @@ int verb_connect(Request *request, json_object **ret_answer, Failure **ret_failu
     _cleanup_(connection_file_done) ConnectionFile file = {};
     _cleanup_bus_ sd_bus *bus = NULL;
     SessionOwner owner;
-    Units units;
+    Units units = {};
     int r, k;
 
     units_of(request->session, &units);
@@ -241,7 +241,7 @@ int verb_up(Request *request, json_object **ret_answer, Failure **ret_failure)
     _cleanup_(record_freep) Record *record = NULL;
     _cleanup_free_ char *state = NULL;
     _cleanup_bus_ sd_bus *bus = NULL;
-    Units units;
+    Units units = {};
     int r, k;
 
     units_of(request->session, &units);
@@ -341,7 +341,7 @@ int verb_disconnect(Request *request, json_object **ret_answer, Failure **ret_fa
     _cleanup_failure_ Failure *ignored = NULL;
     _cleanup_lock_ int lock = -EBADF;
     _cleanup_bus_ sd_bus *bus = NULL;
-    Units units;
+    Units units = {};
     int r, k;
 
     units_of(request->session, &units);
