@@ -21,7 +21,8 @@
 
 struct Targets {
     char control[16];
-    pid_t tgtd; /* our own, or 0 */
+    pid_t tgtd;   /* our own, or 0 */
+    char **users; /* accounts that discovery asks for, in tgtd's order */
 };
 
 static int fail(char **ret_error, int r, const char *format, ...) _printf_(3, 4);
@@ -163,14 +164,35 @@ static bool account_exists(Targets *t, const char *user)
     return false;
 }
 
-/* tgtd does not take a deleted account off the list of those that discovery asks for, and that list is full
- * after ten: from then on every discovery is refused. So it is taken off first. */
+/* Without a target's number: the account is then asked for in discovery sessions. */
+static int account_bind(Targets *t, const char *user, char **ret_error)
+{
+    int q = tgtadm(t, NULL, ret_error, "--op", "bind", "--mode", "account", "--user", user, NULL);
+
+    return q < 0 ? q : strv_extend(&t->users, user);
+}
+
+/* tgtd keeps the accounts for discovery in places, looks at as many places as there are accounts, from the
+ * first on, and does not close the gap of one that goes: the one in the last place would be refused from then
+ * on. So that one moves into the gap. */
 static int account_delete(Targets *t, const char *user, char **ret_error)
 {
-    _cleanup_free_ char *error = NULL;
+    size_t n = strv_length(t->users), i = 0;
+    int q = tgtadm(t, NULL, ret_error, "--op", "delete", "--mode", "account", "--user", user, NULL);
 
-    (void)tgtadm(t, NULL, &error, "--op", "unbind", "--mode", "account", "--user", user, NULL);
-    return tgtadm(t, NULL, ret_error, "--op", "delete", "--mode", "account", "--user", user, NULL);
+    while (i < n && !streq(t->users[i], user))
+        i++;
+    if (q < 0 || i == n)
+        return q;
+    free(t->users[i]);
+    t->users[i] = t->users[n - 1];
+    t->users[n - 1] = NULL;
+    if (i == n - 1)
+        return 0;
+    q = tgtadm(t, NULL, ret_error, "--op", "unbind", "--mode", "account", "--user", t->users[i], NULL);
+    return q < 0
+               ? q
+               : tgtadm(t, NULL, ret_error, "--op", "bind", "--mode", "account", "--user", t->users[i], NULL);
 }
 
 int targets_remove(Targets *t, const Registration *r, char **ret_error)
@@ -305,8 +327,7 @@ int targets_create(Targets *t, const Registration *r, const TargetOptions *optio
                    "--password", r->password, NULL);
     if (q < 0)
         return q;
-    /* Without a target's number: the account is then asked for in discovery sessions. */
-    q = tgtadm(t, NULL, ret_error, "--op", "bind", "--mode", "account", "--user", r->user_name, NULL);
+    q = account_bind(t, r->user_name, ret_error);
     for (i = 0; q >= 0 && i < target_count(r); i++)
         q = create_target(t, r, options, i, ret_error);
     if (q < 0) {
@@ -424,6 +445,7 @@ Targets *targets_stop(Targets *t)
         (void)kill(t->tgtd, SIGKILL);
         (void)waitpid(t->tgtd, NULL, 0);
     }
+    strv_free(t->users);
     free(t);
     return NULL;
 }
