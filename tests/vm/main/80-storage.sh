@@ -1,0 +1,219 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# ilr-helper up and down alone, without daemon and connection, on a target that this file makes itself: journals, sectors
+# of 4096 bytes, a living original beside the clone, a holder, a target that stops answering, udev rules that are not there.
+set -eEuo pipefail
+cd "$(dirname "$0")"
+# shellcheck source=tests/vm/lib.sh
+. ../lib.sh
+
+helper=/usr/libexec/ilrd/ilr-helper
+prefix=iqn.2016-01.microsoft.azure.backup:
+work=/var/tmp/ilr-storage
+mask=/run/udev/rules.d/57-ilr.rules
+next_tid=1
+tgtd_pid=
+
+clean_up() {
+    local s
+    [[ ! -e $mask ]] || { rm $mask; udevadm control -R; }
+    [[ -z $tgtd_pid ]] || kill -CONT "$tgtd_pid" || true
+    for s in aaaaaaaa bbbbbbbb eeeeeeee ffffffff; do
+        $helper down $s --forced >/dev/null 2>&1 || true
+        rm -rf /run/ilr-private/$s
+    done
+    iscsiadm -m node -o delete >/dev/null 2>&1 || true
+    [[ -z $tgtd_pid ]] || { kill "$tgtd_pid" || true; wait "$tgtd_pid" || true; }
+    cd /
+    umount $work/mnt 2>/dev/null || true
+    umount $work || true
+    systemctl start ilr-sim.service
+}
+trap clean_up EXIT
+
+target_new() { # NAME [4096:]IMAGE...
+    local name=$prefix$1 lun=1 image size
+    shift
+    tgtadm --lld iscsi --op new --mode target --tid $next_tid -T "$name"
+    for image in "$@"; do
+        size=512
+        [[ $image != 4096:* ]] || size=4096
+        tgtadm --lld iscsi --op new --mode logicalunit --tid $next_tid --lun $lun -b "$work/${image#4096:}" --blocksize $size
+        tgtadm --lld iscsi --op update --mode logicalunit --tid $next_tid --lun $lun --params vendor_id="MABILR I"
+        lun=$((lun + 1))
+    done
+    tgtadm --lld iscsi --op bind --mode target --tid $next_tid -I ALL
+    next_tid=$((next_tid + 1))
+}
+# A session as connect and login would leave it: logged in, nothing scanned, the record written.
+session_new() { # ID NAME...
+    local id=$1 name targets='' sid
+    shift
+    install -d -m 0700 "/run/ilr-private/$id"
+    cp -a /etc/iscsi "/run/ilr-private/$id/iscsi"
+    for name; do
+        iscsiadm -m node -o new -T "$prefix$name" -p 127.0.0.1:3260 >/dev/null
+        iscsiadm -m node -T "$prefix$name" -p 127.0.0.1:3260 -o update -n node.session.scan -v manual
+        iscsiadm -m node -T "$prefix$name" -p 127.0.0.1:3260 --login >/dev/null
+        sid=$(iscsiadm -m session | sed -n "s/^tcp: \[\([0-9]*\)\].* $prefix$name .*/\1/p")
+        targets+="${targets:+,}{\"name\":\"$prefix$name\",\"portal\":\"127.0.0.1:3260\",\"sid\":$sid}"
+    done
+    (
+        umask 077
+        echo "{\"version\":1,\"session\":\"$id\",\"targets\":[$targets],\"disks\":[],\"volumes\":[]}" \
+            >"/run/ilr-private/$id/session.json"
+    )
+}
+record() { # ID JQ-FILTER
+    jq -e "$2" "/run/ilr-private/$1/session.json" || { cat "/run/ilr-private/$1/session.json"; return 1; }
+}
+gone() { # ID
+    not grep "ilr_$1" <(dmsetup ls)
+    not grep "ilr-private/$1" <(losetup -a)
+    not grep -e "/run/ilr/$1" -e "/run/ilr-private/$1" /proc/self/mountinfo
+    not grep "$prefix" <(iscsiadm -m session 2>/dev/null)
+    [[ ! -e /run/ilr/$1 && ! -e /run/ilr-private/$1/cow ]]
+}
+sums() { (cd $work && sha256sum -- *.img); }
+up() { $helper up "$1"; }
+down() { $helper down "$@"; }
+is() { [[ $(cat "$1") == "$2" ]]; }
+
+put() { dd if="$3" of="$1" bs=512 seek="$2" conv=notrunc,sparse status=none; } # DISK SECTOR PARTITION
+# A file system that was in use: mounted, written, synced, and copied as it lies on the disk.
+dirty() { # FILE
+    mkdir -p mnt
+    mount -o loop "$1" mnt
+    echo old >mnt/synced
+    sync -f mnt
+    python3 - <<'PY'
+import os
+for name in ("synced", "newest"):
+    with open(f"mnt/{name}", "w") as f:
+        f.write("new\n")
+        f.flush()
+        os.fsync(f.fileno())
+PY
+    cp --sparse=always "$1" "$1.copy"
+    umount mnt
+    mv "$1.copy" "$1"
+}
+make_images() {
+    local loop
+    mkdir -p files/etc files/dir
+    for ((i = 0; i < 200; i++)); do echo "file $i" >files/dir/$i; done
+    echo debian >files/etc/hostname
+    truncate -s 48M ext4.fs; mkfs.ext4 -q -L root -d files ext4.fs; dirty ext4.fs
+    truncate -s 60M gpt.img
+    echo 'start=2048, size=98304' | sfdisk -q -X gpt gpt.img
+    put gpt.img 2048 ext4.fs
+    truncate -s 32M xfs.img; mkfs.xfs -q --unsupported -L data xfs.img; dirty xfs.img
+    truncate -s 120M btrfs.img; mkfs.btrfs -q -L pool btrfs.img; dirty btrfs.img
+    truncate -s 64M 4k.img
+    loop=$(losetup -f --show -b 4096 4k.img)
+    # It wants to tell the kernel, which would need partitions of loop devices.
+    echo 'start=256, size=12288, name="fourk"' | sfdisk -q --no-tell-kernel --no-reread -X gpt "$loop"
+    losetup -d "$loop"
+    truncate -s 48M 4k.fs; mkfs.ext4 -q -b 4096 -d files 4k.fs; put 4k.img 2048 4k.fs
+    truncate -s 32M wrong.img
+    echo 'start=2048, size=49152, name="cut512"' | sfdisk -q -X gpt wrong.img
+    truncate -s 24M wrong.fs; mkfs.ext4 -q -b 4096 -d files wrong.fs; put wrong.img 2048 wrong.fs
+    rm -- *.fs
+    sums >before
+}
+same_bytes() { diff before <(sums); }
+
+mkdir -p $work
+mount -t tmpfs -o size=600m tmpfs $work
+cd $work
+# A simulator's tgtd would be in the way.
+systemctl stop ilr-sim.service
+must "the images can be made" make_images
+tgtd -f &
+tgtd_pid=$!
+must "the target answers" eventually 10 tgtadm --lld iscsi --op show --mode target
+
+# ---- one target, several LUNs: file systems that were in use when the copy was made ----
+
+target_new a gpt.img xfs.img btrfs.img
+session_new aaaaaaaa a
+must "up" up aaaaaaaa
+v=/run/ilr/aaaaaaaa/volumes
+check "ext4 has its files" is $v/root/etc/hostname debian
+check "all of them" test "$(find $v/root/dir -type f | wc -l)" = 200
+for volume in root data pool; do
+    check "$volume: the newest file is there" is $v/$volume/newest new
+    check "$volume: the newest content, too" is $v/$volume/synced new
+    check "$volume: said to be replayed" record aaaaaaaa ".volumes[] | select(.name == \"$volume\") | .replayed"
+done
+on_overlays() { not grep -v '^/dev/mapper/ilr_aaaaaaaa_d' <(grep " $v/" /proc/self/mounts); }
+check "every mount is on an overlay of the session" on_overlays
+check "nobody else reads the overlays" test "$(stat -Lc %a:%G /dev/mapper/ilr_aaaaaaaa_d1)" = 600:root
+check "no links to the clones" not grep . <(find /dev/disk -lname '*sd[a-z]*' -o -lname '*dm-*')
+
+(cd $v/data && exec sleep 1000) & holder=$!
+eventually 5 test "$(readlink -f /proc/$holder/cwd)" = $v/data
+check "an orderly down of a held session does not go" not down aaaaaaaa
+says_who() { not down aaaaaaaa >"$WORK/busy" 2>&1; grep "pid $holder (sleep)" "$WORK/busy"; }
+check "it says who" says_who
+check "and nothing was torn" test -e $v/root/etc/hostname -a -e $v/data/newest
+kill $holder
+wait $holder || true
+check "down" down aaaaaaaa
+check "nothing is left" gone aaaaaaaa
+check "down twice" down aaaaaaaa
+check "the backing stores are what they were" same_bytes
+
+# ---- several targets, 4Kn, a table of the other sector size, forced down while held ----
+
+target_new b1 4096:4k.img
+target_new b2 4096:wrong.img
+target_new b3 btrfs.img
+cp --sparse=always btrfs.img live
+mkdir -p mnt
+mount -o loop live mnt
+session_new bbbbbbbb b1 b2 b3
+must "up with three targets" up bbbbbbbb
+v=/run/ilr/bbbbbbbb/volumes
+check "4Kn disk" is $v/fourk/etc/hostname debian
+check "table in 512 on a disk of 4096" is $v/cut512/etc/hostname debian
+check "btrfs beside its living original" is $v/pool/newest new
+check "which goes on" touch mnt/alive
+(cd $v/pool && exec sleep 1000) & holder=$!
+eventually 5 test "$(readlink -f /proc/$holder/cwd)" = $v/pool
+check "down --forced" down bbbbbbbb --forced
+check "no mounts" not grep /run/ilr/bbbbbbbb /proc/self/mountinfo
+check "no iSCSI sessions" not iscsiadm -m session
+check "the holder lives" kill -0 $holder
+kill $holder
+wait $holder || true
+check "the rest went with its holder" eventually 10 gone bbbbbbbb
+umount mnt
+
+# ---- no rules, no protection ----
+
+mkdir -p /run/udev/rules.d
+: >$mask
+udevadm control -R
+target_new e xfs.img
+session_new eeeeeeee e
+check "without udev's rules up is refused" not up eeeeeeee
+check "as DiskNotProtected" record eeeeeeee '.failure.name == "DiskNotProtected"'
+rm $mask
+udevadm control -R
+check "down" down eeeeeeee
+check "nothing is left" gone eeeeeeee
+
+# ---- a target that stops answering ----
+
+target_new f xfs.img
+session_new ffffffff f
+must "up" up ffffffff
+kill -STOP $tgtd_pid
+# Whether the kernel knows already or not
+check "the target stops answering: down --forced ends" timeout 100 $helper down ffffffff --forced
+kill -CONT $tgtd_pid
+check "nothing is left" gone ffffffff
+check "the backing stores are what they were" same_bytes
+finish
