@@ -9,6 +9,7 @@
 
 #define STATUS_TIMEOUT_USEC (30 * USEC_PER_SEC)
 #define STATUS_RETRY_USEC (5 * USEC_PER_SEC)
+#define ORPHAN_RETRY_USEC USEC_PER_MINUTE
 #define DISCONNECT_TIMEOUT_USEC (5 * USEC_PER_MINUTE)
 
 struct Manager {
@@ -22,6 +23,7 @@ struct Manager {
     HelperCall *status; /* the question about it */
     HelperCall *orphan; /* takes down what stands without a record */
     char **orphans;     /* ids of such */
+    sd_event_source *orphan_retry;
     sd_event_source *retry, *reap;
     ManagerChanged changed;
     void *userdata;
@@ -38,6 +40,7 @@ Manager *manager_free(Manager *m)
     helper_call_free(m->status);
     helper_call_free(m->orphan);
     strv_free(m->orphans);
+    sd_event_source_disable_unref(m->orphan_retry);
     sd_event_source_disable_unref(m->retry);
     sd_event_source_disable_unref(m->reap);
     azure_free(m->services.azure);
@@ -177,18 +180,35 @@ static void on_kept(const char *file, const char *why, void *userdata)
 
 static void next_orphan(Manager *m);
 
+static int on_orphan_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    next_orphan(userdata);
+    return 0;
+}
+
 static void on_orphan_gone(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
 {
     Manager *m = userdata;
+    char *id = m->orphans[0];
+    size_t rest = strv_length(m->orphans) - 1;
 
-    if (failure)
-        log_error("Session %s without a record could not be taken down: %s", m->orphans[0], failure->message);
-    else
-        log_notice("Session %s stood without a record and was taken down", m->orphans[0]);
+    memmove(m->orphans, m->orphans + 1, rest * sizeof(char *));
+    if (failure) {
+        log_error("Session %s without a record could not be taken down and will be tried again: %s", id,
+                  failure->message);
+        m->orphans[rest] = id; /* the others first */
+        m->orphan_retry = sd_event_source_disable_unref(m->orphan_retry);
+        if (sd_event_add_time_relative(m->context.event, &m->orphan_retry, CLOCK_MONOTONIC, ORPHAN_RETRY_USEC,
+                                       0, on_orphan_retry, m) < 0)
+            log_oom();
+    } else {
+        log_notice("Session %s stood without a record and was taken down", id);
+        m->orphans[rest] = NULL;
+        free(id);
+    }
     m->orphan = helper_call_free(m->orphan);
-    free(m->orphans[0]);
-    memmove(m->orphans, m->orphans + 1, sizeof(char *) * strv_length(m->orphans + 1) + sizeof(char *));
-    next_orphan(m);
+    if (!m->orphan_retry || sd_event_source_get_enabled(m->orphan_retry, NULL) <= 0)
+        next_orphan(m);
 }
 
 static void next_orphan(Manager *m)
