@@ -87,7 +87,7 @@ faults "hangs at once" '{"script": {"hang": "start"}}' ScriptSilent ""
 ilrd_configure
 restarted
 scenario "$POINT_C" '{"script": {"crlf": true, "sizeBytes": 8380000, "osPrompt": true, "unsupportedOsPrompt": true,
-    "sameHostPrompt": true, "oldSessionPrompt": true, "wholeDiskPrompt": true, "lvmPrompt": true}, "portal": {"notReadyTimes": 1}}'
+    "sameHostPrompt": true, "oldSessionPrompt": true, "wholeDiskPrompt": true}, "portal": {"notReadyTimes": 1}}'
 check "CRLF, almost 8 MiB, not ready once, every harmless question: it works" provision backup-vm-02 "$POINT_C"
 id=$(sessions)
 script_is_long() {
@@ -95,8 +95,16 @@ script_is_long() {
     head -n 1 "/run/ilr-connect/$id/script" | grep -q $'\r$'
 }
 check "the script was that long, with CRLF" script_is_long
-asked() { cat "/run/ilr-connect/$id/work/"*/Scripts/*.log | grep -F "asking: " | tee "$WORK/asked"; [[ $(wc -l <"$WORK/asked") -ge 8 ]]; }
-check "it asked" eventually 20 asked
+asked() {
+    journalctl --no-pager -o cat -u "ilr-connection@$id.service" | grep -F "The script asks: " >"$WORK/asked"
+    cat "$WORK/asked"
+    for what in "operating system's name; answer: Debian" "operating system's version; answer: 1" \
+        "operating system not supported; answer: Y" "same host, large disks; answer: Y" \
+        "same host, logical volumes or RAID; answer: Y" "older session; answer: N" "file system on the whole disk; answer: N"; do
+        grep -qF "$what" "$WORK/asked" || { echo "not asked: $what"; return 1; }
+    done
+}
+check "each question was answered as decided" eventually 20 asked
 check "the files are there" sums_match "$LISTS/data.sha256" "$(volume_path "$id" data)" 20
 check "release" ilrctl release "$id"
 check "and nothing is left" nothing_left azure
