@@ -3,11 +3,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 
 #define ENTRIES_MAX 64 /* looked at per directory: the script may make as many as it likes */
 #define PAUSE_USEC (100 * USEC_PER_MSEC)
@@ -18,16 +16,19 @@ struct Worklog {
     uint64_t limit_bytes;
 };
 
-/* One name below dir, no link, no other file system. */
+/* One name in dir, no link, no other file system. Not openat2(), which could be told so: RestrictSUIDSGID= of
+ * the unit takes it away altogether. The name is a single one, so that O_NOFOLLOW is about all of it. */
 static int open_below(int dir, const char *name, int flags)
 {
-    struct open_how how = {
-        .flags = flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS,
-    };
-    int fd = (int)syscall(SYS_openat2, dir, name, &how, sizeof(how));
+    _cleanup_close_ int fd = -EBADF;
+    struct stat above, st;
 
-    return fd < 0 ? -errno : fd;
+    if (strchr(name, '/') || streq(name, ".."))
+        return -EINVAL;
+    fd = openat(dir, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 || fstat(dir, &above) < 0 || fstat(fd, &st) < 0)
+        return -errno;
+    return st.st_dev == above.st_dev ? TAKE_FD(fd) : -EXDEV;
 }
 
 /* inotify takes paths only; this one means the open directory, whatever its name has become. */
@@ -149,6 +150,11 @@ int worklog_new(Worklog **ret, sd_event *event, const char *work_dir)
                                    on_pause_over, w);
     if (r < 0)
         return r;
+    /* Later it looks without a word; that it cannot look at all must be seen. */
+    r = open_below(w->work_fd, ".", O_RDONLY | O_DIRECTORY);
+    if (r < 0)
+        return r;
+    safe_close(r);
     watch_dir(w, w->work_fd, IN_CREATE | IN_MOVED_TO);
     look(w);
     *ret = TAKE_PTR(w);
