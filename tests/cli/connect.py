@@ -99,7 +99,8 @@ class Helper:
         self.socket.bind(path)
         os.chmod(path, 0o666)
         self.socket.listen(16)
-        threading.Thread(target=self.loop, daemon=True).start()
+        self.thread = threading.Thread(target=self.loop, daemon=True)
+        self.thread.start()
 
     def loop(self):
         while True:
@@ -254,6 +255,8 @@ class Run:
         if self.process and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        self.helper.socket.shutdown(socket.SHUT_RDWR)  # ends the thread's accept(), close() alone does not
+        self.helper.thread.join(30)
         self.helper.socket.close()
         self.notify.close()
         if self.mounted:
@@ -455,7 +458,7 @@ run(f"iscsiadm -m discovery -t sendtargets -p 127.0.0.1:{port}")
 while True:
     print("thinking")
     time.sleep(0.3)
-''', "SilenceTimeoutSec=2\nConnectTimeoutSec=3\n").start()
+''', "SilenceTimeoutSec=30\nConnectTimeoutSec=8\n").start()
     try:
         f = r.failure()
         assert f["name"] == "ConnectTimeout" and "thinking" in f["lines"], f
@@ -466,10 +469,10 @@ while True:
 @test
 def hangs_after_login():
     """a script that hangs after its login stays connected"""
-    r = Run("connect()\ntime.sleep(1000)\n", "SilenceTimeoutSec=1\nConnectTimeoutSec=2\n").start()
+    r = Run("connect()\ntime.sleep(1000)\n", "SilenceTimeoutSec=8\nConnectTimeoutSec=9\n").start()
     try:
         r.wait_ready()
-        time.sleep(2.5)  # beyond both deadlines, which must not count any more
+        time.sleep(9.5)  # beyond both deadlines, which must not count any more
         assert r.process.poll() is None, r.errors()
         assert r.record()["state"] == "connected"
     finally:

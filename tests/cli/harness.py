@@ -302,7 +302,7 @@ class World:
             if self.sim:
                 self.sim.wait(30)
         finally:
-            self.helper.socket.close()
+            stop_listening(self.helper.socket, self.helper)
             self.portal.close()
             shutil.rmtree(self.dir, ignore_errors=True)
 
@@ -339,6 +339,14 @@ def send(s, method, parameters=None, **flags):
     if parameters is not None:
         message["parameters"] = parameters
     s.sendall(json.dumps(message).encode() + b"\0")
+
+
+def stop_listening(listener, thread):
+    """Ends a thread that accepts. Closing alone is not enough: its accept() would go on with the number of the
+    descriptor, which the next listener gets."""
+    listener.shutdown(socket.SHUT_RDWR)
+    thread.join(30)
+    listener.close()
 
 
 def can_connect(address):

@@ -17,7 +17,7 @@ import tempfile
 import termios
 import threading
 
-from harness import BUILD, POINT, Reader, World, main, point_id, wait_for
+from harness import BUILD, POINT, Reader, World, main, point_id, stop_listening, wait_for
 
 ID = "abcd1234"
 HOLD = object()   # answer nothing more, until the caller goes
@@ -63,7 +63,8 @@ class Fake:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.path)
         self.listener.listen(8)
-        threading.Thread(target=self.run, daemon=True).start()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
 
     def run(self):
         while True:
@@ -97,7 +98,7 @@ class Fake:
         return self
 
     def __exit__(self, *_):
-        self.listener.close()
+        stop_listening(self.listener, self.thread)
         shutil.rmtree(self.dir)
 
     def start(self, *arguments, **options):
