@@ -157,7 +157,7 @@ LoginUrl=https://login.ilr-sim.test
 TenantId=$TENANT
 ClientId=$CLIENT
 ClientSecretFile=/etc/ilrd/client-secret
-PollIntervalSec=1s
+PollIntervalSec=250ms
 [Session]
 BusyRetrySec=2s
 CONF
