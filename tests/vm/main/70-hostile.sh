@@ -14,9 +14,11 @@ BEFORE=(systemd-run mount remount mknod ptrace disk shadow other-session private
     helper-socket service-socket system-bus systemd-socket iscsid real-iscsiadm)
 AFTER=(other-target unknown-target other-portal ssh-portal foreign-listener foreign-portal foreign-login foreign-target
     foreign-logout raw-login raw-verb node-update)
-# The host has no mount at /usr to remount.
-ROOT_CAN=("${BEFORE[@]}")
-unset 'ROOT_CAN[2]'
+# The host has no mount at /usr to remount; that iscsid obeys root is shown by the real iscsiadm.
+ROOT_CAN=()
+for attempt in "${BEFORE[@]}"; do
+    [[ $attempt == remount || $attempt == iscsid ]] || ROOT_CAN+=("$attempt")
+done
 
 # An address that is neither portal nor resolver nor this host, and a listener here that is not the script's.
 listeners=()
