@@ -24,7 +24,7 @@ clean_up() {
         rm -rf /run/ilr-private/$s
     done
     iscsiadm -m node -o delete >/dev/null 2>&1 || true
-    [[ -z $tgtd_pid ]] || { kill "$tgtd_pid" || true; wait "$tgtd_pid" || true; }
+    [[ -z $tgtd_pid ]] || { kill -KILL "$tgtd_pid" || true; wait "$tgtd_pid" || true; }
     cd /
     umount $work/mnt 2>/dev/null || true
     umount $work || true
