@@ -20,6 +20,7 @@ struct AzureRequest {
     AzureSubject subject; /* its strings are what and action */
     size_t body_max;
     bool once, want_json;
+    uid_t uid;
     unsigned attempts_max;
     uint64_t deadline_usec;
     void (*waiting)(const char *detail, void *userdata);
@@ -35,6 +36,11 @@ struct AzureRequest {
     AzureAnswer answer;
     char id[GUID_LENGTH + 1]; /* x-ms-client-request-id */
 };
+
+AzureToken *azure_client_token(AzureClient *c, uid_t uid)
+{
+    return c->token;
+}
 
 uint64_t azure_jitter(uint64_t usec)
 {
@@ -195,7 +201,7 @@ static void on_http(const HttpAnswer *a, void *userdata)
     q->answer.maybe_done = maybe_done(a);
     if (a->outcome == HTTP_ANSWERED && a->status == 401 && !q->token_dropped) {
         q->token_dropped = true;
-        azure_token_drop(q->client->token, q->token);
+        azure_token_drop(azure_client_token(q->client, q->uid), q->token);
         if (schedule(q, 0) >= 0)
             return;
     }
@@ -283,7 +289,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
                               q->what, host ? host : "nowhere"));
         return 0;
     }
-    r = azure_token_get(q->client->token, on_token, q, &q->token, &q->waiter, &failure);
+    r = azure_token_get(azure_client_token(q->client, q->uid), on_token, q, &q->token, &q->waiter, &failure);
     if (r > 0)
         r = send_request(q);
     if (r >= 0)
@@ -323,6 +329,7 @@ int azure_request_start(AzureClient *c, const AzureRequestOptions *o, AzureReque
     q->subject = (AzureSubject){.what = q->what, .action = q->action, .not_found = o->subject.not_found};
     q->body_max = o->body_max ? o->body_max : BODY_MAX;
     q->once = o->once;
+    q->uid = o->uid;
     q->want_json = o->want_json;
     q->attempts_max = o->attempts_max;
     q->deadline_usec = o->deadline_usec;

@@ -14,6 +14,9 @@ typedef struct AzureClient {
     const Config *config;
 } AzureClient;
 
+/* The token that speaks for this caller: the host's. */
+AzureToken *azure_client_token(AzureClient *c, uid_t uid);
+
 typedef struct AzureRequest AzureRequest;
 
 typedef struct AzureAnswer {
@@ -27,6 +30,7 @@ typedef struct AzureRequestOptions {
     const char *method;
     const char *url;        /* absolute, of the management host */
     json_object *body;      /* of a POST, or NULL */
+    uid_t uid;              /* for whom, (uid_t) -1: the host itself */
     AzureSubject subject;   /* its strings are copied */
     size_t body_max;        /* bytes of the answer; 0: 1 MiB */
     bool once;              /* try again only what surely did not arrive, or was put off with Retry-After */

@@ -28,6 +28,7 @@ struct AzureOperation {
     AzureRevokeCallbacks revoke_callbacks;
     void (*probed)(char *const *addresses, Failure *failure, void *userdata);
 
+    uid_t uid; /* for whom, or AZURE_UID_HOST */
     AzurePoint *point;
     char *initiator_name;
     bool renew;

@@ -15,6 +15,7 @@ struct AzureLong {
     char *url, *what, *action;
     json_object *body;
     AzureSubject subject;
+    uid_t uid;
     size_t status_max;
     bool once;
     void (*progress)(const char *detail, void *userdata);
@@ -232,6 +233,7 @@ static int on_poll_timer(sd_event_source *source, uint64_t usec, void *userdata)
         &(AzureRequestOptions){
             .method = "GET",
             .url = l->poll_url,
+            .uid = l->uid,
             .subject = {.what = l->poll_what, .action = l->action, .not_found = FAILURE_OPERATION_FAILED},
             .body_max = l->status_max,
             .want_json = !l->by_location,
@@ -341,6 +343,7 @@ int azure_long_start(AzureClient *c, const AzureLongOptions *o, AzureLongDone do
     l->body = o->body ? json_object_get(o->body) : NULL;
     l->status_max = o->status_max;
     l->once = o->once;
+    l->uid = o->uid;
     l->progress = o->progress;
     l->posted = o->posted;
     l->done = done;
@@ -354,6 +357,7 @@ int azure_long_start(AzureClient *c, const AzureLongOptions *o, AzureLongDone do
     r = azure_request_start(c,
                             &(AzureRequestOptions){.method = "POST",
                                                    .url = l->url,
+                                                   .uid = l->uid,
                                                    .body = l->body,
                                                    .subject = l->subject,
                                                    .once = l->once,

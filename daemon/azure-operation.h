@@ -12,6 +12,7 @@ typedef struct AzureLong AzureLong;
 typedef struct AzureLongOptions {
     const char *url;
     json_object *body;    /* or NULL */
+    uid_t uid;            /* for whom, (uid_t) -1: the host itself */
     AzureSubject subject; /* its strings are copied */
     size_t status_max;    /* bytes of a status answer */
     bool once;            /* the POST must not be sent twice */

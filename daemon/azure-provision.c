@@ -268,7 +268,7 @@ static void on_item(const AzureAnswer *a, Failure *failure, void *userdata)
         provision_fail(o, azure_errno_failure(o, r));
 }
 
-int azure_provision(Azure *a, const AzurePoint *p, const char *initiator_name, bool renew,
+int azure_provision(Azure *a, const AzurePoint *p, const AzureProvisionOptions *options,
                     const AzureProvisionCallbacks *callbacks, void *userdata, AzureOperation **ret)
 {
     _cleanup_(azure_operation_freep) AzureOperation *o = NULL;
@@ -279,12 +279,13 @@ int azure_provision(Azure *a, const AzurePoint *p, const char *initiator_name, b
     if (r < 0)
         return r;
     o->provision_callbacks = *callbacks;
-    o->renew = renew;
+    o->uid = options->uid;
+    o->renew = options->renew;
     o->nothing_sent = true;
     o->point = azure_point_copy(p);
-    o->initiator_name = initiator_name ? strdup(initiator_name) : NULL;
+    o->initiator_name = options->initiator_name ? strdup(options->initiator_name) : NULL;
     o->provision = calloc(1, sizeof(*o->provision));
-    if (!o->point || !o->provision || (initiator_name && !o->initiator_name) ||
+    if (!o->point || !o->provision || (options->initiator_name && !o->initiator_name) ||
         asprintf(&o->what, "provision recovery point %s of %s", p->recovery_point, p->vm_name) < 0)
         return -ENOMEM;
     if (o->point->virtual_machine_id)

@@ -57,8 +57,8 @@ static void on_revoked(const AzureLongResult *result, Failure *failure, void *us
         revoke_finish(o, false, TAKE_PTR(o->kept));
 }
 
-int azure_revoke(Azure *a, const AzurePoint *p, const AzureRevokeCallbacks *callbacks, void *userdata,
-                 AzureOperation **ret)
+int azure_revoke(Azure *a, const AzurePoint *p, uid_t uid, const AzureRevokeCallbacks *callbacks,
+                 void *userdata, AzureOperation **ret)
 {
     _cleanup_(azure_operation_freep) AzureOperation *o = NULL;
     int r;
@@ -67,6 +67,7 @@ int azure_revoke(Azure *a, const AzurePoint *p, const AzureRevokeCallbacks *call
     if (r < 0)
         return r;
     o->revoke_callbacks = *callbacks;
+    o->uid = uid;
     o->point = azure_point_copy(p);
     if (!o->point || asprintf(&o->what, "revoke recovery point %s of %s", p->recovery_point, p->vm_name) < 0)
         return -ENOMEM;

@@ -46,6 +46,7 @@ int azure_read(AzureOperation *o, const char *method, const char *path, const ch
             .method = method,
             .url = url,
             .body = body,
+            .uid = o->uid,
             .subject = {.what = what, .action = action, .not_found = FAILURE_POINT_NOT_FOUND},
             .body_max = o->provision && o->provision->operation_id ? SCRIPT_ANSWER_MAX : 0,
             .want_json = true,
@@ -69,6 +70,7 @@ int azure_start_long(AzureOperation *o, const char *verb, json_object *body, con
         &(AzureLongOptions){
             .url = url,
             .body = body,
+            .uid = o->uid,
             .subject = {.what = o->what, .action = action, .not_found = FAILURE_POINT_NOT_FOUND},
             .status_max = o->kind == OPERATION_PROVISION ? SCRIPT_ANSWER_MAX : 0,
             .once = once,

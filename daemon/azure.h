@@ -20,6 +20,9 @@
 /* Azure takes the right to connect away this long after the provision. */
 #define AZURE_LIFETIME_USEC (12 * USEC_PER_HOUR)
 
+/* Instead of a caller's uid: the host itself asks. */
+#define AZURE_UID_HOST ((uid_t)-1)
+
 typedef struct Azure Azure;                   /* one per daemon: connections, token */
 typedef struct AzureOperation AzureOperation; /* one running conversation */
 
@@ -59,9 +62,14 @@ typedef struct AzureProvisionCallbacks {
     void (*done)(AzureProvision *provision, Failure *failure, bool nothing_sent, void *userdata);
 } AzureProvisionCallbacks;
 
-/* Provisions p (copied). initiator_name is sent along; NULL: left out. renew: renewExistingRegistration.
- * Returns 0 or -ENOMEM. */
-int azure_provision(Azure *a, const AzurePoint *p, const char *initiator_name, bool renew,
+typedef struct AzureProvisionOptions {
+    uid_t uid; /* for whom: with this caller's own sign-in, if there is one; or AZURE_UID_HOST */
+    const char *initiator_name; /* sent along; NULL: left out */
+    bool renew;                 /* renewExistingRegistration */
+} AzureProvisionOptions;
+
+/* Provisions p (copied, like the strings of options). Returns 0 or -ENOMEM. */
+int azure_provision(Azure *a, const AzurePoint *p, const AzureProvisionOptions *options,
                     const AzureProvisionCallbacks *callbacks, void *userdata, AzureOperation **ret);
 
 typedef struct AzureRevokeCallbacks {
@@ -70,10 +78,10 @@ typedef struct AzureRevokeCallbacks {
                  void *userdata); /* failure belongs to the callee; may be NULL on !ok too */
 } AzureRevokeCallbacks;
 
-/* Takes the right to connect back, polled to the end. A point that is gone, or that says it has no session,
- * counts as success. Returns 0 or -ENOMEM. */
-int azure_revoke(Azure *a, const AzurePoint *p, const AzureRevokeCallbacks *callbacks, void *userdata,
-                 AzureOperation **ret);
+/* Takes the right to connect back, polled to the end, for uid as in AzureProvisionOptions. A point that is
+ * gone, or that says it has no session, counts as success. Returns 0 or -ENOMEM. */
+int azure_revoke(Azure *a, const AzurePoint *p, uid_t uid, const AzureRevokeCallbacks *callbacks,
+                 void *userdata, AzureOperation **ret);
 
 /* Is TCP host:port open? On success addresses is what the name resolves to, the one that answered first;
  * borrowed. Otherwise failure (PortalUnreachable), which belongs to the callee. Returns 0 or -ENOMEM. */

@@ -182,7 +182,9 @@ static int provision(Session *s, const char *initiator_name)
     };
     VmSession *v = s->data;
 
-    return azure_provision(services(s)->azure, v->point, initiator_name, false, &callbacks, s, &v->azure);
+    return azure_provision(services(s)->azure, v->point,
+                           &(AzureProvisionOptions){.uid = s->uid, .initiator_name = initiator_name},
+                           &callbacks, s, &v->azure);
 }
 
 static void on_initiator_name(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
@@ -247,7 +249,7 @@ static int provision_release(Session *s)
     v->info = script_info_free(v->info);
     if (v->nothing_owed)
         return 1;
-    return azure_revoke(services(s)->azure, v->point, &callbacks, s, &v->azure);
+    return azure_revoke(services(s)->azure, v->point, s->uid, &callbacks, s, &v->azure);
 }
 
 /* ---- connect ---- */

@@ -191,9 +191,13 @@ static void run(World *w)
 
 static void provision(World *w)
 {
-    assert_int_equal(azure_provision(w->azure, w->point, "iqn.2026-01.com.example:host", false,
-                                     &provision_callbacks, w, &w->operation),
-                     0);
+    assert_int_equal(
+        azure_provision(w->azure, w->point,
+                        &(AzureProvisionOptions){.uid = AZURE_UID_HOST,
+                                                 .initiator_name = "iqn.2026-01.com.example:host",
+                                                 .renew = false},
+                        &provision_callbacks, w, &w->operation),
+        0);
     run(w);
 }
 
@@ -278,14 +282,21 @@ static void test_request_body(void **state)
 
     world_init(&w, exchanges);
     assert_int_equal(azure_point_set_virtual_machine(w.point, VM_ID, NULL), 0);
-    assert_int_equal(azure_provision(w.azure, w.point, "iqn.2026-01.com.example:host", true,
-                                     &provision_callbacks, &w, &w.operation),
-                     0);
+    assert_int_equal(
+        azure_provision(w.azure, w.point,
+                        &(AzureProvisionOptions){.uid = AZURE_UID_HOST,
+                                                 .initiator_name = "iqn.2026-01.com.example:host",
+                                                 .renew = true},
+                        &provision_callbacks, &w, &w.operation),
+        0);
     run(&w);
     assert_script(&w);
     w.done = w.posted = 0;
     w.provision = azure_provision_free(w.provision);
-    assert_int_equal(azure_provision(w.azure, w.point, NULL, false, &provision_callbacks, &w, &w.operation),
+    assert_int_equal(azure_provision(w.azure, w.point,
+                                     &(AzureProvisionOptions){
+                                         .uid = AZURE_UID_HOST, .initiator_name = NULL, .renew = false},
+                                     &provision_callbacks, &w, &w.operation),
                      0);
     run(&w);
     assert_played(&w, 4);
@@ -435,8 +446,9 @@ static void test_one_token(void **state)
 
     world_init(w, exchanges);
     for (i = 0; i < ELEMENTSOF(worlds); i++)
-        assert_int_equal(
-            azure_revoke(w->azure, w->point, &revoke_callbacks, &worlds[i], &worlds[i].operation), 0);
+        assert_int_equal(azure_revoke(w->azure, w->point, AZURE_UID_HOST, &revoke_callbacks, &worlds[i],
+                                      &worlds[i].operation),
+                         0);
     do {
         assert_true(sd_event_run(w->event, 5 * USEC_PER_SEC) >= 0);
         for (i = left = 0; i < ELEMENTSOF(worlds); i++)
@@ -451,7 +463,8 @@ static void test_one_token(void **state)
 
 static void do_revoke(World *w)
 {
-    assert_int_equal(azure_revoke(w->azure, w->point, &revoke_callbacks, w, &w->operation), 0);
+    assert_int_equal(azure_revoke(w->azure, w->point, AZURE_UID_HOST, &revoke_callbacks, w, &w->operation),
+                     0);
     run(w);
 }
 
@@ -940,8 +953,11 @@ static void test_free_while_running(void **state)
 
         assert_true(turns < 5000);
         world_init(&w, exchanges);
-        assert_int_equal(
-            azure_provision(w.azure, w.point, NULL, false, &provision_callbacks, &w, &w.operation), 0);
+        assert_int_equal(azure_provision(w.azure, w.point,
+                                         &(AzureProvisionOptions){
+                                             .uid = AZURE_UID_HOST, .initiator_name = NULL, .renew = false},
+                                         &provision_callbacks, &w, &w.operation),
+                         0);
         for (i = 0; i < turns && !w.done; i++)
             assert_true(sd_event_run(w.event, 2 * USEC_PER_SEC) >= 0);
         finished += w.done;
@@ -966,7 +982,8 @@ static void test_free_revoke_and_probe(void **state)
         World w, other = {};
 
         world_init(&w, exchanges);
-        assert_int_equal(azure_revoke(w.azure, w.point, &revoke_callbacks, &w, &w.operation), 0);
+        assert_int_equal(azure_revoke(w.azure, w.point, AZURE_UID_HOST, &revoke_callbacks, &w, &w.operation),
+                         0);
         assert_int_equal(
             azure_probe_portal(w.azure, "localhost", server_port(w.server), on_probed, &other, &probe), 0);
         other.operation = probe;
