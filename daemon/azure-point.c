@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "azure-point.h"
 
+#include "utf8.h"
+
 #include <ctype.h>
 #include <strings.h>
 
@@ -41,6 +43,8 @@ static int unescape(const char *what, const char *s, char **ret, Failure **ret_f
             *o++ = *s;
     }
     *o = '\0';
+    if (!utf8_valid(out))
+        return refuse(ret_failure, what, "is no UTF-8");
     *ret = TAKE_PTR(out);
     return 0;
 }
@@ -146,6 +150,70 @@ static int point_finish(AzurePoint *p)
     return p->vm_name && p->resource_id ? 0 : -ENOMEM;
 }
 
+#define EXPECTED_ITEM "expected VAULT/backupFabrics/Azure/protectionContainers/CONTAINER/protectedItems/ITEM"
+
+/* Container and item behind the vault; ret_next is the piece behind them. */
+static int cut_item(const char *what, const Pieces *pieces, size_t *ret_next, char **ret_container,
+                    char **ret_item, Failure **ret_failure)
+{
+    size_t i = 8;
+
+    if (piece_is(pieces, i, "backupFabrics")) {
+        if (!piece_is(pieces, i + 1, "Azure"))
+            return refuse(ret_failure, what, "expected backupFabrics/Azure, the only fabric of Azure VMs");
+        i += 2;
+    }
+    if (pieces->n < i + 4 || !piece_is(pieces, i, "protectionContainers") ||
+        !piece_is(pieces, i + 2, "protectedItems"))
+        return refuse(ret_failure, what, EXPECTED_ITEM);
+    *ret_container = strndup(pieces->at[i + 1], pieces->size[i + 1]);
+    *ret_item = strndup(pieces->at[i + 3], pieces->size[i + 3]);
+    *ret_next = i + 4;
+    return *ret_container && *ret_item ? 0 : -ENOMEM;
+}
+
+int azure_item_id_cut(const char *resource_id, char **ret_vault, char **ret_container, char **ret_item,
+                      Failure **ret_failure)
+{
+    static const char what[] = "protected item's resource id";
+    _cleanup_free_ char *id = NULL, *vault = NULL, *container = NULL, *item = NULL;
+    Pieces pieces;
+    size_t next;
+    int r;
+
+    if ((r = unescape(what, resource_id, &id, ret_failure)) < 0 ||
+        (r = check_id(what, id, &pieces, ret_failure)) < 0 ||
+        (r = pieces_check_vault(what, &pieces, ret_failure)) < 0 ||
+        (r = cut_item(what, &pieces, &next, &container, &item, ret_failure)) < 0)
+        return r;
+    if (pieces.n != next)
+        return refuse(ret_failure, what, "goes on behind the item's name");
+    vault = strndup(id, (size_t)(pieces.at[7] + pieces.size[7] - id));
+    if (!vault)
+        return -ENOMEM;
+    *ret_vault = TAKE_PTR(vault);
+    *ret_container = TAKE_PTR(container);
+    *ret_item = TAKE_PTR(item);
+    return 0;
+}
+
+int azure_vault_id_parse(const char *resource_id, char **ret_id, const char **ret_name, Failure **ret_failure)
+{
+    _cleanup_free_ char *id = NULL;
+    Pieces pieces;
+    int r;
+
+    if ((r = unescape("vault", resource_id, &id, ret_failure)) < 0 ||
+        (r = check_id("vault", id, &pieces, ret_failure)) < 0 ||
+        (r = pieces_check_vault("vault", &pieces, ret_failure)) < 0)
+        return r;
+    if (pieces.n != 8)
+        return refuse(ret_failure, "vault", "the resource id must end with the vault's name");
+    *ret_name = pieces.at[7];
+    *ret_id = TAKE_PTR(id);
+    return 0;
+}
+
 int azure_point_parse(const char *resource_id, AzurePoint **ret, Failure **ret_failure)
 {
     static const char what[] = "recovery point's resource id";
@@ -168,21 +236,13 @@ int azure_point_parse(const char *resource_id, AzurePoint **ret, Failure **ret_f
     p->vault = strndup(p->resource_id, (size_t)(pieces.at[7] + pieces.size[7] - p->resource_id));
     if (!p->vault)
         return -ENOMEM;
-    i = 8;
-    if (piece_is(&pieces, i, "backupFabrics")) {
-        if (!piece_is(&pieces, i + 1, "Azure"))
-            return refuse(ret_failure, what, "expected backupFabrics/Azure, the only fabric of Azure VMs");
-        i += 2;
-    }
-    if (pieces.n != i + 6 || !piece_is(&pieces, i, "protectionContainers") ||
-        !piece_is(&pieces, i + 2, "protectedItems") || !piece_is(&pieces, i + 4, "recoveryPoints"))
-        return refuse(ret_failure, what,
-                      "expected VAULT/backupFabrics/Azure/protectionContainers/CONTAINER/protectedItems/ITEM/"
-                      "recoveryPoints/POINT");
-    p->container = strndup(pieces.at[i + 1], pieces.size[i + 1]);
-    p->item = strndup(pieces.at[i + 3], pieces.size[i + 3]);
-    p->recovery_point = strndup(pieces.at[i + 5], pieces.size[i + 5]);
-    if (!p->container || !p->item || !p->recovery_point)
+    r = cut_item(what, &pieces, &i, &p->container, &p->item, ret_failure);
+    if (r < 0)
+        return r;
+    if (pieces.n != i + 2 || !piece_is(&pieces, i, "recoveryPoints"))
+        return refuse(ret_failure, what, EXPECTED_ITEM "/recoveryPoints/POINT");
+    p->recovery_point = strndup(pieces.at[i + 1], pieces.size[i + 1]);
+    if (!p->recovery_point)
         return -ENOMEM;
     r = check_point_id(p->recovery_point, ret_failure);
     if (r < 0)
@@ -205,17 +265,14 @@ int azure_point_make(const char *vault, const char *container, const char *item,
                      AzurePoint **ret, Failure **ret_failure)
 {
     _cleanup_(azure_point_freep) AzurePoint *p = calloc(1, sizeof(*p));
-    Pieces pieces;
+    const char *name;
     int r;
 
     if (!p)
         return -ENOMEM;
-    if ((r = unescape("vault", vault, &p->vault, ret_failure)) < 0 ||
-        (r = check_id("vault", p->vault, &pieces, ret_failure)) < 0 ||
-        (r = pieces_check_vault("vault", &pieces, ret_failure)) < 0)
+    r = azure_vault_id_parse(vault, &p->vault, &name, ret_failure);
+    if (r < 0)
         return r;
-    if (pieces.n != 8)
-        return refuse(ret_failure, "vault", "the resource id must end with the vault's name");
     if ((r = take_name("container", container, &p->container, ret_failure)) < 0 ||
         (r = take_name("item", item, &p->item, ret_failure)) < 0 ||
         (r = take_name("recovery point", recovery_point, &p->recovery_point, ret_failure)) < 0 ||
@@ -262,6 +319,8 @@ AzurePoint *azure_point_copy(const AzurePoint *p)
 
     if (!c)
         return NULL;
+    c->judged = p->judged;
+    c->session_active = p->session_active;
     c->resource_id = strdup(p->resource_id);
     c->vault = strdup(p->vault);
     c->container = strdup(p->container);
@@ -291,7 +350,7 @@ AzurePoint *azure_point_free(AzurePoint *p)
 }
 
 /* Escapes all that a path must not contain as it is; the slashes stay. */
-static char *escape_path(const char *s)
+char *azure_path_escape(const char *s)
 {
     char *out = malloc(3 * strlen(s) + 1), *o = out;
 
@@ -317,10 +376,10 @@ char *azure_point_path(const AzurePoint *p, bool item_only)
         path = NULL;
         return NULL;
     }
-    return escape_path(path);
+    return azure_path_escape(path);
 }
 
 char *azure_point_vault_path(const AzurePoint *p)
 {
-    return escape_path(p->vault);
+    return azure_path_escape(p->vault);
 }

@@ -17,6 +17,8 @@ typedef struct AzurePoint {
     char *recovery_point;     /* "182457315790203" */
     char *vm_name;            /* for people: the last piece of the VM's id, else of the item */
     char *virtual_machine_id; /* resource id, or NULL: the protected item is asked for it */
+    bool judged;         /* its properties were read just now, while it was looked for, and it is usable */
+    bool session_active; /* as they said */
 } AzurePoint;
 
 /* Takes the resource id of a recovery point (names in any case, ";" as such or as "%3B") apart.
@@ -26,6 +28,13 @@ int azure_point_parse(const char *resource_id, AzurePoint **ret, Failure **ret_f
 /* The same from pieces: a vault's resource id and three names. */
 int azure_point_make(const char *vault, const char *container, const char *item, const char *recovery_point,
                      AzurePoint **ret, Failure **ret_failure);
+/* Takes the resource id of a protected item apart; with fabric or without. Each ret is the caller's. */
+int azure_item_id_cut(const char *resource_id, char **ret_vault, char **ret_container, char **ret_item,
+                      Failure **ret_failure);
+/* Is it the resource id of a vault? Returns 0 and the name of the vault, which points into a copy that is the
+ * caller's. */
+int azure_vault_id_parse(const char *resource_id, char **ret_id, const char **ret_name,
+                         Failure **ret_failure);
 /* Sets the virtual machine's resource id (checked in the same way) and with it vm_name. */
 int azure_point_set_virtual_machine(AzurePoint *p, const char *resource_id, Failure **ret_failure);
 /* A deep copy, or NULL. */
@@ -38,3 +47,5 @@ DEFINE_CLEANUP(AzurePoint *, azure_point_free)
 char *azure_point_path(const AzurePoint *p, bool item_only);
 /* The escaped path of the vault. */
 char *azure_point_vault_path(const AzurePoint *p);
+/* The same for any resource id that was judged here. */
+char *azure_path_escape(const char *id);

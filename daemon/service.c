@@ -263,7 +263,7 @@ static int get_session(Service *s, VarlinkCall *call, json_object *parameters, S
 static int parse_point(Service *s, VarlinkCall *call, json_object *parameters, AzurePoint **ret,
                        Failure **ret_failure)
 {
-    const char *point = NULL, *vault = s->config->vault, *container = NULL, *item = NULL, *vm = NULL;
+    const char *point = NULL, *vault = NULL, *container = NULL, *item = NULL, *vm = NULL;
     _cleanup_(azure_point_freep) AzurePoint *p = NULL;
     int r;
 
@@ -275,13 +275,15 @@ static int parse_point(Service *s, VarlinkCall *call, json_object *parameters, A
         get_text(call, parameters, "item", AZURE_RESOURCE_ID_MAX, &item) < 0 ||
         get_text(call, parameters, "virtualMachineId", AZURE_RESOURCE_ID_MAX, &vm) < 0)
         return 1; /* answered */
+    if (!vault && strv_length(s->config->vaults) == 1)
+        vault = s->config->vaults[0];
     if (*point == '/')
         r = azure_point_parse(point, &p, ret_failure);
     else if (!vault || !container || !item) {
         *ret_failure =
             failure_new(FAILURE_INVALID_REQUEST,
                         "recoveryPoint is \"%.64s\": expected a resource id, or the id of a point together "
-                        "with vault (or Vault= in ilrd.conf), container and item",
+                        "with vault (or one Vault= in ilrd.conf), container and item",
                         point);
         return -EINVAL;
     } else

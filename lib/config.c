@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <ini.h>
 #include <limits.h>
+#include <strings.h>
 
 #define CONFIG_SIZE_MAX (1 * MIB)
 
@@ -83,13 +84,58 @@ static int parse_api_version(Parser *p, const char *key, const char *value, size
     return set_string(p, (char **)((char *)p->config + offset), value);
 }
 
-static int parse_vault(Parser *p, const char *key, const char *value, size_t offset)
+/* A list: each assignment adds its words, an empty one forgets what was there. */
+static int add_words(Parser *p, const char *key, const char *value, size_t offset, size_t max,
+                     bool (*valid)(const char *word), const char *expected)
 {
-    if (*value && (!startswith(value, "/subscriptions/") || strpbrk(value, "?#% \t") || strlen(value) > 1024))
-        return complain(p, key, value,
-                        "a resource id: /subscriptions/SUB/resourceGroups/RG/providers/"
-                        "Microsoft.RecoveryServices/vaults/NAME");
-    return set_string(p, (char **)((char *)p->config + offset), value);
+    char ***list = (char ***)((char *)p->config + offset);
+    _cleanup_strv_free_ char **words = NULL;
+    char **w, **known;
+
+    if (strv_split(value, " \t", &words) < 0) {
+        p->error = -ENOMEM;
+        return 0;
+    }
+    if (!words || !*words)
+        *list = strv_free(*list);
+    STRV_FOREACH (w, words) {
+        if (!valid(*w))
+            return complain(p, key, *w, expected);
+        STRV_FOREACH (known, *list)
+            if (strcasecmp(*known, *w) == 0)
+                break;
+        if (known && *known)
+            continue;
+        if (strv_length(*list) == max)
+            return complain(p, key, *w, "no more than 64 of them");
+        if (strv_extend(list, *w) < 0) {
+            p->error = -ENOMEM;
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static bool vault_valid(const char *s)
+{
+    return startswith(s, "/subscriptions/") && !strpbrk(s, "?#%") && strlen(s) <= 1024;
+}
+
+static int parse_vaults(Parser *p, const char *key, const char *value, size_t offset)
+{
+    return add_words(p, key, value, offset, 64, vault_valid,
+                     "a resource id: /subscriptions/SUB/resourceGroups/RG/providers/"
+                     "Microsoft.RecoveryServices/vaults/NAME");
+}
+
+static bool location_valid(const char *s)
+{
+    return strlen(s) <= 64 && !s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")];
+}
+
+static int parse_locations(Parser *p, const char *key, const char *value, size_t offset)
+{
+    return add_words(p, key, value, offset, 64, location_valid, "a region's short name, like westeurope");
 }
 
 static int parse_span(Parser *p, const char *key, const char *value, size_t offset)
@@ -162,7 +208,8 @@ static const struct {
     {"Azure", "TenantId", parse_id, offsetof(Config, tenant_id)},
     {"Azure", "ClientId", parse_id, offsetof(Config, client_id)},
     {"Azure", "ClientSecretFile", parse_path, offsetof(Config, client_secret_file)},
-    {"Azure", "Vault", parse_vault, offsetof(Config, vault)},
+    {"Azure", "Vault", parse_vaults, offsetof(Config, vaults)},
+    {"Azure", "Location", parse_locations, offsetof(Config, locations)},
     {"Azure", "PollIntervalSec", parse_span, offsetof(Config, poll_interval_usec)},
     {"Azure", "OperationTimeoutSec", parse_span, offsetof(Config, operation_timeout_usec)},
     {"Azure", "RequestTimeoutSec", parse_span, offsetof(Config, request_timeout_usec)},
@@ -347,7 +394,8 @@ Config *config_free(Config *c)
     free(c->tenant_id);
     free(c->client_id);
     free(c->client_secret_file);
-    free(c->vault);
+    strv_free(c->vaults);
+    strv_free(c->locations);
     free(c->initiator_name);
     free(c);
     return NULL;

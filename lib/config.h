@@ -25,7 +25,8 @@ typedef struct Config {
     char *fallback_api_version;  /* FallbackApiVersion=, for the script in the status */
     char *tenant_id, *client_id; /* TenantId=, ClientId= */
     char *client_secret_file; /* ClientSecretFile=, absolute; the credential azure-client-secret goes first */
-    char *vault;              /* Vault=, resource id of the vault for short requests, or NULL */
+    char **vaults;            /* Vault=, resource ids, each once: where VMs are looked for; may be NULL */
+    char **locations;         /* Location=, regions of VMs that are given by their resource id; may be NULL */
     uint64_t poll_interval_usec;     /* PollIntervalSec=, 100ms..10min */
     uint64_t operation_timeout_usec; /* OperationTimeoutSec=, from the POST to the operation's end */
     uint64_t request_timeout_usec;   /* RequestTimeoutSec=, one HTTP request */

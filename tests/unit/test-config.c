@@ -57,8 +57,10 @@ static void test_values_and_order(void **state)
 {
     static const char main_text[] =
         "# comment\n; comment\n\n[Azure]\r\nTenantId = t-1\nPollIntervalSec=500ms\n"
+        "Vault=/subscriptions/gone\nVault=\nVault=/subscriptions/1 /subscriptions/2\nLocation=westeurope\n"
         "[Connection]\nInitiator=iqn.2026-01.com.example:a\n[Storage]\nOverlaySizeBytes=64M\n";
-    static const char first[] = "[Azure]\nPollIntervalSec=1s\n[Connection]\nInitiator=none\n";
+    static const char first[] = "[Azure]\nPollIntervalSec=1s\nVault=/SUBSCRIPTIONS/2\nVault=/subscriptions/"
+                                "3\n[Connection]\nInitiator=none\n";
     static const char second[] = "[Azure]\nPollIntervalSec=2\n";
     _cleanup_(config_freep) Config *c = NULL;
     _cleanup_failure_ Failure *f = NULL;
@@ -76,6 +78,10 @@ static void test_values_and_order(void **state)
     assert_int_equal(c->poll_interval_usec, 2 * USEC_PER_SEC);
     assert_int_equal(c->initiator_mode, INITIATOR_NONE);
     assert_null(c->initiator_name);
+    assert_int_equal(strv_length(c->vaults), 3);
+    assert_string_equal(c->vaults[0], "/subscriptions/1");
+    assert_string_equal(c->vaults[2], "/subscriptions/3");
+    assert_int_equal(strv_length(c->locations), 1);
     assert_int_equal(c->overlay_size_bytes, 64 * MIB);
 }
 
@@ -98,6 +104,8 @@ static void test_mistakes(void **state)
         {"[Azure]\nApiVersion=latest\n", ":2:", "YYYY-MM-DD"},
         {"[Azure]\nTenantId=a/b\n", ":2:", "an identifier"},
         {"[Azure]\nVault=my-vault\n", ":2:", "a resource id"},
+        {"[Azure]\nVault=/subscriptions/1\nVault=/subscriptions/2 v2\n", ":3: Vault=v2:", "a resource id"},
+        {"[Azure]\nLocation=West Europe west-europe\n", ":2: Location=west-europe:", "short name"},
         {"[Azure]\nPollIntervalSec=0\n", ":2:", "a time from 100ms"},
         {"[Azure]\nOperationTimeoutSec=soon\n", ":2:", "a time from 100ms"},
         {"[Connection]\nInitiator=myhost\n", ":2:", "an iSCSI name"},
