@@ -118,7 +118,8 @@ static int add_words(Parser *p, const char *key, const char *value, size_t offse
 
 static bool vault_valid(const char *s)
 {
-    return startswith(s, "/subscriptions/") && !strpbrk(s, "?#%") && strlen(s) <= 1024;
+    return strncasecmp(s, "/subscriptions/", strlen("/subscriptions/")) == 0 && !strpbrk(s, "?#%") &&
+           strlen(s) <= 1024;
 }
 
 static int parse_vaults(Parser *p, const char *key, const char *value, size_t offset)
