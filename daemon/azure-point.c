@@ -131,7 +131,7 @@ static int check_id(const char *what, char *s, Pieces *ret, Failure **ret_failur
     return cut(what, s, ret, ret_failure);
 }
 
-static int check_point_id(const char *s, Failure **ret_failure)
+int azure_point_id_check(const char *s, Failure **ret_failure)
 {
     if (!*s || strlen(s) > 128 ||
         s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")])
@@ -244,7 +244,7 @@ int azure_point_parse(const char *resource_id, AzurePoint **ret, Failure **ret_f
     p->recovery_point = strndup(pieces.at[i + 1], pieces.size[i + 1]);
     if (!p->recovery_point)
         return -ENOMEM;
-    r = check_point_id(p->recovery_point, ret_failure);
+    r = azure_point_id_check(p->recovery_point, ret_failure);
     if (r < 0)
         return r;
     r = point_finish(p);
@@ -276,7 +276,7 @@ int azure_point_make(const char *vault, const char *container, const char *item,
     if ((r = take_name("container", container, &p->container, ret_failure)) < 0 ||
         (r = take_name("item", item, &p->item, ret_failure)) < 0 ||
         (r = take_name("recovery point", recovery_point, &p->recovery_point, ret_failure)) < 0 ||
-        (r = check_point_id(p->recovery_point, ret_failure)) < 0)
+        (r = azure_point_id_check(p->recovery_point, ret_failure)) < 0)
         return r;
     r = point_finish(p);
     if (r < 0)
@@ -285,17 +285,17 @@ int azure_point_make(const char *vault, const char *container, const char *item,
     return 0;
 }
 
-int azure_point_set_virtual_machine(AzurePoint *p, const char *resource_id, Failure **ret_failure)
+int azure_vm_id_parse(const char *resource_id, AzureVmId *ret, Failure **ret_failure)
 {
     static const char what[] = "virtual machine's resource id";
-    _cleanup_free_ char *id = NULL, *name = NULL;
+    _cleanup_(azure_vm_id_done) AzureVmId v = {};
     Pieces pieces;
     int r;
 
-    r = unescape(what, resource_id, &id, ret_failure);
+    r = unescape(what, resource_id, &v.id, ret_failure);
     if (r < 0)
         return r;
-    r = check_id(what, id, &pieces, ret_failure);
+    r = check_id(what, v.id, &pieces, ret_failure);
     if (r < 0)
         return r;
     /* Microsoft.Compute or Microsoft.ClassicCompute */
@@ -305,11 +305,35 @@ int azure_point_set_virtual_machine(AzurePoint *p, const char *resource_id, Fail
             ret_failure, what,
             "expected /subscriptions/SUB/resourceGroups/RG/providers/Microsoft.Compute/virtualMachines/"
             "NAME");
-    name = strndup(pieces.at[7], pieces.size[7]);
-    if (!name)
+    v.subscription = strndup(pieces.at[1], pieces.size[1]);
+    v.resource_group = strndup(pieces.at[3], pieces.size[3]);
+    v.name = strndup(pieces.at[7], pieces.size[7]);
+    if (!v.subscription || !v.resource_group || !v.name)
         return -ENOMEM;
-    free_and_replace(&p->virtual_machine_id, TAKE_PTR(id));
-    free_and_replace(&p->vm_name, TAKE_PTR(name));
+    *ret = v;
+    v = (AzureVmId){};
+    return 0;
+}
+
+void azure_vm_id_done(AzureVmId *v)
+{
+    free(v->id);
+    free(v->subscription);
+    free(v->resource_group);
+    free(v->name);
+    *v = (AzureVmId){};
+}
+
+int azure_point_set_virtual_machine(AzurePoint *p, const char *resource_id, Failure **ret_failure)
+{
+    _cleanup_(azure_vm_id_done) AzureVmId v = {};
+    int r;
+
+    r = azure_vm_id_parse(resource_id, &v, ret_failure);
+    if (r < 0)
+        return r;
+    free_and_replace(&p->virtual_machine_id, TAKE_PTR(v.id));
+    free_and_replace(&p->vm_name, TAKE_PTR(v.name));
     return 0;
 }
 

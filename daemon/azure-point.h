@@ -28,6 +28,12 @@ int azure_point_parse(const char *resource_id, AzurePoint **ret, Failure **ret_f
 /* The same from pieces: a vault's resource id and three names. */
 int azure_point_make(const char *vault, const char *container, const char *item, const char *recovery_point,
                      AzurePoint **ret, Failure **ret_failure);
+/* A virtual machine's resource id, of either deployment model, and what stands in it. */
+typedef struct AzureVmId {
+    char *id, *subscription, *resource_group, *name;
+} AzureVmId;
+int azure_vm_id_parse(const char *resource_id, AzureVmId *ret, Failure **ret_failure);
+void azure_vm_id_done(AzureVmId *v);
 /* Takes the resource id of a protected item apart; with fabric or without. Each ret is the caller's. */
 int azure_item_id_cut(const char *resource_id, char **ret_vault, char **ret_container, char **ret_item,
                       Failure **ret_failure);
@@ -35,6 +41,8 @@ int azure_item_id_cut(const char *resource_id, char **ret_vault, char **ret_cont
  * caller's. */
 int azure_vault_id_parse(const char *resource_id, char **ret_id, const char **ret_name,
                          Failure **ret_failure);
+/* Can it be the id of a recovery point? 0, or -EINVAL with *ret_failure. */
+int azure_point_id_check(const char *s, Failure **ret_failure);
 /* Sets the virtual machine's resource id (checked in the same way) and with it vm_name. */
 int azure_point_set_virtual_machine(AzurePoint *p, const char *resource_id, Failure **ret_failure);
 /* A deep copy, or NULL. */

@@ -11,6 +11,7 @@
  * after. It belongs to the caller and may be freed inside its own done. Freeing Azure needs all operations to
  * be freed before. */
 
+#include "azure-find.h"
 #include "azure-point.h"
 #include "azure-script.h"
 #include "config.h"

@@ -133,6 +133,11 @@ Session *manager_sessions(Manager *m)
     return m->sessions;
 }
 
+Azure *manager_azure(Manager *m)
+{
+    return m->services.azure;
+}
+
 Session *manager_find(Manager *m, const char *id)
 {
     Session *s;

@@ -33,6 +33,8 @@ DEFINE_CLEANUP(Manager *, manager_free)
 int manager_provision(Manager *m, AzurePoint *point, uid_t uid, const char *caller, const char *reason,
                       Session **ret, Failure **ret_failure);
 
+/* What the sessions speak to Azure through, borrowed. */
+Azure *manager_azure(Manager *m);
 /* Borrowed, or NULL. */
 Session *manager_find(Manager *m, const char *id);
 /* The head of the list. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "service.h"
 
+#include "finder.h"
 #include "log.h"
 #include "recovery-interface.h"
 
@@ -30,6 +31,7 @@ struct Service {
     const Config *config;
     VarlinkServer *server;
     Waiter *waiters;
+    Finder *finder;
 };
 
 static void waiter_free(Waiter *w)
@@ -44,6 +46,7 @@ Service *service_free(Service *s)
     if (!s)
         return NULL;
     manager_set_changed(s->manager, NULL, NULL);
+    finder_free(s->finder); /* before the calls that it keeps */
     varlink_server_free(s->server);
     while (s->waiters)
         waiter_free(s->waiters);
@@ -227,22 +230,10 @@ static Waiter *waiter_new(Service *s, VarlinkCall *call, WaiterKind kind, const 
 
 /* ---- parameters ---- */
 
-/* 1: there, 0: absent; negative: the call has been answered. */
-static int get_text(VarlinkCall *call, json_object *parameters, const char *key, size_t max, const char **ret)
-{
-    int r = json_get_string(parameters, key, ret);
-
-    if (r > 0 && strlen(*ret) > max)
-        r = -EINVAL;
-    if (r < 0)
-        (void)varlink_call_invalid_parameter(call, key);
-    return r;
-}
-
 static int get_session(Service *s, VarlinkCall *call, json_object *parameters, Session **ret)
 {
     const char *id = NULL;
-    int r = get_text(call, parameters, "id", 64, &id);
+    int r = varlink_call_get_text(call, parameters, "id", 64, &id);
 
     if (r < 0)
         return r;
@@ -260,6 +251,7 @@ static int get_session(Service *s, VarlinkCall *call, json_object *parameters, S
 
 /* ---- methods ---- */
 
+/* The point as ids name it. 1: the call has been answered. */
 static int parse_point(Service *s, VarlinkCall *call, json_object *parameters, AzurePoint **ret,
                        Failure **ret_failure)
 {
@@ -267,27 +259,36 @@ static int parse_point(Service *s, VarlinkCall *call, json_object *parameters, A
     _cleanup_(azure_point_freep) AzurePoint *p = NULL;
     int r;
 
-    r = get_text(call, parameters, "recoveryPoint", AZURE_RESOURCE_ID_MAX, &point);
+    r = varlink_call_get_text(call, parameters, "recoveryPoint", AZURE_RESOURCE_ID_MAX, &point);
     if (r == 0)
         (void)varlink_call_invalid_parameter(call, "recoveryPoint");
-    if (r <= 0 || get_text(call, parameters, "vault", AZURE_RESOURCE_ID_MAX, &vault) < 0 ||
-        get_text(call, parameters, "container", AZURE_RESOURCE_ID_MAX, &container) < 0 ||
-        get_text(call, parameters, "item", AZURE_RESOURCE_ID_MAX, &item) < 0 ||
-        get_text(call, parameters, "virtualMachineId", AZURE_RESOURCE_ID_MAX, &vm) < 0)
+    if (r <= 0 || varlink_call_get_text(call, parameters, "vault", AZURE_RESOURCE_ID_MAX, &vault) < 0 ||
+        varlink_call_get_text(call, parameters, "container", AZURE_RESOURCE_ID_MAX, &container) < 0 ||
+        varlink_call_get_text(call, parameters, "item", AZURE_RESOURCE_ID_MAX, &item) < 0 ||
+        varlink_call_get_text(call, parameters, "virtualMachineId", AZURE_RESOURCE_ID_MAX, &vm) < 0)
         return 1; /* answered */
-    if (!vault && strv_length(s->config->vaults) == 1)
-        vault = s->config->vaults[0];
     if (*point == '/')
         r = azure_point_parse(point, &p, ret_failure);
-    else if (!vault || !container || !item) {
+    else if (!container || !item) {
         *ret_failure =
             failure_new(FAILURE_INVALID_REQUEST,
                         "recoveryPoint is \"%.64s\": expected a resource id, or the id of a point together "
-                        "with vault (or one Vault= in ilrd.conf), container and item",
+                        "with vm, or with vault (or one Vault= in ilrd.conf), container and item",
                         point);
         return -EINVAL;
-    } else
-        r = azure_point_make(vault, container, item, point, &p, ret_failure);
+    } else {
+        _cleanup_strv_free_ char **vaults = NULL;
+
+        r = azure_vaults_choose(s->config->vaults, vault, &vaults, ret_failure);
+        if (r >= 0 && strv_length(vaults) != 1) {
+            *ret_failure =
+                failure_new(FAILURE_INVALID_REQUEST,
+                            "vault is missing: expected a resource id, or one Vault= in ilrd.conf");
+            r = -EINVAL;
+        }
+        if (r >= 0)
+            r = azure_point_make(vaults[0], container, item, point, &p, ret_failure);
+    }
     if (r >= 0 && vm)
         r = azure_point_set_virtual_machine(p, vm, ret_failure);
     if (r < 0)
@@ -296,34 +297,25 @@ static int parse_point(Service *s, VarlinkCall *call, json_object *parameters, A
     return 0;
 }
 
-static int method_provision(VarlinkCall *call, json_object *parameters, void *userdata)
+/* The point is known: a session for it, and the call waits for that. point is taken. Negative: the call is
+ * not answered. */
+static int provision(Service *s, VarlinkCall *call, json_object *parameters, AzurePoint *point)
 {
-    _cleanup_(azure_point_freep) AzurePoint *point = NULL;
-    const char *kind = session_kind_vm.name, *reason = NULL;
     _cleanup_failure_ Failure *f = NULL;
-    _cleanup_free_ char *caller = NULL;
-    Service *s = userdata;
+    _cleanup_free_ char *caller = user_name(varlink_call_uid(call));
+    const char *reason = NULL;
     Session *session;
     Waiter *w;
     int r;
 
-    if (get_text(call, parameters, "kind", 32, &kind) < 0 ||
-        get_text(call, parameters, "reason", REASON_MAX, &reason) < 0)
+    (void)json_get_string(parameters, "reason", &reason); /* looked at before */
+    r = manager_provision(s->manager, point, varlink_call_uid(call), caller, reason, &session, &f);
+    if (r < 0 && f) {
+        (void)varlink_call_fail(call, f, NULL);
         return 0;
-    if (!streq(kind, session_kind_vm.name)) {
-        f = failure_new(FAILURE_INVALID_REQUEST, "kind is \"%s\": expected \"vm\"", kind);
-        return f ? varlink_call_fail(call, f, NULL) : -ENOMEM;
-    }
-    r = parse_point(s, call, parameters, &point, &f);
-    if (r > 0)
-        return 0;
-    if (r >= 0) {
-        caller = user_name(varlink_call_uid(call));
-        r = manager_provision(s->manager, TAKE_PTR(point), varlink_call_uid(call), caller, reason, &session,
-                              &f);
     }
     if (r < 0)
-        return f ? varlink_call_fail(call, f, NULL) : r;
+        return r;
     w = waiter_new(s, call, WAIT_PROVISION, session->id);
     if (!w) {
         if (!awaited(s, session->id) && session_state(session) != SESSION_READY)
@@ -332,6 +324,50 @@ static int method_provision(VarlinkCall *call, json_object *parameters, void *us
     }
     tell(w, session);
     return 0;
+}
+
+static int on_found(VarlinkCall *call, json_object *parameters, AzurePoint *point, void *userdata)
+{
+    return provision(userdata, call, parameters, point);
+}
+
+static int method_provision(VarlinkCall *call, json_object *parameters, void *userdata)
+{
+    _cleanup_(azure_point_freep) AzurePoint *point = NULL;
+    const char *kind = session_kind_vm.name, *reason = NULL;
+    _cleanup_failure_ Failure *f = NULL;
+    Service *s = userdata;
+    int r;
+
+    if (varlink_call_get_text(call, parameters, "kind", 32, &kind) < 0 ||
+        varlink_call_get_text(call, parameters, "reason", REASON_MAX, &reason) < 0)
+        return 0;
+    if (!streq(kind, session_kind_vm.name)) {
+        f = failure_new(FAILURE_INVALID_REQUEST, "kind is \"%s\": expected \"vm\"", kind);
+        return f ? varlink_call_fail(call, f, NULL) : -ENOMEM;
+    }
+    if (finder_wants(parameters))
+        return finder_point(s->finder, call, parameters, on_found, s);
+    r = parse_point(s, call, parameters, &point, &f);
+    if (r > 0)
+        return 0;
+    if (r < 0)
+        return f ? varlink_call_fail(call, f, NULL) : r;
+    return provision(s, call, parameters, TAKE_PTR(point));
+}
+
+static int method_items(VarlinkCall *call, json_object *parameters, void *userdata)
+{
+    Service *s = userdata;
+
+    return finder_items(s->finder, call, parameters);
+}
+
+static int method_points(VarlinkCall *call, json_object *parameters, void *userdata)
+{
+    Service *s = userdata;
+
+    return finder_points(s->finder, call, parameters);
 }
 
 static int method_list(VarlinkCall *call, json_object *parameters, void *userdata)
@@ -409,12 +445,18 @@ static int method_monitor(VarlinkCall *call, json_object *parameters, void *user
     return 0;
 }
 
-static const char *const provision_parameters[] = {"kind", "recoveryPoint",    "vault",  "container",
-                                                   "item", "virtualMachineId", "reason", NULL};
+static const char *const provision_parameters[] = {
+    "kind",          "recoveryPoint", "vault",  "container",  "item", "virtualMachineId", "reason", "vm",
+    "resourceGroup", "latest",        "atUsec", "beforeUsec", NULL};
+static const char *const items_parameters[] = {"vault", "resourceGroup", "vm", NULL};
+static const char *const points_parameters[] = {"vm",   "vault",     "resourceGroup", "container",
+                                                "item", "sinceUsec", "untilUsec",     NULL};
 static const char *const id_parameters[] = {"id", NULL};
 
 static const VarlinkMethod methods[] = {
     {RECOVERY_INTERFACE ".Provision", method_provision, false, provision_parameters},
+    {RECOVERY_INTERFACE ".Items", method_items, false, items_parameters},
+    {RECOVERY_INTERFACE ".Points", method_points, false, points_parameters},
     {RECOVERY_INTERFACE ".List", method_list, false, NULL},
     {RECOVERY_INTERFACE ".Describe", method_describe, false, id_parameters},
     {RECOVERY_INTERFACE ".Release", method_release, false, id_parameters},
@@ -437,6 +479,9 @@ int service_new(Service **ret, sd_event *event, Manager *manager, const Config *
         return -ENOMEM;
     s->manager = manager;
     s->config = config;
+    r = finder_new(&s->finder, manager_azure(manager));
+    if (r < 0)
+        return r;
     r = varlink_server_new(&s->server, event, RECOVERY_INTERFACE, &identity, NULL);
     if (r < 0)
         return r;

@@ -107,6 +107,21 @@ int varlink_call_invalid_parameter(VarlinkCall *c, const char *parameter)
     return varlink_call_error_string(c, "org.varlink.service.InvalidParameter", "parameter", parameter);
 }
 
+int varlink_call_get_text(VarlinkCall *c, json_object *parameters, const char *key, size_t max,
+                          const char **ret)
+{
+    const char *s = NULL;
+    int r = json_get_string(parameters, key, &s);
+
+    if (r > 0 && strlen(s) > max)
+        r = -EINVAL;
+    if (r < 0)
+        (void)varlink_call_invalid_parameter(c, key);
+    else if (r > 0)
+        *ret = s;
+    return r;
+}
+
 int varlink_call_notify(VarlinkCall *c, json_object *parameters)
 {
     _cleanup_json_ json_object *message = NULL;

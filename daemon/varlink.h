@@ -105,6 +105,11 @@ int varlink_call_fail(VarlinkCall *c, const Failure *f, json_object *parameters)
 /* org.varlink.service.InvalidParameter. */
 int varlink_call_invalid_parameter(VarlinkCall *c, const char *parameter);
 
+/* A parameter that is a text of at most max bytes. 1: there, borrowed from parameters; 0: absent, *ret
+ * untouched; negative: the call has been answered with InvalidParameter. */
+int varlink_call_get_text(VarlinkCall *c, json_object *parameters, const char *key, size_t max,
+                          const char **ret);
+
 /* One answer of several ("continues"). Nothing is sent, and 0 returned, if the caller did not say "more". A
  * negative errno: the caller does not read or is gone; the gone callback follows later, never from inside. */
 int varlink_call_notify(VarlinkCall *c, json_object *parameters);
