@@ -61,10 +61,32 @@ static void show_field(FILE *f, const char *label, const char *value)
     fprintf(f, "  %-18s %s\n", label, escaped);
 }
 
+/* "disk1-part1 + disk2-part1 > md raid1 > LV vg0/root" */
+static char *layers_text(json_object *volume)
+{
+    _cleanup_strv_free_ char **words = NULL;
+    json_object *layers;
+    char *text;
+    size_t i;
+
+    if (json_get_array(volume, "layers", &layers) > 0)
+        for (i = 0; i < json_object_array_length(layers); i++) {
+            json_object *o = json_object_array_get_idx(layers, i);
+
+            if (json_object_is_type(o, json_type_string) &&
+                strv_extend(&words, json_object_get_string(o)) < 0)
+                out_of_memory();
+        }
+    text = words ? strv_join(words, " > ") : strdup("-");
+    if (!text)
+        out_of_memory();
+    return text;
+}
+
 void show_volumes(json_object *session, FILE *f)
 {
-    static const char *const titles[] = {"VOLUME", "TYPE", "SIZE", "LABEL", "PATH, OR WHY NOT"};
-    static const bool right[ELEMENTSOF(titles)] = {false, false, true, false, false};
+    static const char *const titles[] = {"VOLUME", "TYPE", "SIZE", "LABEL", "PATH, OR WHY NOT", "ON"};
+    static const bool right[ELEMENTSOF(titles)] = {false, false, true};
     json_object *volumes;
     Table t;
     size_t i;
@@ -77,7 +99,7 @@ void show_volumes(json_object *session, FILE *f)
     for (i = 0; i < json_object_array_length(volumes); i++) {
         json_object *v = json_object_array_get_idx(volumes, i);
         const char *path = NULL, *reason = "no reason is known";
-        _cleanup_free_ char *why = NULL;
+        _cleanup_free_ char *why = NULL, *where = layers_text(v);
         int64_t size = -1;
         char buf[32];
 
@@ -91,6 +113,7 @@ void show_volumes(json_object *session, FILE *f)
         table_add(&t, size >= 0 ? text_size((uint64_t)size, buf, sizeof(buf)) : "-");
         table_add(&t, session_text(v, "label"));
         table_add(&t, path ? path : why);
+        table_add(&t, where);
     }
     table_print(&t, "  ", f);
     table_done(&t);

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <linux/btrfs.h>
 #include <sys/ioctl.h>
+#include <sys/sysmacros.h>
 
 #define STEP_USEC (20 * USEC_PER_SEC)
 #define STEP_FORCED_USEC (5 * USEC_PER_SEC)
@@ -52,25 +53,52 @@ static int look_for_mounts(Dismantle *d)
     return mounts_below(d->directory, &d->mounts, &d->n_mounts);
 }
 
-/* p: partitions, then overlays, then their stores: the order in which they can go. */
-static int removal_rank(const char *name)
-{
-    const char *tail = strrchr(name, '_');
+#define DEPTH_MAX 32
 
-    return endswith(name, "cow") ? 2 : tail && strchr(tail, 'p') ? 0 : 1;
+/* How high the tower of block devices on this one is, by sysfs; 0: nothing is on it. */
+static unsigned height(const char *directory, unsigned depth)
+{
+    _cleanup_free_ char *path = NULL;
+    _cleanup_(closedirp) DIR *dir = NULL;
+    struct dirent *e;
+    unsigned max = 0;
+
+    if (depth >= DEPTH_MAX || asprintf(&path, "%s/holders", directory) < 0)
+        return (path = NULL), 0;
+    dir = opendir(path);
+    while (dir && (e = readdir(dir))) {
+        _cleanup_free_ char *holder = NULL;
+
+        if (e->d_name[0] == '.')
+            continue;
+        if (asprintf(&holder, "%s/%s", path, e->d_name) < 0)
+            return (holder = NULL), max;
+        max = MAX(max, height(holder, depth + 1) + 1);
+    }
+    return max;
 }
 
-static int by_rank(const void *a, const void *b)
+static unsigned device_height(dev_t device)
+{
+    _cleanup_free_ char *path = NULL;
+
+    if (asprintf(&path, "%s/dev/block/%u:%u", paths.sysfs, major(device), minor(device)) < 0)
+        return (path = NULL), 0;
+    return height(path, 0);
+}
+
+/* What is on top goes first. */
+static int by_height(const void *a, const void *b)
 {
     const DmDevice *x = a, *y = b;
-    int r = removal_rank(x->name) - removal_rank(y->name);
 
-    return r ? r : strverscmp(x->name, y->name);
+    return x->height != y->height ? (x->height < y->height ? -1 : 1) : strverscmp(x->name, y->name);
 }
 
 static int look_for_devices(Dismantle *d)
 {
     char prefix[DM_NAME_SIZE];
+    size_t i;
     int r;
 
     free(d->devices);
@@ -78,9 +106,13 @@ static int look_for_devices(Dismantle *d)
     d->n_devices = 0;
     dm_prefix(d->id, prefix);
     r = dm_list(prefix, step(d), &d->devices, &d->n_devices);
-    if (r >= 0 && d->n_devices > 1)
-        qsort(d->devices, d->n_devices, sizeof(*d->devices), by_rank);
-    return r;
+    if (r < 0)
+        return r;
+    for (i = 0; i < d->n_devices; i++)
+        d->devices[i].height = device_height(d->devices[i].device);
+    if (d->n_devices > 1)
+        qsort(d->devices, d->n_devices, sizeof(*d->devices), by_height);
+    return 0;
 }
 
 /* Sets the failure and returns -EBUSY if anybody is in the way; what: NULL: only if somebody is found. */
@@ -154,7 +186,7 @@ static int forget_child(void *userdata, int fd)
 
 static int remove_device(Dismantle *d, DmDevice *device, bool deferred)
 {
-    if (removal_rank(device->name) < 2 && access("/sys/module/btrfs", F_OK) == 0)
+    if (access("/sys/module/btrfs", F_OK) == 0)
         (void)child_call(forget_child, device->name, step(d), NULL);
     return dm_remove(device->name, deferred, step(d), &d->cookie);
 }
@@ -169,7 +201,7 @@ static int remove_all_deferred(Dismantle *d)
     if (r < 0)
         return log_errno_full(LOG_WARNING, d->id, r, "Cannot list device-mapper's devices");
     for (i = 0; i < d->n_devices; i++) {
-        if (d->devices[i].open_count > 0 && removal_rank(d->devices[i].name) == 0)
+        if (d->devices[i].open_count > 0 && d->devices[i].height == 0)
             log_full(LOG_WARNING, d->id, "%s is in use, it goes when its user lets go", d->devices[i].name);
         r = remove_device(d, &d->devices[i], true);
         if (r < 0)

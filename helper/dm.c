@@ -14,24 +14,35 @@
      DM_UDEV_DISABLE_OTHER_RULES_FLAG)
 #define SNAPSHOT_CHUNK_SECTORS 16
 
-static void name_format(const char *start, const char *middle, const char *id, unsigned disk, int part,
-                        char *buf)
+static void suffix_format(unsigned disk, int part, char buf[static 32])
 {
-    char tail[16] = "";
-
     if (part > 0)
-        snprintf(tail, sizeof(tail), "p%d", part);
-    snprintf(buf, DM_NAME_SIZE, "%s%s%sd%u%s", start, id, middle, disk, part < 0 ? "cow" : tail);
+        snprintf(buf, 32, "d%up%d", disk, part);
+    else
+        snprintf(buf, 32, "d%u%s", disk, part < 0 ? "cow" : "");
+}
+
+void dm_own(const char *id, const char *suffix, char name[static DM_NAME_SIZE],
+            char uuid[static DM_NAME_SIZE])
+{
+    snprintf(name, DM_NAME_SIZE, "ilr_%s_%s", id, suffix);
+    snprintf(uuid, DM_NAME_SIZE, "LVM-ILR%s%s", id, suffix);
 }
 
 void dm_name(const char *id, unsigned disk, int part, char buf[static DM_NAME_SIZE])
 {
-    name_format("ilr_", "_", id, disk, part, buf);
+    char suffix[32], other[DM_NAME_SIZE];
+
+    suffix_format(disk, part, suffix);
+    dm_own(id, suffix, buf, other);
 }
 
 void dm_uuid(const char *id, unsigned disk, int part, char buf[static DM_NAME_SIZE])
 {
-    name_format("LVM-ILR", "", id, disk, part, buf);
+    char suffix[32], other[DM_NAME_SIZE];
+
+    suffix_format(disk, part, suffix);
+    dm_own(id, suffix, other, buf);
 }
 
 void dm_prefix(const char *id, char buf[static DM_NAME_SIZE])
@@ -100,8 +111,9 @@ int dm_settle(uint32_t *cookie, uint64_t timeout_usec)
 
 typedef struct TaskCall {
     int type;
-    const char *name, *uuid, *target, *params;
-    uint64_t sectors;
+    const char *name, *uuid;
+    const DmTarget *targets;
+    size_t n_targets;
     bool deferred;
     uint32_t cookie;
 } TaskCall;
@@ -114,13 +126,17 @@ static int task_child(void *userdata, int fd)
     uint32_t cookie = c->cookie;
     struct dm_info info = {};
     bool set = t && dm_task_set_name(t, c->name);
+    size_t i;
     int r;
 
     dm_log_with_errno_init(keep_message);
-    if (set && c->type == DM_DEVICE_CREATE)
-        set = dm_task_set_uuid(t, c->uuid) && dm_task_add_target(t, 0, c->sectors, c->target, c->params) &&
-              dm_task_set_uid(t, 0) && dm_task_set_gid(t, 0) && dm_task_set_mode(t, 0600);
-    else if (set)
+    if (set && c->type == DM_DEVICE_CREATE) {
+        set = dm_task_set_uuid(t, c->uuid) && dm_task_set_uid(t, 0) && dm_task_set_gid(t, 0) &&
+              dm_task_set_mode(t, 0600);
+        for (i = 0; set && i < c->n_targets; i++)
+            set = dm_task_add_target(t, c->targets[i].start, c->targets[i].sectors, c->targets[i].type,
+                                     c->targets[i].params);
+    } else if (set)
         set = c->deferred ? dm_task_deferred_remove(t) : dm_task_retry_remove(t);
     r = set ? run_with_cookie(t, &cookie) : -ENOMEM;
     if (r >= 0 && c->type == DM_DEVICE_CREATE && (!dm_task_get_info(t, &info) || !info.exists))
@@ -146,15 +162,11 @@ static int task_run(TaskCall *call, uint64_t timeout_usec, uint32_t *cookie, cha
     return *ret_text || r < 0 ? r : -ENOMEM;
 }
 
-int dm_create(const char *name, const char *uuid, uint64_t sectors, const char *target, const char *params,
-              uint64_t timeout_usec, uint32_t *cookie, dev_t *ret, char **ret_message)
+int dm_create_table(const char *name, const char *uuid, const DmTarget *targets, size_t n_targets,
+                    uint64_t timeout_usec, uint32_t *cookie, dev_t *ret, char **ret_message)
 {
-    TaskCall call = {.type = DM_DEVICE_CREATE,
-                     .name = name,
-                     .uuid = uuid,
-                     .target = target,
-                     .params = params,
-                     .sectors = sectors};
+    TaskCall call = {
+        .type = DM_DEVICE_CREATE, .name = name, .uuid = uuid, .targets = targets, .n_targets = n_targets};
     _cleanup_free_ char *text = NULL;
     unsigned a, b;
     int r;
@@ -169,6 +181,14 @@ int dm_create(const char *name, const char *uuid, uint64_t sectors, const char *
     }
     *ret = makedev(a, b);
     return 0;
+}
+
+int dm_create(const char *name, const char *uuid, uint64_t sectors, const char *target, const char *params,
+              uint64_t timeout_usec, uint32_t *cookie, dev_t *ret, char **ret_message)
+{
+    const DmTarget t = {.sectors = sectors, .type = target, .params = params};
+
+    return dm_create_table(name, uuid, &t, 1, timeout_usec, cookie, ret, ret_message);
 }
 
 int dm_remove(const char *name, bool deferred, uint64_t timeout_usec, uint32_t *cookie)
@@ -232,7 +252,7 @@ int dm_list(const char *prefix, uint64_t timeout_usec, DmDevice **ret, size_t *r
         return -ENOMEM;
     STRV_FOREACH (line, lines) {
         unsigned a, b;
-        DmDevice d;
+        DmDevice d = {};
 
         if (sscanf(*line, "%127s %u %u %d", d.name, &a, &b, &d.open_count) != 4)
             break; /* cut off: the caller looks again when it is through with these */
@@ -242,4 +262,33 @@ int dm_list(const char *prefix, uint64_t timeout_usec, DmDevice **ret, size_t *r
     *ret = TAKE_PTR(devices);
     *ret_n = n;
     return 0;
+}
+
+static int status_child(void *userdata, int fd)
+{
+    _cleanup_(task_freep) struct dm_task *t = dm_task_create(DM_DEVICE_STATUS);
+    struct dm_info info = {};
+    uint64_t start, length;
+    char *type = NULL, *params = NULL;
+
+    dm_log_with_errno_init(keep_message);
+    /* Without noflush it would write out what the snapshot still has in memory, and wait for it. */
+    if (!t || !dm_task_set_name(t, userdata) || !dm_task_no_flush(t))
+        return -ENOMEM;
+    if (!dm_task_run(t))
+        return dm_task_get_errno(t) > 0 ? -dm_task_get_errno(t) : -EIO;
+    if (!dm_task_get_info(t, &info) || !info.exists)
+        return -ENXIO;
+    (void)dm_get_next_target(t, NULL, &start, &length, &type, &params);
+    return dprintf(fd, "%s", params ? params : "") < 0 ? -EIO : 0;
+}
+
+int dm_status(const char *name, uint64_t timeout_usec, char **ret)
+{
+    _cleanup_free_ char *text = NULL;
+    int r = child_call(status_child, (void *)name, timeout_usec, &text);
+
+    if (r >= 0)
+        *ret = TAKE_PTR(text);
+    return r;
 }

@@ -13,12 +13,16 @@ typedef struct DmDevice {
     char name[DM_NAME_SIZE];
     dev_t device;
     int open_count;
+    unsigned height; /* for who lists them; 0 */
 } DmDevice;
 
 /* ilr_ID_d1, ilr_ID_d1cow, ilr_ID_d1p2 (docs/architecture.md). part: 0 the overlay, -1 its store. The UUID is
  * made of the same parts; there is exactly one dash in it. */
 void dm_name(const char *id, unsigned disk, int part, char buf[static DM_NAME_SIZE]);
 void dm_uuid(const char *id, unsigned disk, int part, char buf[static DM_NAME_SIZE]);
+/* ilr_ID_SUFFIX and LVM-ILRIDSUFFIX, for what is neither: the suffix is made of letters and digits. */
+void dm_own(const char *id, const char *suffix, char name[static DM_NAME_SIZE],
+            char uuid[static DM_NAME_SIZE]);
 /* "ilr_ID_" */
 void dm_prefix(const char *id, char buf[static DM_NAME_SIZE]);
 
@@ -35,6 +39,17 @@ int dm_settle(uint32_t *cookie, uint64_t timeout_usec);
  * may be NULL) is what libdevmapper said if it went wrong. */
 int dm_create(const char *name, const char *uuid, uint64_t sectors, const char *target, const char *params,
               uint64_t timeout_usec, uint32_t *cookie, dev_t *ret, char **ret_message);
+typedef struct DmTarget {
+    uint64_t start, sectors;
+    const char *type, *params;
+} DmTarget;
+
+/* The same with several targets, in the order of their starts and without holes. */
+int dm_create_table(const char *name, const char *uuid, const DmTarget *targets, size_t n_targets,
+                    uint64_t timeout_usec, uint32_t *cookie, dev_t *ret, char **ret_message);
+/* What the first target of a device says of itself (the line of dmsetup status behind its type); the
+ * caller's. -ENXIO: no such device. */
+int dm_status(const char *name, uint64_t timeout_usec, char **ret);
 /* Gone already: 0. -EBUSY: somebody has it open; with deferred it then goes when that one closes it, and that
  * is 0. */
 int dm_remove(const char *name, bool deferred, uint64_t timeout_usec, uint32_t *cookie);

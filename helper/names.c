@@ -26,66 +26,117 @@ bool volume_name_usable(const char *s)
            !has_own_form(s);
 }
 
-static const char *wanted(const Volume *v)
+/* The n-th best name of a volume, or NULL. */
+static const char *wish(const Volume *v, int n)
 {
-    return volume_name_usable(v->label)             ? v->label
-           : volume_name_usable(v->partition_label) ? v->partition_label
-                                                    : NULL;
+    const char *wishes[] = {v->label, v->base, v->partition_label};
+    size_t i;
+
+    for (i = 0; i < ELEMENTSOF(wishes); i++)
+        if (volume_name_usable(wishes[i]) && n-- == 0)
+            return wishes[i];
+    return NULL;
 }
 
-static int name_plain(const Volume *v, char **ret)
+/* What nothing else is called: its place on a disk, or GROUP-NAME. */
+static char *name_plain(const Volume *v)
 {
-    int r = v->partition > 0 ? asprintf(ret, "disk%zu-part%d", v->disk + 1, v->partition)
-                             : asprintf(ret, "disk%zu", v->disk + 1);
+    char *s;
 
-    return r < 0 ? -ENOMEM : 0;
+    if (!v->base)
+        return volume_place(v);
+    if (!v->group)
+        return strdup(v->base);
+    return asprintf(&s, "%s-%s", v->group, v->base) < 0 ? NULL : s;
 }
 
-static int name_suffixed(const Volume *v, const char *base, char **ret)
+static char *name_suffixed(const Volume *v, const char *base)
 {
-    int r = v->partition > 0 ? asprintf(ret, "%s-disk%zup%d", base, v->disk + 1, v->partition)
-                             : asprintf(ret, "%s-disk%zu", base, v->disk + 1);
+    _cleanup_free_ char *plain = v->base ? name_plain(v) : NULL;
+    char *s;
+    int r = plain              ? asprintf(&s, "%s-%s", base, plain)
+            : v->partition > 0 ? asprintf(&s, "%s-disk%zup%d", base, v->disk + 1, v->partition)
+                               : asprintf(&s, "%s-disk%zu", base, v->disk + 1);
 
-    return r < 0 ? -ENOMEM : 0;
+    if (v->base && !plain) {
+        if (r >= 0)
+            free(s);
+        return NULL;
+    }
+    return r < 0 ? NULL : s;
+}
+
+static char *name_choose(Volume *volumes, size_t n, size_t i)
+{
+    const char *want = wish(&volumes[i], 0);
+    bool taken = false;
+    size_t j;
+
+    for (j = 0; want && j < n && !taken; j++)
+        taken = j != i && streq_ptr(wish(&volumes[j], 0), want);
+    if (!want)
+        return name_plain(&volumes[i]);
+    if (!taken)
+        return strdup(want);
+    return want == volumes[i].base && volumes[i].group ? name_plain(&volumes[i])
+                                                       : name_suffixed(&volumes[i], want);
+}
+
+static bool name_taken(const Volume *volumes, size_t n, size_t but, const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        if (i != but && volumes[i].name && streq(volumes[i].name, name))
+            return true;
+    return false;
+}
+
+/* The last way out: plain, and with a number if even that is taken or too long for a directory. */
+static int name_force(Volume *volumes, size_t n, size_t i)
+{
+    _cleanup_free_ char *plain = name_plain(&volumes[i]);
+    char *name = plain ? strndup(plain, VOLUME_NAME_MAX) : NULL;
+    unsigned k;
+
+    if (!name)
+        return -ENOMEM;
+    for (k = 2; name_taken(volumes, n, i, name) || (volumes[i].base && !volume_name_usable(name)); k++) {
+        free(name);
+        if (asprintf(&name, "%.*s-%u", VOLUME_NAME_MAX - 8,
+                     volumes[i].base && !volume_name_usable(plain) ? "volume" : plain, k) < 0)
+            return -ENOMEM;
+    }
+    return free_and_replace(&volumes[i].name, name);
 }
 
 int volumes_name(Volume *volumes, size_t n)
 {
+    _cleanup_free_ bool *fixed = calloc(n + 1, sizeof(*fixed));
     size_t i, j;
     int r;
 
-    for (i = 0; i < n; i++) {
-        const char *want = wanted(&volumes[i]);
-        bool taken = false;
-        char *name = NULL;
-
-        for (j = 0; want && j < n && !taken; j++)
-            taken = j != i && streq_ptr(wanted(&volumes[j]), want);
-        if (!want)
-            r = name_plain(&volumes[i], &name);
-        else if (taken)
-            r = name_suffixed(&volumes[i], want, &name);
-        else
-            r = (name = strdup(want)) ? 0 : -ENOMEM;
-        if (r < 0)
-            return r;
-        free_and_replace(&volumes[i].name, name);
-    }
+    if (!fixed)
+        return -ENOMEM;
+    for (i = 0; i < n; i++)
+        fixed[i] = volumes[i].name;
+    for (i = 0; i < n; i++)
+        if (!fixed[i] && !(volumes[i].name = name_choose(volumes, n, i)))
+            return -ENOMEM;
     /* A label may look like another one's name with its suffix. Plain names are never given to a label, so
      * they are free for both. */
     for (i = 0; i < n; i++)
         for (j = i + 1; j < n; j++)
             if (streq(volumes[i].name, volumes[j].name)) {
-                char *a, *b;
-
-                r = name_plain(&volumes[i], &a);
-                if (r < 0)
+                if (!fixed[j] && (r = name_force(volumes, n, j)) < 0)
                     return r;
-                free_and_replace(&volumes[i].name, a);
-                r = name_plain(&volumes[j], &b);
-                if (r < 0)
+                if (!fixed[i] && (r = name_force(volumes, n, i)) < 0)
                     return r;
-                free_and_replace(&volumes[j].name, b);
             }
+    for (i = 0; i < n; i++)
+        if (!fixed[i] &&
+            (strlen(volumes[i].name) > VOLUME_NAME_MAX || name_taken(volumes, n, i, volumes[i].name)))
+            if ((r = name_force(volumes, n, i)) < 0)
+                return r;
     return 0;
 }

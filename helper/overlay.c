@@ -153,19 +153,8 @@ int overlay_make(const char *id, unsigned number, Disk *disk, uint64_t size_byte
                   &disk->overlay, &message2);
     if (r < 0)
         return fail(ret_failure, r, disk, "the overlay", message2);
+    disk->overlay_bytes = size_bytes;
     return 0;
-}
-
-int overlay_map_partition(const char *id, unsigned number, const Disk *disk, const Volume *v,
-                          uint64_t timeout_usec, uint32_t *cookie, dev_t *ret, char **ret_message)
-{
-    char name[DM_NAME_SIZE], uuid[DM_NAME_SIZE], params[DM_PARAMS_SIZE];
-
-    dm_name(id, number, v->partition, name);
-    dm_uuid(id, number, v->partition, uuid);
-    dm_params_linear(disk->overlay, v->start_bytes / 512, params);
-    return dm_create(name, uuid, v->size_bytes / 512, "linear", params, timeout_usec, cookie, ret,
-                     ret_message);
 }
 
 static int stores_release_child(void *userdata, int fd)

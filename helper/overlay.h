@@ -18,10 +18,6 @@ int overlay_stores_mount(const char *id, size_t n_disks, uint64_t size_bytes, ui
  * dm.h. */
 int overlay_make(const char *id, unsigned number, Disk *disk, uint64_t size_bytes, uint64_t timeout_usec,
                  uint32_t *cookie, Failure **ret_failure);
-/* A linear map of a piece of the overlay, for one partition. */
-int overlay_map_partition(const char *id, unsigned number, const Disk *disk, const Volume *volume,
-                          uint64_t timeout_usec, uint32_t *cookie, dev_t *ret, char **ret_message);
-
 /* Frees the loop devices whose file is below the session's stores and unmounts the tmpfs; lazily if forced.
  * Nothing there: 0. -EBUSY: a store is still used. */
 int overlay_stores_release(const char *id, bool forced, uint64_t timeout_usec);

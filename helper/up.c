@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "storage.h"
 
+#include "assembly.h"
 #include "btrfs.h"
 #include "child.h"
 #include "disk.h"
 #include "dismantle.h"
-#include "dm.h"
 #include "files.h"
 #include "iscsi.h"
 #include "log.h"
 #include "mount.h"
 #include "names.h"
 #include "overlay.h"
-#include "partition.h"
 #include "paths.h"
-#include "probe.h"
 #include "timeutil.h"
 
 #include <fcntl.h>
@@ -22,8 +20,6 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
-/* device-mapper waits for udev, which may have many disks to look at. */
-#define DEVICE_TIMEOUT_USEC (60 * USEC_PER_SEC)
 #define DISMANTLE_USEC (60 * USEC_PER_SEC)
 #define REASONS_SHOWN_MAX 5
 
@@ -33,19 +29,14 @@ typedef struct Up {
     Record *record;
     char *mounts; /* directory of the volumes */
     gid_t group;
-    Disk *disks;
-    size_t n_disks;
-    Volume *volumes;
-    size_t n_volumes;
-    uint32_t cookie; /* udev's part in what device-mapper made */
+    Assembly a;
 } Up;
 
 static void up_done(Up *u)
 {
     record_free(u->record);
     free(u->mounts);
-    disks_free(u->disks, u->n_disks);
-    volumes_free(u->volumes, u->n_volumes);
+    assembly_done(&u->a);
 }
 
 /* Puts what is known now into the record. */
@@ -58,13 +49,13 @@ static int save(Up *u)
 
     if (!disks || !volumes)
         return -ENOMEM;
-    for (i = 0; i < u->n_disks; i++) {
-        r = disk_to_json(&u->disks[i], &o);
+    for (i = 0; i < u->a.n_disks; i++) {
+        r = disk_to_json(&u->a.disks[i], &o);
         if (r < 0 || json_object_array_add(disks, o) < 0)
             return r < 0 ? r : -ENOMEM;
     }
-    for (i = 0; i < u->n_volumes; i++) {
-        r = volume_to_json(&u->volumes[i], u->disks, u->mounts, &o);
+    for (i = 0; i < u->a.n_volumes; i++) {
+        r = volume_to_json(&u->a.volumes[i], u->a.disks, u->mounts, &o);
         if (r < 0 || json_object_array_add(volumes, o) < 0)
             return r < 0 ? r : -ENOMEM;
     }
@@ -96,7 +87,7 @@ static int find_disks(Up *u, Failure **ret_failure)
         r = -ENOTCONN;
     }
     if (r >= 0)
-        r = disks_wait(sessions, n, u->config->disk_timeout_usec, &u->disks, &u->n_disks, ret_failure);
+        r = disks_wait(sessions, n, u->config->disk_timeout_usec, &u->a.disks, &u->a.n_disks, ret_failure);
     iscsi_sessions_free(sessions, n);
     return r < 0 ? r : save(u);
 }
@@ -106,84 +97,22 @@ static int make_overlays(Up *u, Failure **ret_failure)
     size_t i;
     int r;
 
-    r = overlay_stores_mount(u->id, u->n_disks, u->config->overlay_size_bytes, DEVICE_TIMEOUT_USEC);
+    r = overlay_stores_mount(u->id, u->a.n_disks, u->config->overlay_size_bytes, DEVICE_TIMEOUT_USEC);
     if (r < 0) {
         *ret_failure = failure_new(FAILURE_OVERLAY_FAILED, "no tmpfs could be mounted for the overlays: %s",
                                    strerror(-r));
         return r;
     }
-    for (i = 0; i < u->n_disks; i++) {
-        r = disk_hide(&u->disks[i]);
+    for (i = 0; i < u->a.n_disks; i++) {
+        r = disk_hide(&u->a.disks[i]);
         if (r < 0)
-            log_errno_full(LOG_WARNING, u->id, r, "Cannot remove the nodes of %s", u->disks[i].kernel_name);
-        r = overlay_make(u->id, (unsigned)i + 1, &u->disks[i], u->config->overlay_size_bytes,
-                         DEVICE_TIMEOUT_USEC, &u->cookie, ret_failure);
+            log_errno_full(LOG_WARNING, u->id, r, "Cannot remove the nodes of %s", u->a.disks[i].kernel_name);
+        r = overlay_make(u->id, (unsigned)i + 1, &u->a.disks[i], u->config->overlay_size_bytes,
+                         DEVICE_TIMEOUT_USEC, &u->a.cookie, ret_failure);
         if (r < 0)
             return r;
     }
     return 0;
-}
-
-static Volume *volume_add(Up *u, size_t disk, uint64_t start_bytes, uint64_t size_bytes)
-{
-    Volume *more = realloc(u->volumes, (u->n_volumes + 1) * sizeof(*more));
-
-    if (!more)
-        return NULL;
-    u->volumes = more;
-    more += u->n_volumes++;
-    *more = (Volume){.disk = disk, .start_bytes = start_bytes, .size_bytes = size_bytes};
-    return more;
-}
-
-static int add_partitions(Up *u, size_t disk, const PartitionTable *t)
-{
-    size_t i;
-
-    for (i = 0; i < t->n_partitions; i++) {
-        const Partition *p = &t->partitions[i];
-        Volume *v = volume_add(u, disk, p->start_bytes, p->size_bytes);
-
-        if (!v)
-            return -ENOMEM;
-        v->partition = p->number;
-        v->partition_type = strdup(p->type);
-        v->partition_label = p->label ? strdup(p->label) : NULL;
-        if (!v->partition_type || (p->label && !v->partition_label))
-            return -ENOMEM;
-    }
-    return 0;
-}
-
-/* Adds the volumes of a disk: its partitions, or itself. */
-static int look_into_disk(Up *u, size_t disk)
-{
-    _cleanup_(partition_table_done) PartitionTable table = {};
-    Disk *d = &u->disks[disk];
-    _cleanup_close_ int fd = device_open(d->overlay, O_RDONLY);
-    size_t i = u->n_volumes;
-    Volume *v;
-    int r;
-
-    if (fd < 0)
-        return fd;
-    r = device_read_table(fd, u->config->mount_timeout_usec, &table);
-    if (r == -ENOMEM)
-        return r;
-    if (r < 0) { /* one unreadable disk does not take the others with it */
-        v = volume_add(u, disk, 0, d->size_bytes);
-        if (!v || asprintf(&v->reason, "the disk cannot be read: %s", strerror(-r)) < 0)
-            return -ENOMEM;
-        return 0;
-    }
-    d->table = TAKE_PTR(table.type);
-    if (table.n_partitions > 0)
-        r = add_partitions(u, disk, &table);
-    else
-        r = volume_add(u, disk, 0, d->size_bytes) ? 0 : -ENOMEM;
-    for (; r >= 0 && i < u->n_volumes; i++)
-        r = volume_probe(fd, &u->volumes[i], u->config->mount_timeout_usec);
-    return r;
 }
 
 typedef struct FsidCall {
@@ -229,34 +158,12 @@ static int change_identity(Up *u, Volume *v, dev_t device)
     return v->reason ? 0 : -ENOMEM;
 }
 
-/* Gives the volume a device of its own. */
-static int map_one(Up *u, Volume *v)
-{
-    _cleanup_free_ char *message = NULL;
-    const Disk *disk = &u->disks[v->disk];
-    int r = 0;
-
-    if (v->partition > 0)
-        r = overlay_map_partition(u->id, (unsigned)v->disk + 1, disk, v, DEVICE_TIMEOUT_USEC, &u->cookie,
-                                  &v->device, &message);
-    else
-        v->device = disk->overlay;
-    if (r < 0)
-        return asprintf(&v->reason, "no map of the partition could be made: %s (%s)", strerror(-r),
-                        message ? message : "no more is known") < 0
-                   ? -ENOMEM
-                   : 0;
-    return change_identity(u, v, v->device);
-}
-
 static int mount_one(Up *u, Volume *v)
 {
     _cleanup_free_ char *directory = NULL, *node = NULL;
-    char name[DM_NAME_SIZE];
     int r;
 
-    dm_name(u->id, (unsigned)v->disk + 1, v->partition, name);
-    if (asprintf(&node, "/dev/mapper/%s", name) < 0)
+    if (asprintf(&node, "/dev/mapper/%s", v->node) < 0)
         return (node = NULL), -ENOMEM;
     if (asprintf(&directory, "%s/%s", u->mounts, v->name) < 0)
         return (directory = NULL), -ENOMEM;
@@ -285,15 +192,18 @@ static int mount_all(Up *u)
     r = dir_make(top, 0750, 0, u->group);
     if (r >= 0)
         r = dir_make(u->mounts, 0750, 0, u->group);
-    for (i = 0; r >= 0 && i < u->n_volumes; i++)
-        if (!u->volumes[i].reason)
-            r = map_one(u, &u->volumes[i]);
-    k = dm_settle(&u->cookie, DEVICE_TIMEOUT_USEC);
+    for (i = 0; r >= 0 && i < u->a.n_volumes; i++)
+        if (!u->a.volumes[i].reason) {
+            r = assembly_map(&u->a, &u->a.volumes[i]);
+            if (r >= 0 && !u->a.volumes[i].reason)
+                r = change_identity(u, &u->a.volumes[i], u->a.volumes[i].device);
+        }
+    k = dm_settle(&u->a.cookie, DEVICE_TIMEOUT_USEC);
     if (k < 0)
         log_errno_full(LOG_WARNING, u->id, k, "udev did not finish with the overlays");
-    for (i = 0; r >= 0 && i < u->n_volumes; i++)
-        if (!u->volumes[i].reason)
-            r = mount_one(u, &u->volumes[i]);
+    for (i = 0; r >= 0 && i < u->a.n_volumes; i++)
+        if (!u->a.volumes[i].reason)
+            r = mount_one(u, &u->a.volumes[i]);
     return r;
 }
 
@@ -304,17 +214,17 @@ static int nothing_mounted(Up *u, Failure **ret_failure)
     size_t i;
     int r;
 
-    for (i = 0; i < u->n_volumes && i < REASONS_SHOWN_MAX; i++) {
-        r = strv_extendf(&reasons, "%s: %s", u->volumes[i].name, u->volumes[i].reason);
+    for (i = 0; i < u->a.n_volumes && i < REASONS_SHOWN_MAX; i++) {
+        r = strv_extendf(&reasons, "%s: %s", u->a.volumes[i].name, u->a.volumes[i].reason);
         if (r < 0)
             return r;
     }
-    if (u->n_volumes > REASONS_SHOWN_MAX && (r = strv_extend(&reasons, "...")) < 0)
+    if (u->a.n_volumes > REASONS_SHOWN_MAX && (r = strv_extend(&reasons, "...")) < 0)
         return r;
     text = strv_join(reasons, "; ");
     *ret_failure =
         failure_new(FAILURE_NOTHING_TO_MOUNT, "none of %zu volumes on %zu disks could be mounted: %s",
-                    u->n_volumes, u->n_disks, text ? text : "?");
+                    u->a.n_volumes, u->a.n_disks, text ? text : "?");
     return -ENODATA;
 }
 
@@ -326,12 +236,14 @@ static int bring_up(Up *u, Failure **ret_failure)
     r = find_disks(u, ret_failure);
     if (r < 0)
         return r;
-    log_full(LOG_INFO, u->id, "%zu disks are there and read-only", u->n_disks);
+    log_full(LOG_INFO, u->id, "%zu disks are there and read-only", u->a.n_disks);
     r = make_overlays(u, ret_failure);
-    for (i = 0; r >= 0 && i < u->n_disks; i++)
-        r = look_into_disk(u, i);
     if (r >= 0)
-        r = volumes_name(u->volumes, u->n_volumes);
+        r = assembly_look_into_disks(&u->a);
+    if (r >= 0)
+        r = assemble(&u->a);
+    if (r >= 0)
+        r = volumes_name(u->a.volumes, u->a.n_volumes);
     if (r >= 0)
         r = save(u);
     if (r >= 0)
@@ -340,8 +252,8 @@ static int bring_up(Up *u, Failure **ret_failure)
         r = save(u);
     if (r < 0)
         return r;
-    for (i = 0; i < u->n_volumes; i++)
-        if (u->volumes[i].mounted)
+    for (i = 0; i < u->a.n_volumes; i++)
+        if (u->a.volumes[i].mounted || u->a.volumes[i].locked)
             return 0;
     return nothing_mounted(u, ret_failure);
 }
@@ -357,7 +269,7 @@ static gid_t group_of_users(const char *id)
 
 int storage_up(const char *id, const Config *config, Failure **ret_failure)
 {
-    _cleanup_(up_done) Up u = {.id = id, .config = config};
+    _cleanup_(up_done) Up u = {.id = id, .config = config, .a = {.id = id, .config = config}};
     int r;
 
     u.mounts = mounts_path(id, "volumes");
@@ -373,7 +285,7 @@ int storage_up(const char *id, const Config *config, Failure **ret_failure)
     if (r < 0)
         return r;
     r = bring_up(&u, ret_failure);
-    (void)dm_settle(&u.cookie, DEVICE_TIMEOUT_USEC); /* left over only by a failure */
+    (void)dm_settle(&u.a.cookie, DEVICE_TIMEOUT_USEC); /* left over only by a failure */
     if (r < 0) {
         _cleanup_failure_ Failure *second = NULL;
 

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "volume.h"
 
+#include "strv.h"
+
 #include <sys/sysmacros.h>
+
+#define LAYER_MEMBERS_SHOWN 4
 
 void disks_free(Disk *disks, size_t n)
 {
@@ -28,6 +32,11 @@ void volumes_free(Volume *volumes, size_t n)
         free(volumes[i].partition_label);
         free(volumes[i].partition_type);
         free(volumes[i].reason);
+        free(volumes[i].base);
+        free(volumes[i].group);
+        free(volumes[i].node);
+        strv_free(volumes[i].layers);
+        strv_free(volumes[i].partners);
     }
     free(volumes);
 }
@@ -55,10 +64,65 @@ int disk_to_json(const Disk *d, json_object **ret)
         (r = json_add_int64(o, "lun", (int64_t)d->lun)) < 0 ||
         (r = json_add_int64(o, "sizeBytes", (int64_t)d->size_bytes)) < 0 ||
         (r = json_add_int64(o, "sectorBytes", d->sector_bytes)) < 0 ||
-        (r = add_string_or_null(o, "table", d->table)) < 0 || (r = json_add_string(o, "device", device)) < 0)
+        (r = add_string_or_null(o, "table", d->table)) < 0 ||
+        (r = json_add_string(o, "device", device)) < 0 ||
+        (d->overlay_bytes > 0 && (r = json_add_int64(o, "overlaySizeBytes", (int64_t)d->overlay_bytes)) < 0))
         return r;
     *ret = TAKE_PTR(o);
     return 0;
+}
+
+char *volume_place(const Volume *v)
+{
+    char *s;
+    int r = v->partition > 0 ? asprintf(&s, "disk%zu-part%d", v->disk + 1, v->partition)
+                             : asprintf(&s, "disk%zu", v->disk + 1);
+
+    return r < 0 ? NULL : s;
+}
+
+/* "disk1-part2 > md raid1": all below one member in one word. */
+static char *chain_text(const Volume *v)
+{
+    return v->layers ? strv_join(v->layers, " > ") : volume_place(v);
+}
+
+char **volumes_join_layers(Volume *const *members, size_t n, const char *top)
+{
+    _cleanup_strv_free_ char **layers = NULL, **words = NULL;
+    _cleanup_free_ char *all = NULL;
+    size_t i;
+    int r = 0;
+
+    if (n == 1 && members[0]->layers)
+        r = strv_copy(members[0]->layers, &layers);
+    else {
+        for (i = 0; r >= 0 && i < MIN(n, (size_t)LAYER_MEMBERS_SHOWN); i++) {
+            _cleanup_free_ char *word = chain_text(members[i]);
+
+            r = word ? strv_extend(&words, word) : -ENOMEM;
+        }
+        if (r >= 0 && n > LAYER_MEMBERS_SHOWN)
+            r = strv_extendf(&words, "%zu more", n - LAYER_MEMBERS_SHOWN);
+        all = strv_join(words, " + ");
+        r = r < 0 || !all ? -ENOMEM : strv_extend(&layers, all);
+    }
+    if (r >= 0 && top)
+        r = strv_extend(&layers, top);
+    return r < 0 ? NULL : TAKE_PTR(layers);
+}
+
+static int add_layers(json_object *o, const Volume *v)
+{
+    _cleanup_strv_free_ char **plain = NULL;
+    _cleanup_free_ char *place = NULL;
+
+    if (v->layers)
+        return json_add_strv(o, "layers", v->layers);
+    place = volume_place(v);
+    if (!place || strv_extend(&plain, place) < 0)
+        return -ENOMEM;
+    return json_add_strv(o, "layers", plain);
 }
 
 int volume_to_json(const Volume *v, const Disk *disks, const char *mounts, json_object **ret)
@@ -80,7 +144,9 @@ int volume_to_json(const Volume *v, const Disk *disks, const char *mounts, json_
         (r = json_add_int64(o, "sizeBytes", (int64_t)v->size_bytes)) < 0 ||
         (r = json_add_bool(o, "mounted", v->mounted)) < 0 || (r = add_string_or_null(o, "path", path)) < 0 ||
         (r = add_string_or_null(o, "reason", v->reason)) < 0 ||
-        (r = json_add_bool(o, "replayed", v->replayed)) < 0)
+        (r = json_add_bool(o, "replayed", v->replayed)) < 0 || (r = add_layers(o, v)) < 0 ||
+        (r = json_add_bool(o, "locked", v->locked)) < 0 ||
+        (r = json_add_bool(o, "degraded", v->degraded)) < 0)
         return r;
     *ret = TAKE_PTR(o);
     return 0;

@@ -62,13 +62,12 @@ static int poll_timeout(uint64_t deadline)
 /* Waits until the child is gone, feeding its input and collecting its output. The end of the child counts,
  * not the end of its pipes: a grandchild may keep those. Returns 0 with the wait status, -ETIMEDOUT if it
  * could not be reaped. */
-static int collect(pid_t pid, int input_fd, const char *input, Pipe pipes[2], uint64_t timeout_usec,
-                   bool group, int *ret_status, bool *ret_timed_out)
+static int collect(pid_t pid, int input_fd, const char *input, size_t left, Pipe pipes[2],
+                   uint64_t timeout_usec, bool group, int *ret_status, bool *ret_timed_out)
 {
     uint64_t now = now_usec(CLOCK_MONOTONIC);
     uint64_t deadline = timeout_usec > USEC_INFINITY - now ? USEC_INFINITY : now + timeout_usec;
     _cleanup_close_ int pidfd = pidfd_of(pid), in = input_fd;
-    size_t left = input ? strlen(input) : 0;
 
     *ret_timed_out = false;
     if (pidfd < 0)
@@ -167,6 +166,9 @@ int child_run(char *const *argv, const ChildOptions *options, ChildResult *ret)
 {
     _cleanup_close_ int in_r = -EBADF, out_w = -EBADF, err_w = -EBADF;
     int in[2] = {-EBADF, -EBADF}, out[2] = {-EBADF, -EBADF}, err[2] = {-EBADF, -EBADF};
+    size_t input_size = options->input_size > 0 ? options->input_size
+                        : options->input        ? strlen(options->input)
+                                                : 0;
     Pipe pipes[2];
     int r, status = 0;
     pid_t pid;
@@ -204,7 +206,8 @@ int child_run(char *const *argv, const ChildOptions *options, ChildResult *ret)
     in_r = safe_close(in_r);
     out_w = safe_close(out_w);
     err_w = safe_close(err_w);
-    r = collect(pid, in[1], options->input, pipes, options->timeout_usec, true, &status, &ret->timed_out);
+    r = collect(pid, in[1], options->input, input_size, pipes, options->timeout_usec, true, &status,
+                &ret->timed_out);
     safe_close(pipes[0].fd);
     safe_close(pipes[1].fd);
     ret->output = pipes[0].data ? pipes[0].data : strdup("");
@@ -256,7 +259,7 @@ int child_call(int (*work)(void *userdata, int fd), void *userdata, uint64_t tim
     pipes[0] = (Pipe){.fd = answer[0], .max = 64 * KIB};
     pipes[1] = (Pipe){.fd = result[0], .max = sizeof(int)};
     if (r >= 0)
-        r = collect(pid, -EBADF, NULL, pipes, timeout_usec, true, &status, &timed_out);
+        r = collect(pid, -EBADF, NULL, 0, pipes, timeout_usec, true, &status, &timed_out);
     safe_close(pipes[0].fd);
     safe_close(pipes[1].fd);
     if (r >= 0) {

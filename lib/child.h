@@ -18,6 +18,7 @@ typedef struct ChildResult {
 typedef struct ChildOptions {
     uint64_t timeout_usec;    /* from now; then SIGKILL to its process group; USEC_INFINITY: none */
     const char *input;        /* given on standard input (else /dev/null); up to 64 KiB; NULL: none */
+    size_t input_size;        /* of input, bytes; 0: up to its NUL */
     char *const *environment; /* the whole environment; NULL: PATH and LC_ALL=C.UTF-8 only */
     /* Called in the child before exec (a private mount namespace); a negative errno ends it with status 127.
      */

@@ -9,11 +9,13 @@
 #include "dm.h"
 #include "files.h"
 #include "holder.h"
+#include "lvm-report.h"
 #include "mount.h"
 #include "names.h"
 #include "partition.h"
 #include "paths.h"
 #include "probe.h"
+#include "strv.h"
 
 #include <endian.h>
 #include <fcntl.h>
@@ -91,6 +93,8 @@ static Volume *volumes_new(const Volume *from, size_t n)
     for (i = 0; i < n; i++) {
         v[i] = from[i];
         v[i].label = from[i].label ? strdup(from[i].label) : NULL;
+        v[i].base = from[i].base ? strdup(from[i].base) : NULL;
+        v[i].group = from[i].group ? strdup(from[i].group) : NULL;
         v[i].partition_label = from[i].partition_label ? strdup(from[i].partition_label) : NULL;
     }
     return v;
@@ -122,6 +126,92 @@ static void names_of_volumes(void **state)
     for (i = 0; i < ELEMENTSOF(from); i++)
         assert_string_equal(v[i].name, expected[i]);
     volumes_free(v, ELEMENTSOF(from));
+}
+
+static void names_of_logical_volumes(void **state)
+{
+    const Volume from[] = {
+        {.disk = 0, .base = (char *)"root", .group = (char *)"vg0"},
+        {.disk = 1, .base = (char *)"root", .group = (char *)"vg1"},
+        {.disk = 1, .base = (char *)"var", .group = (char *)"vg1", .label = (char *)"logs"},
+        {.disk = 1, .base = (char *)"srv", .group = (char *)"vg1"},
+        {.disk = 2, .base = (char *)"home", .group = (char *)"vg2"},
+        {.disk = 3, .base = (char *)"home", .group = (char *)"vg2"}, /* the disk is there twice */
+        {.disk = 4, .base = (char *)"-", .group = (char *)"vg2"},
+        {.disk = 5, .base = (char *)"md0"},
+    };
+    const char *expected[] = {"vg0-root", "vg1-root",   "logs",  "srv",
+                              "vg2-home", "vg2-home-2", "vg2--", "md0"};
+    Volume *v = volumes_new(from, ELEMENTSOF(from));
+    size_t i;
+
+    assert_int_equal(volumes_name(v, ELEMENTSOF(from)), 0);
+    for (i = 0; i < ELEMENTSOF(from); i++)
+        assert_string_equal(v[i].name, expected[i]);
+    /* What comes later takes no name away. */
+    v[3].name = (free(v[3].name), NULL);
+    v[3].label = strdup("logs");
+    assert_int_equal(volumes_name(v, ELEMENTSOF(from)), 0);
+    assert_string_equal(v[2].name, "logs");
+    assert_string_equal(v[3].name, "logs-vg1-srv");
+    volumes_free(v, ELEMENTSOF(from));
+}
+
+static void layers_of_volumes(void **state)
+{
+    Volume a = {.disk = 0, .partition = 2}, b = {.disk = 1}, c = {.disk = 2};
+    Volume *two[] = {&a, &b}, *one[] = {&c}, *three[] = {&a, &c};
+    _cleanup_strv_free_ char **md = NULL, **lv = NULL, **mixed = NULL;
+
+    md = volumes_join_layers(two, 2, "md raid1");
+    assert_string_equal(md[0], "disk1-part2 + disk2");
+    assert_string_equal(md[1], "md raid1");
+    assert_null(md[2]);
+    c.layers = md;
+    lv = volumes_join_layers(one, 1, "LV vg0/root");
+    assert_int_equal(strv_length(lv), 3);
+    assert_string_equal(lv[2], "LV vg0/root");
+    mixed = volumes_join_layers(three, 2, "LV vg0/root");
+    assert_string_equal(mixed[0], "disk1-part2 + disk1-part2 + disk2 > md raid1");
+}
+
+/* ---- LVM's reports ---- */
+
+static void lvm_reports(void **state)
+{
+    static const char pv[] =
+        "{\"report\":[{\"pv\":[{\"pv_name\":\"/dev/mapper/ilr_abcd1234_d1\",\"vg_name\":\"vg0\","
+        "\"vg_uuid\":\"Ab-1\",\"vg_systemid\":\"\",\"pv_fmt\":\"lvm2\",\"pv_missing\":\"\",\"vg_exported\":"
+        "\"\","
+        "\"pe_start\":\"2048\",\"vg_extent_size\":\"8192\"},{\"pv_name\":\"[unknown]\",\"vg_name\":\"vg0\","
+        "\"vg_uuid\":\"Ab-1\",\"vg_systemid\":\"\",\"pv_fmt\":\"lvm2\",\"pv_missing\":\"missing\","
+        "\"vg_exported\":\"\",\"pe_start\":\"2048\",\"vg_extent_size\":\"8192\"}]}]}";
+    static const char lv[] =
+        "{\"report\":[{\"lv\":[{\"lv_name\":\"root\",\"segtype\":\"linear\",\"lv_size\":\"24576\","
+        "\"lv_active\":\"active\",\"lv_health_status\":\"\",\"lv_kernel_major\":\"253\",\"lv_kernel_minor\":"
+        "\"4\"},"
+        "{\"lv_name\":\"off\",\"segtype\":\"raid1\",\"lv_size\":\"1\",\"lv_active\":\"\","
+        "\"lv_health_status\":\"partial\",\"lv_kernel_major\":\"-1\",\"lv_kernel_minor\":\"-1\"}]}]}";
+    _cleanup_free_ LvmPv *pvs = NULL;
+    _cleanup_free_ LvmLv *lvs = NULL;
+    _cleanup_free_ char *bad = strdup(lv);
+    size_t n;
+
+    assert_int_equal(lvm_report_pvs(pv, &pvs, &n), 0);
+    assert_int_equal(n, 2);
+    assert_string_equal(pvs[0].vg, "vg0");
+    assert_int_equal(pvs[0].extent_sectors, 8192);
+    assert_false(pvs[0].missing);
+    assert_true(pvs[1].missing);
+    assert_int_equal(lvm_report_lvs(lv, &lvs, &n), 0);
+    assert_int_equal(n, 2);
+    assert_true(lvs[0].active && lvs[0].major == 253 && lvs[0].minor == 4 && !lvs[0].degraded);
+    assert_true(!lvs[1].active && lvs[1].degraded);
+    lvs = (free(lvs), NULL);
+    memcpy(strstr(bad, "root"), "r/ot", 4); /* no name of LVM's */
+    assert_int_equal(lvm_report_lvs(bad, &lvs, &n), -EBADMSG);
+    assert_int_equal(lvm_report_lvs("", &lvs, &n), -EBADMSG);
+    assert_int_equal(lvm_report_pvs("{\"report\":[]}", &pvs, &n), -EBADMSG);
 }
 
 static void labels_for_people(void **state)
@@ -537,6 +627,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(usable_names),
         cmocka_unit_test(names_of_volumes),
+        cmocka_unit_test(names_of_logical_volumes),
+        cmocka_unit_test(layers_of_volumes),
+        cmocka_unit_test(lvm_reports),
         cmocka_unit_test(labels_for_people),
         cmocka_unit_test(dm_words),
         cmocka_unit_test(luns),

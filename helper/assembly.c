@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "assembly.h"
+
+#include "log.h"
+#include "lvm.h"
+#include "overlay.h"
+#include "probe.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+
+/* A tower of this many layers is nobody's backup. */
+#define ROUNDS_MAX 12
+
+void assembly_done(Assembly *a)
+{
+    disks_free(a->disks, a->n_disks);
+    volumes_free(a->volumes, a->n_volumes);
+}
+
+Volume *assembly_add(Assembly *a, size_t disk, uint64_t start_bytes, uint64_t size_bytes)
+{
+    Volume *more = realloc(a->volumes, (a->n_volumes + 1) * sizeof(*more));
+
+    if (!more)
+        return NULL;
+    a->volumes = more;
+    more += a->n_volumes++;
+    *more = (Volume){.disk = disk, .start_bytes = start_bytes, .size_bytes = size_bytes};
+    return more;
+}
+
+int assembly_make(Assembly *a, const char *suffix, const DmTarget *targets, size_t n_targets, dev_t *ret,
+                  char **ret_node, char **ret_message)
+{
+    char name[DM_NAME_SIZE], uuid[DM_NAME_SIZE];
+    int r;
+
+    dm_own(a->id, suffix, name, uuid);
+    r = dm_create_table(name, uuid, targets, n_targets, DEVICE_TIMEOUT_USEC, &a->cookie, ret, ret_message);
+    if (r < 0)
+        return r;
+    *ret_node = strdup(name);
+    return *ret_node ? 0 : -ENOMEM;
+}
+
+int assembly_map(Assembly *a, Volume *v)
+{
+    _cleanup_free_ char *message = NULL;
+    char suffix[32], params[DM_PARAMS_SIZE], name[DM_NAME_SIZE];
+    DmTarget target = {.sectors = v->size_bytes / 512, .type = "linear", .params = params};
+    const Disk *disk = &a->disks[v->disk];
+    int r;
+
+    if (v->node)
+        return 0;
+    if (v->partition == 0) {
+        dm_name(a->id, (unsigned)v->disk + 1, 0, name);
+        v->device = disk->overlay;
+        v->node = strdup(name);
+        return v->node ? 0 : -ENOMEM;
+    }
+    snprintf(suffix, sizeof(suffix), "d%zup%d", v->disk + 1, v->partition);
+    dm_params_linear(disk->overlay, v->start_bytes / 512, params);
+    r = assembly_make(a, suffix, &target, 1, &v->device, &v->node, &message);
+    if (r >= 0 || r == -ENOMEM)
+        return r;
+    v->reason = (free(v->reason), NULL);
+    return asprintf(&v->reason, "no map of the partition could be made: %s (%s)", strerror(-r),
+                    message ? message : "no more is known") < 0
+               ? -ENOMEM
+               : 0;
+}
+
+int assembly_map_members(Assembly *a, size_t *members, size_t *n)
+{
+    size_t i, kept = 0;
+    int r;
+
+    for (i = 0; i < *n; i++) {
+        Volume *v = &a->volumes[members[i]];
+
+        r = assembly_map(a, v);
+        if (r < 0)
+            return r;
+        if (v->node)
+            members[kept++] = members[i];
+        else
+            v->used = true;
+    }
+    *n = kept;
+    return 0;
+}
+
+void assembly_nodes(const Assembly *a, const size_t *members, size_t n, ToolNode *nodes)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        nodes[i] = (ToolNode){.name = a->volumes[members[i]].node, .device = a->volumes[members[i]].device};
+}
+
+size_t *assembly_members(const Assembly *a, const char *type, size_t *ret_n)
+{
+    size_t *members = calloc(a->n_volumes + 1, sizeof(*members)), i, n = 0;
+
+    for (i = 0; members && i < a->n_volumes; i++)
+        if (!a->volumes[i].used && streq_ptr(a->volumes[i].type, type))
+            members[n++] = i;
+    *ret_n = n;
+    return members;
+}
+
+int assembly_settle(Assembly *a, const size_t *members, size_t n, bool used, const char *format, ...)
+{
+    _cleanup_free_ char *reason = NULL;
+    va_list ap;
+    size_t i;
+    int r;
+
+    va_start(ap, format);
+    r = vasprintf(&reason, format, ap);
+    va_end(ap);
+    if (r < 0)
+        return (reason = NULL), -ENOMEM;
+    for (i = 0; i < n; i++) {
+        Volume *v = &a->volumes[members[i]];
+        char *copy = strdup(reason);
+
+        if (!copy)
+            return -ENOMEM;
+        free_and_replace(&v->reason, copy);
+        v->used = used;
+    }
+    return 0;
+}
+
+char **assembly_layers(const Assembly *a, const size_t *members, size_t n, const char *top)
+{
+    _cleanup_free_ Volume **list = calloc(n + 1, sizeof(*list));
+    size_t i;
+
+    for (i = 0; list && i < n; i++)
+        list[i] = &a->volumes[members[i]];
+    return list ? volumes_join_layers(list, n, top) : NULL;
+}
+
+static int add_partitions(Assembly *a, size_t disk, const PartitionTable *t)
+{
+    size_t i;
+
+    for (i = 0; i < t->n_partitions && a->n_volumes < VOLUMES_MAX; i++) {
+        const Partition *p = &t->partitions[i];
+        Volume *v = assembly_add(a, disk, p->start_bytes, p->size_bytes);
+
+        if (!v)
+            return -ENOMEM;
+        v->partition = p->number;
+        v->partition_type = strdup(p->type);
+        v->partition_label = p->label ? strdup(p->label) : NULL;
+        if (!v->partition_type || (p->label && !v->partition_label))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+/* Adds the volumes of a disk: its partitions, or itself. */
+static int look_into_disk(Assembly *a, size_t disk)
+{
+    _cleanup_(partition_table_done) PartitionTable table = {};
+    Disk *d = &a->disks[disk];
+    _cleanup_close_ int fd = device_open(d->overlay, O_RDONLY);
+    size_t i = a->n_volumes;
+    Volume *v;
+    int r;
+
+    if (fd < 0)
+        return fd;
+    r = device_read_table(fd, a->config->mount_timeout_usec, &table);
+    if (r == -ENOMEM)
+        return r;
+    if (r < 0) { /* one unreadable disk does not take the others with it */
+        v = assembly_add(a, disk, 0, d->size_bytes);
+        if (!v || asprintf(&v->reason, "the disk cannot be read: %s", strerror(-r)) < 0)
+            return -ENOMEM;
+        return 0;
+    }
+    d->table = TAKE_PTR(table.type);
+    if (table.n_partitions > 0)
+        r = add_partitions(a, disk, &table);
+    else
+        r = assembly_add(a, disk, 0, d->size_bytes) ? 0 : -ENOMEM;
+    for (; r >= 0 && i < a->n_volumes; i++)
+        r = volume_probe(fd, &a->volumes[i], a->config->mount_timeout_usec);
+    return r;
+}
+
+int assembly_look_into_disks(Assembly *a)
+{
+    size_t i;
+    int r = 0;
+
+    for (i = 0; r >= 0 && i < a->n_disks && a->n_volumes < VOLUMES_MAX; i++)
+        r = look_into_disk(a, i);
+    return r;
+}
+
+/* What is in the volumes that were made in this round. */
+static int probe_new(Assembly *a, size_t first)
+{
+    size_t i;
+    int r = 0;
+
+    for (i = first; r >= 0 && i < a->n_volumes; i++) {
+        Volume *v = &a->volumes[i];
+        _cleanup_close_ int fd = -EBADF;
+
+        if (v->reason || !v->node)
+            continue;
+        fd = device_open(v->device, O_RDONLY);
+        if (fd < 0)
+            r = asprintf(&v->reason, "cannot be read: %s", strerror(-fd)) < 0 ? -ENOMEM : 0;
+        else
+            r = volume_probe(fd, v, a->config->mount_timeout_usec);
+    }
+    return r;
+}
+
+int assemble(Assembly *a)
+{
+    unsigned round;
+    bool last = false;
+    int r;
+
+    for (round = 0; round < ROUNDS_MAX; round++) {
+        size_t before = a->n_volumes;
+
+        r = lvm_assemble(a, last);
+        if (r >= 0)
+            r = probe_new(a, before);
+        if (r < 0)
+            return r;
+        if (a->n_volumes > before) {
+            last = false;
+            continue;
+        }
+        if (last)
+            return 0;
+        last = true; /* nothing more comes: what is incomplete stays so */
+    }
+    log_full(LOG_WARNING, a->id, "Layers over layers: not looked into further");
+    return 0;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What is put together from the overlays of a session's disks: everything that may hold files is a Volume,
+ * and each turn of assemble() makes new ones of the members that it found (arrays, logical volumes), until
+ * nothing new comes. A foreign layout is never a failure of the session: it is a volume's reason. */
+
+#include "config.h"
+#include "dm.h"
+#include "tool.h"
+#include "volume.h"
+
+/* device-mapper waits for udev, which may have many disks to look at. */
+#define DEVICE_TIMEOUT_USEC (60 * USEC_PER_SEC)
+
+typedef struct Assembly {
+    const char *id;
+    const Config *config;
+    Disk *disks;
+    size_t n_disks;
+    Volume *volumes;
+    size_t n_volumes;
+    unsigned n_made; /* numbers given to what is made, in device names */
+    uint32_t cookie; /* udev's part in what device-mapper made */
+} Assembly;
+
+void assembly_done(Assembly *a);
+
+/* A new volume; borrowed until the next one is added. NULL: no memory. */
+Volume *assembly_add(Assembly *a, size_t disk, uint64_t start_bytes, uint64_t size_bytes);
+/* Gives a volume a device of its own, if it has none. Returns 0 also if that could not be done: then with a
+ * reason. */
+int assembly_map(Assembly *a, Volume *v);
+/* The same for all members of a list, and its nodes for a tool; what cannot be mapped drops out. */
+int assembly_map_members(Assembly *a, size_t *members, size_t *n);
+void assembly_nodes(const Assembly *a, const size_t *members, size_t n, ToolNode *nodes);
+/* Makes the device ilr_ID_SUFFIX. As dm_create_table(). */
+int assembly_make(Assembly *a, const char *suffix, const DmTarget *targets, size_t n_targets, dev_t *ret,
+                  char **ret_node, char **ret_message);
+
+/* All volumes of a type that are whole and are no member of anything yet; the caller's. NULL: no memory. */
+size_t *assembly_members(const Assembly *a, const char *type, size_t *ret_n);
+/* Sets the reason of all members, and whether they are to be looked at again. */
+int assembly_settle(Assembly *a, const size_t *members, size_t n, bool used, const char *format, ...)
+    _printf_(5, 6);
+/* Layers of something made of these volumes. NULL: no memory. */
+char **assembly_layers(const Assembly *a, const size_t *members, size_t n, const char *top);
+
+/* Adds the volumes on the disks, whose overlays are there. */
+int assembly_look_into_disks(Assembly *a);
+/* Assembles until nothing new comes. Names nothing and mounts nothing. Returns a negative errno only for what
+ * is wrong with the machine. */
+int assemble(Assembly *a);

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "lvm-report.h"
+
+#include <limits.h>
+
+#define ROWS_MAX 4096
+#define NAME_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-"
+
+/* The rows of {"report":[{KIND:[...]}]}. */
+static int rows(const char *text, const char *kind, json_object **ret_document, json_object **ret)
+{
+    _cleanup_json_ json_object *o = NULL;
+    json_object *report;
+    int r = json_parse(text, strlen(text), &o);
+
+    if (r < 0)
+        return r == -ENOMEM ? r : -EBADMSG;
+    if (json_get_array(o, "report", &report) <= 0 || json_object_array_length(report) != 1 ||
+        json_get_array(json_object_array_get_idx(report, 0), kind, ret) <= 0 ||
+        json_object_array_length(*ret) > ROWS_MAX)
+        return -EBADMSG;
+    *ret_document = TAKE_PTR(o);
+    return 0;
+}
+
+/* All values are strings, absent ones empty. */
+static int get(json_object *row, const char *key, const char *allowed, char *buf, size_t size)
+{
+    const char *s;
+
+    if (json_get_string(row, key, &s) <= 0 || strlen(s) >= size || (allowed && s[strspn(s, allowed)]))
+        return -EBADMSG;
+    strcpy(buf, s);
+    return 0;
+}
+
+static int get_number(json_object *row, const char *key, uint64_t *ret)
+{
+    char buf[24];
+
+    if (get(row, key, "0123456789", buf, sizeof(buf)) < 0)
+        return -EBADMSG;
+    errno = 0;
+    *ret = strtoull(buf, NULL, 10); /* "": 0 */
+    return errno ? -EBADMSG : 0;
+}
+
+static int get_text(json_object *row, const char *key, char *buf, size_t size)
+{
+    return get(row, key, NULL, buf, size);
+}
+
+static int get_name(json_object *row, const char *key, char *buf, size_t size)
+{
+    return get(row, key, NAME_CHARACTERS, buf, size);
+}
+
+static int pv_read(json_object *row, LvmPv *p)
+{
+    char missing[16], exported[16];
+
+    if (get_text(row, "pv_name", p->name, sizeof(p->name)) < 0 ||
+        get_name(row, "vg_name", p->vg, sizeof(p->vg)) < 0 ||
+        get_name(row, "vg_uuid", p->vg_uuid, sizeof(p->vg_uuid)) < 0 ||
+        get_name(row, "vg_systemid", p->system_id, sizeof(p->system_id)) < 0 ||
+        get_name(row, "pv_fmt", p->format, sizeof(p->format)) < 0 ||
+        get_text(row, "pv_missing", missing, sizeof(missing)) < 0 ||
+        get_text(row, "vg_exported", exported, sizeof(exported)) < 0 ||
+        get_number(row, "pe_start", &p->pe_start) < 0 ||
+        get_number(row, "vg_extent_size", &p->extent_sectors) < 0)
+        return -EBADMSG;
+    p->missing = *missing || *p->name != '/';
+    p->exported = *exported;
+    return 0;
+}
+
+int lvm_report_pvs(const char *text, LvmPv **ret, size_t *ret_n)
+{
+    _cleanup_json_ json_object *document = NULL;
+    _cleanup_free_ LvmPv *list = NULL;
+    json_object *array;
+    size_t i, n;
+    int r = rows(text, "pv", &document, &array);
+
+    if (r < 0)
+        return r;
+    n = json_object_array_length(array);
+    list = calloc(n + 1, sizeof(*list));
+    if (!list)
+        return -ENOMEM;
+    for (i = 0; i < n; i++) {
+        r = pv_read(json_object_array_get_idx(array, i), &list[i]);
+        if (r < 0)
+            return r;
+    }
+    *ret = TAKE_PTR(list);
+    *ret_n = n;
+    return 0;
+}
+
+static int lv_read(json_object *row, LvmLv *l)
+{
+    char active[32], health[64], major[16], minor[16];
+
+    if (get_name(row, "lv_name", l->name, sizeof(l->name)) < 0 || !*l->name ||
+        get_text(row, "segtype", l->type, sizeof(l->type)) < 0 ||
+        get_number(row, "lv_size", &l->sectors) < 0 ||
+        get_text(row, "lv_active", active, sizeof(active)) < 0 ||
+        get_text(row, "lv_health_status", health, sizeof(health)) < 0 ||
+        get_text(row, "lv_kernel_major", major, sizeof(major)) < 0 ||
+        get_text(row, "lv_kernel_minor", minor, sizeof(minor)) < 0)
+        return -EBADMSG;
+    l->degraded = *health;
+    l->active = streq(active, "active");
+    if (l->active && (sscanf(major, "%u", &l->major) != 1 || sscanf(minor, "%u", &l->minor) != 1))
+        return -EBADMSG;
+    return 0;
+}
+
+int lvm_report_lvs(const char *text, LvmLv **ret, size_t *ret_n)
+{
+    _cleanup_json_ json_object *document = NULL;
+    _cleanup_free_ LvmLv *list = NULL;
+    json_object *array;
+    size_t i, n, used = 0;
+    int r = rows(text, "lv", &document, &array);
+
+    if (r < 0)
+        return r;
+    n = json_object_array_length(array);
+    list = calloc(n + 1, sizeof(*list));
+    if (!list)
+        return -ENOMEM;
+    for (i = 0; i < n; i++) {
+        r = lv_read(json_object_array_get_idx(array, i), &list[used]);
+        if (r < 0)
+            return r;
+        /* A volume of several segments comes once for each kind of them. */
+        if (used == 0 || !streq(list[used - 1].name, list[used].name))
+            used++;
+    }
+    *ret = TAKE_PTR(list);
+    *ret_n = used;
+    return 0;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What lvm's reports say (--reportformat json, --units s --nosuffix). The names in them come from the backup,
+ * the text from a program that read foreign bytes: nothing is believed that does not look like it. Pure. */
+
+#include "json.h"
+
+#define LVM_NAME_SIZE 128
+
+typedef struct LvmPv {
+    char name[256]; /* "/dev/mapper/ilr_ID_d1"; "[unknown]": it is missing */
+    char vg[LVM_NAME_SIZE], vg_uuid[64];
+    char system_id[LVM_NAME_SIZE];
+    char format[16];
+    bool missing, exported;
+    uint64_t pe_start, extent_sectors;
+} LvmPv;
+
+typedef struct LvmLv {
+    char name[LVM_NAME_SIZE], type[32];
+    uint64_t sectors;
+    bool active, degraded;
+    unsigned major, minor;
+} LvmLv;
+
+#define LVM_PV_FIELDS                                                                                        \
+    "pv_name,vg_name,vg_uuid,vg_systemid,pv_fmt,pv_missing,vg_exported,pe_start,vg_extent_size"
+#define LVM_LV_FIELDS "lv_name,segtype,lv_size,lv_active,lv_health_status,lv_kernel_major,lv_kernel_minor"
+
+/* The arrays are the caller's. -EBADMSG: that is no such report. */
+int lvm_report_pvs(const char *text, LvmPv **ret, size_t *ret_n);
+int lvm_report_lvs(const char *text, LvmLv **ret, size_t *ret_n);

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "lvm.h"
+
+#include "log.h"
+#include "lvm-report.h"
+
+#include <sys/sysmacros.h>
+
+/* The tools find the other members of a mirror by themselves in it: nothing in it may be the host's. Missing
+ * check programs are no reason not to activate, the overlay is thrown away. */
+#define LVM_CONFIG                                                                                           \
+    "devices { scan=[\"/dev\"] use_devicesfile=0 hints=\"none\" scan_lvs=1\n"                                \
+    " obtain_device_list_from_udev=0 external_device_info_source=\"none\"\n"                                 \
+    " multipath_component_detection=0 md_component_detection=0\n"                                            \
+    " global_filter=[\"a|^/dev/mapper/ilr_%s_|\",\"r|.*|\"] }\n"                                             \
+    "backup { backup=0 archive=0 }\n"                                                                        \
+    "activation { monitoring=0 thin_pool_autoextend_threshold=100 snapshot_autoextend_threshold=100\n"       \
+    " activation_mode=\"degraded\" }\n"                                                                      \
+    "global { event_activation=0 use_lvmpolld=0 use_lvmlockd=0 locking_dir=\"/run/lvm/lock\"\n"              \
+    " system_id_source=\"none\" thin_check_executable=\"\" cache_check_executable=\"\" }\n"                  \
+    "local { extra_system_ids=[%s] }\n"
+
+/* One volume group, or what has none, of one set of physical volumes. */
+typedef struct Group {
+    Assembly *a;
+    size_t *members; /* volumes */
+    size_t n_members;
+    const LvmPv *first; /* for what is the same for all */
+    size_t n_missing;
+    char name[DM_NAME_SIZE]; /* that it is given */
+} Group;
+
+static int lvm(Assembly *a, const size_t *members, size_t n, const char *system_id, char *const *argv,
+               ChildResult *ret)
+{
+    _cleanup_free_ ToolNode *nodes = calloc(n + 1, sizeof(*nodes));
+    _cleanup_free_ char *config = NULL;
+    char ids[LVM_NAME_SIZE + 4] = "";
+
+    if (!nodes)
+        return -ENOMEM;
+    if (!isempty(system_id))
+        snprintf(ids, sizeof(ids), "\"%s\"", system_id);
+    if (asprintf(&config, LVM_CONFIG, a->id, ids) < 0)
+        return (config = NULL), -ENOMEM;
+    assembly_nodes(a, members, n, nodes);
+    return tool_run(nodes, n, argv, config, NULL, 0, 2 * DEVICE_TIMEOUT_USEC, ret);
+}
+
+/* The volume whose device this is, or -1. */
+static ssize_t member_of_pv(const Assembly *a, const size_t *members, size_t n, const LvmPv *pv)
+{
+    const char *name = startswith(pv->name, "/dev/mapper/");
+    size_t i;
+
+    for (i = 0; name && i < n; i++)
+        if (streq(a->volumes[members[i]].node, name))
+            return (ssize_t)members[i];
+    return -1;
+}
+
+static int lv_reason(Volume *v, const char *words)
+{
+    return asprintf(&v->reason, "LVM did not activate it: %s", words) < 0 ? -ENOMEM : 0;
+}
+
+static int add_lv(Group *g, const LvmLv *lv, const char *words)
+{
+    _cleanup_free_ char *top = NULL;
+    Volume *v = assembly_add(g->a, g->a->volumes[g->members[0]].disk, 0, lv->sectors * 512);
+
+    if (!v)
+        return -ENOMEM;
+    if (asprintf(&top, "LV %s/%s%s", g->first->vg, lv->name, lv->degraded ? " (degraded)" : "") < 0)
+        return (top = NULL), -ENOMEM;
+    v->base = strdup(lv->name);
+    v->group = strdup(g->first->vg);
+    v->layers = assembly_layers(g->a, g->members, g->n_members, top);
+    v->degraded = lv->degraded;
+    if (!v->base || !v->group || !v->layers)
+        return -ENOMEM;
+    if (!lv->active)
+        return lv_reason(v, words);
+    v->device = makedev(lv->major, lv->minor);
+    return 0;
+}
+
+/* device-mapper's name of a logical volume: a dash in a part is two. */
+static char *lv_node(const char *vg, const char *lv)
+{
+    char *node = malloc(2 * (strlen(vg) + strlen(lv)) + 2), *p = node;
+
+    if (!node)
+        return NULL;
+    for (; *vg; *p++ = *vg++)
+        if (*vg == '-')
+            *p++ = '-';
+    *p++ = '-';
+    for (; *lv; *p++ = *lv++)
+        if (*lv == '-')
+            *p++ = '-';
+    *p = '\0';
+    return node;
+}
+
+static int add_lvs(Group *g, const char *words)
+{
+    char *const argv[] = {(char *)"lvm",
+                          (char *)"lvs",
+                          (char *)"--reportformat",
+                          (char *)"json",
+                          (char *)"--units",
+                          (char *)"s",
+                          (char *)"--nosuffix",
+                          (char *)"-o",
+                          (char *)LVM_LV_FIELDS,
+                          g->name,
+                          NULL};
+    _cleanup_child_ ChildResult result = {};
+    _cleanup_free_ LvmLv *lvs = NULL;
+    size_t i, n = 0;
+    int r;
+
+    r = lvm(g->a, g->members, g->n_members, g->first->system_id, argv, &result);
+    if (r >= 0)
+        r = lvm_report_lvs(result.output, &lvs, &n);
+    if (r == -EBADMSG)
+        return assembly_settle(g->a, g->members, g->n_members, true,
+                               "volume group %s: its logical volumes cannot be listed", g->first->vg);
+    for (i = 0; r >= 0 && i < n && g->a->n_volumes < VOLUMES_MAX; i++) {
+        if (strstr(lvs[i].type, "-pool")) /* holds no files itself */
+            continue;
+        r = add_lv(g, &lvs[i], words);
+        if (r >= 0 && lvs[i].active) {
+            Volume *v = &g->a->volumes[g->a->n_volumes - 1];
+
+            v->node = lv_node(g->name, lvs[i].name);
+            r = v->node ? 0 : -ENOMEM;
+        }
+    }
+    return r;
+}
+
+static int import(Group *g, ChildResult *ret)
+{
+    _cleanup_strv_free_ char **argv = NULL;
+    size_t i;
+    int r;
+
+    if ((r = strv_extend(&argv, "lvm")) < 0 || (r = strv_extend(&argv, "vgimportclone")) < 0 ||
+        (r = strv_extend(&argv, "--import")) < 0 || (r = strv_extend(&argv, "--basevgname")) < 0 ||
+        (r = strv_extend(&argv, g->name)) < 0)
+        return r;
+    for (i = 0; i < g->n_members; i++) {
+        r = strv_extendf(&argv, "/dev/mapper/%s", g->a->volumes[g->members[i]].node);
+        if (r < 0)
+            return r;
+    }
+    return lvm(g->a, g->members, g->n_members, g->first->system_id, argv, ret);
+}
+
+static int activate(Group *g)
+{
+    /* -K: also what is marked to be left out, as every thin snapshot is. */
+    char *const argv[] = {(char *)"lvm",
+                          (char *)"vgchange",
+                          (char *)"-ay",
+                          (char *)"-K",
+                          (char *)"--yes",
+                          (char *)"--activationmode",
+                          (char *)"degraded",
+                          g->name,
+                          NULL};
+    _cleanup_child_ ChildResult imported = {}, activated = {};
+    _cleanup_free_ char *words = NULL;
+    int r;
+
+    r = import(g, &imported);
+    if (r < 0)
+        return r;
+    if (imported.status != 0) {
+        words = tool_last_words(&imported);
+        return assembly_settle(g->a, g->members, g->n_members, true,
+                               "volume group %s could not be given an identity of its own: %s", g->first->vg,
+                               words ? words : "?");
+    }
+    r = lvm(g->a, g->members, g->n_members, g->first->system_id, argv, &activated);
+    if (r < 0)
+        return r;
+    words = tool_last_words(&activated);
+    if (!words)
+        return -ENOMEM;
+    if (activated.status != 0)
+        log_full(LOG_NOTICE, g->a->id, "Volume group %s: %s", g->first->vg, words);
+    r = assembly_settle(g->a, g->members, g->n_members, true, "physical volume of volume group %s",
+                        g->first->vg);
+    return r < 0 ? r : add_lvs(g, words);
+}
+
+static bool anything_locked(const Assembly *a)
+{
+    size_t i;
+
+    for (i = 0; i < a->n_volumes; i++)
+        if (a->volumes[i].locked)
+            return true;
+    return false;
+}
+
+static int group_do(Group *g, bool last)
+{
+    Assembly *a = g->a;
+
+    if (!*g->first->vg)
+        return assembly_settle(a, g->members, g->n_members, true,
+                               "physical volume of LVM that belongs to no volume group");
+    if (g->n_missing > 0) {
+        bool locked = anything_locked(a);
+
+        /* It may be inside of what is still to be assembled. */
+        return !last
+                   ? 0
+                   : assembly_settle(a, g->members, g->n_members, !locked,
+                                     "physical volume of volume group %s, of which %zu of %zu are missing%s",
+                                     g->first->vg, g->n_missing, g->n_missing + g->n_members,
+                                     locked ? "; a locked volume may hold one" : "");
+    }
+    snprintf(g->name, sizeof(g->name), "ilr_%s_v%u", a->id, ++a->n_made);
+    return activate(g);
+}
+
+/* Puts the rows of one report together to groups. The rows of a group have its UUID. */
+static int groups_do(Assembly *a, const size_t *members, size_t n, const LvmPv *pvs, size_t n_pvs, bool last)
+{
+    _cleanup_free_ bool *done = calloc(n_pvs + 1, sizeof(*done));
+    size_t i, k;
+    int r = 0;
+
+    if (!done)
+        return -ENOMEM;
+    for (i = 0; r >= 0 && i < n_pvs; i++) {
+        _cleanup_free_ size_t *mine = NULL;
+        Group g = {.a = a, .first = &pvs[i]};
+
+        if (done[i])
+            continue;
+        mine = calloc(n_pvs, sizeof(*mine));
+        if (!mine)
+            return -ENOMEM;
+        g.members = mine;
+        for (k = i; k < n_pvs; k++) {
+            ssize_t member;
+
+            if (!streq(pvs[k].vg_uuid, pvs[i].vg_uuid))
+                continue;
+            done[k] = true;
+            member = member_of_pv(a, members, n, &pvs[k]);
+            if (member >= 0 && !pvs[k].missing)
+                mine[g.n_members++] = (size_t)member;
+            else
+                g.n_missing++;
+        }
+        if (g.n_members > 0)
+            r = group_do(&g, last);
+    }
+    return r;
+}
+
+/* One set: physical volumes of which no two have the same UUID. */
+static int set_do(Assembly *a, size_t *members, size_t n, bool last)
+{
+    char *const argv[] = {(char *)"lvm",
+                          (char *)"pvs",
+                          (char *)"--reportformat",
+                          (char *)"json",
+                          (char *)"--units",
+                          (char *)"s",
+                          (char *)"--nosuffix",
+                          (char *)"-o",
+                          (char *)LVM_PV_FIELDS,
+                          (char *)"--foreign",
+                          NULL};
+    _cleanup_child_ ChildResult result = {};
+    _cleanup_free_ LvmPv *pvs = NULL;
+    size_t n_pvs = 0;
+    int r;
+
+    r = lvm(a, members, n, NULL, argv, &result);
+    if (r == -ENOENT)
+        return assembly_settle(a, members, n, true,
+                               "physical volume of LVM: the program lvm is not installed (package lvm2)");
+    if (r >= 0)
+        r = lvm_report_pvs(result.output, &pvs, &n_pvs);
+    if (r == -EBADMSG) {
+        _cleanup_free_ char *words = tool_last_words(&result);
+
+        return assembly_settle(a, members, n, true, "physical volume of LVM that lvm cannot read: %s",
+                               words ? words : "?");
+    }
+    if (r >= 0)
+        r = groups_do(a, members, n, pvs, n_pvs, last);
+    return r;
+}
+
+int lvm_assemble(Assembly *a, bool last)
+{
+    _cleanup_free_ size_t *members = NULL, *set = NULL;
+    size_t i, k, n, n_set, left;
+    int r;
+
+    members = assembly_members(a, "LVM2_member", &n);
+    if (!members)
+        return -ENOMEM;
+    r = assembly_map_members(a, members, &n);
+    if (r < 0 || n == 0)
+        return r;
+    set = calloc(n, sizeof(*set));
+    if (!set)
+        return -ENOMEM;
+    /* The same disk may be in a point twice. The first ones of each belong together, then the second ones. */
+    for (left = n; left > 0; left = n) {
+        size_t kept = 0;
+
+        n_set = 0;
+        for (i = 0; i < n; i++) {
+            for (k = 0; k < n_set; k++)
+                if (streq_ptr(a->volumes[set[k]].uuid, a->volumes[members[i]].uuid))
+                    break;
+            if (k == n_set)
+                set[n_set++] = members[i];
+            else
+                members[kept++] = members[i];
+        }
+        r = set_do(a, set, n_set, last);
+        if (r < 0)
+            return r;
+        n = kept;
+    }
+    return 0;
+}

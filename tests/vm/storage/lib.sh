@@ -1,0 +1,137 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# What the tests of the helper's storage share: a target of their own in the machine, sessions as connect and login would
+# leave them, and the questions that are asked of every layout. Sourced, in the machine, by the *.sh beside it, which
+# run in a tmpfs of their own ($work) and make their images there: NAME.img is served and must not change by a byte.
+# A file that changes the host defines host_clean_up.
+
+# shellcheck source=tests/vm/lib.sh
+. ../lib.sh
+
+helper=/usr/libexec/ilrd/ilr-helper
+prefix=iqn.2016-01.microsoft.azure.backup:
+work=/var/tmp/ilr-storage
+mask=/run/udev/rules.d/57-ilr.rules
+next_tid=1
+tgtd_pid=
+ids=()
+
+clean_up() {
+    local s
+    [[ ! -e $mask ]] || { rm $mask; udevadm control -R; }
+    [[ -z $tgtd_pid ]] || kill -CONT "$tgtd_pid" || true
+    for s in "${ids[@]}"; do
+        $helper down "$s" --forced >/dev/null 2>&1 || true
+        rm -rf "/run/ilr-private/$s"
+    done
+    iscsiadm -m node -o delete >/dev/null 2>&1 || true
+    [[ -z $tgtd_pid ]] || { kill -KILL "$tgtd_pid" || true; wait "$tgtd_pid" || true; }
+    cd /
+    ! declare -F host_clean_up >/dev/null || host_clean_up || true
+    umount $work/mnt 2>/dev/null || true
+    umount -l $work || true
+}
+trap clean_up EXIT
+
+target_new() { # NAME [4096:]IMAGE...
+    local name=$prefix$1 lun=1 image size
+    shift
+    tgtadm --lld iscsi --op new --mode target --tid $next_tid -T "$name"
+    for image in "$@"; do
+        size=512
+        [[ $image != 4096:* ]] || size=4096
+        tgtadm --lld iscsi --op new --mode logicalunit --tid $next_tid --lun $lun -b "$work/${image#4096:}" --blocksize $size
+        tgtadm --lld iscsi --op update --mode logicalunit --tid $next_tid --lun $lun --params vendor_id="MABILR I"
+        lun=$((lun + 1))
+    done
+    tgtadm --lld iscsi --op bind --mode target --tid $next_tid -I ALL
+    next_tid=$((next_tid + 1))
+}
+# A session as connect and login would leave it: logged in, nothing scanned, the record written.
+session_new() { # ID NAME...
+    local id=$1 name targets='' sid
+    shift
+    ids+=("$id")
+    install -d -m 0700 "/run/ilr-private/$id"
+    cp -a /etc/iscsi "/run/ilr-private/$id/iscsi"
+    for name; do
+        iscsiadm -m node -o new -T "$prefix$name" -p 127.0.0.1:3260 >/dev/null
+        iscsiadm -m node -T "$prefix$name" -p 127.0.0.1:3260 -o update -n node.session.scan -v manual
+        iscsiadm -m node -T "$prefix$name" -p 127.0.0.1:3260 --login >/dev/null
+        sid=$(iscsiadm -m session | sed -n "s/^tcp: \[\([0-9]*\)\].* $prefix$name .*/\1/p")
+        targets+="${targets:+,}{\"name\":\"$prefix$name\",\"portal\":\"127.0.0.1:3260\",\"sid\":$sid}"
+    done
+    (
+        umask 077
+        echo "{\"version\":1,\"session\":\"$id\",\"targets\":[$targets],\"disks\":[],\"volumes\":[]}" \
+            >"/run/ilr-private/$id/session.json"
+    )
+}
+record() { # ID JQ-FILTER
+    jq -e "$2" "/run/ilr-private/$1/session.json" || { cat "/run/ilr-private/$1/session.json"; return 1; }
+}
+gone() { # ID
+    not grep "ilr_$1" <(dmsetup ls)
+    not grep "ilr-private/$1" <(losetup -a)
+    not grep -e "/run/ilr/$1" -e "/run/ilr-private/$1" /proc/self/mountinfo
+    not grep "$prefix" <(iscsiadm -m session 2>/dev/null)
+    [[ ! -e /run/ilr/$1 && ! -e /run/ilr-private/$1/cow ]]
+}
+sums() { (cd $work && sha256sum -- *.img); }
+up() { $helper up "$1"; }
+down() { $helper down "$@"; }
+is() { [[ $(cat "$1") == "$2" ]]; }
+
+
+put() { dd if="$3" of="$1" bs=512 seek="$2" conv=notrunc,sparse status=none; } # DISK SECTOR PARTITION
+# A file system that was in use: mounted, written, synced, and copied as it lies on the disk.
+dirty() { # FILE
+    mkdir -p mnt
+    mount -o loop "$1" mnt
+    echo old >mnt/synced
+    sync -f mnt
+    python3 - <<'PY'
+import os
+for name in ("synced", "newest"):
+    with open(f"mnt/{name}", "w") as f:
+        f.write("new\n")
+        f.flush()
+        os.fsync(f.fileno())
+PY
+    cp --sparse=always "$1" "$1.copy"
+    umount mnt
+    mv "$1.copy" "$1"
+}
+
+images_done() { sums >before; }
+same_bytes() { diff before <(sums); }
+
+# The same files everywhere, and their checksums.
+make_files() {
+    mkdir -p files/etc files/dir
+    for ((i = 0; i < 40; i++)); do echo "file $i" >files/dir/$i; done
+    head -c 200000 /dev/urandom >files/blob
+    echo debian >files/etc/hostname
+    (cd files && find . -type f -print0 | sort -z | xargs -0 sha256sum) >files.sha256
+}
+has_files() { (cd "$1" && sha256sum --quiet --strict -c $work/files.sha256); } # DIRECTORY
+
+# What the host's own tools say, errors too.
+host_view() { # FILE
+    {
+        for what in pvs vgs lvs; do LVM_SUPPRESS_FD_WARNINGS=1 "$what" -a 2>&1 | grep -v '^  */dev/\(loop\|ram\|vd\)[^ ]* *---' || true; done
+        echo "md:"; grep -A 2 ^md /proc/mdstat || true
+        echo "mounts:"; grep -v ' /run/ilr' /proc/self/mounts
+        echo "links:"; find /dev -type l ! -path '*/by-diskseq/*' ! -path '/dev/block/*' ! -path '/dev/char/*' ! -path '/dev/ilr_*' ! -path '/dev/mapper/ilr_*' -printf '%p %l\n' | sort
+        find /etc -path /etc/iscsi -prune -o -type f -exec sha256sum {} +
+    } >"$1"
+}
+host_same() { host_view host.now; diff host.before host.now; }
+
+mkdir -p $work
+mount -t tmpfs -o size=900m tmpfs $work
+cd $work
+tgtd -f &
+tgtd_pid=$!
+must "the target answers" eventually 10 tgtadm --lld iscsi --op show --mode target
