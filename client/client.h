@@ -16,6 +16,7 @@
 typedef struct Client {
     const char *socket;
     const char *vault, *container, *item, *vm, *reason;
+    char **tags; /* "NAME=VALUE" each */
     bool json, all, open;
 } Client;
 

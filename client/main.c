@@ -3,6 +3,7 @@
 /* ilrctl: asks ilrd for recovery points and shows what it says. Knows nothing that ilrd does not tell. */
 
 #include "client.h"
+#include "text.h"
 
 #include <getopt.h>
 
@@ -21,6 +22,7 @@ static void print_help(void)
          "                              --item=NAME      protected item\n"
          "                            --vm=ID            resource id of the VM (default: asked of Azure)\n"
          "                            --reason=TEXT      why, for the journal\n"
+         "                            --tag=NAME=VALUE   tag of the request, may be repeated\n"
          "  list                      the sessions\n"
          "  status ID                 all about one session\n"
          "  monitor [ID]              changes as they happen\n"
@@ -81,8 +83,8 @@ static int run_verb(const Client *c, int argc, char **argv)
             return usage("an argument is missing for ", argv[0]);
         if (argc - 1 > verbs[i].max)
             return usage("there are too many arguments for ", argv[0]);
-        if (!provision && (c->vault || c->container || c->item || c->vm || c->reason))
-            return usage("--vault, --container, --item, --vm and --reason are not for ", argv[0]);
+        if (!provision && (c->vault || c->container || c->item || c->vm || c->reason || c->tags))
+            return usage("--vault, --container, --item, --vm, --reason and --tag are not for ", argv[0]);
         if (c->open && verbs[i].run != verb_browse)
             return usage("--open is not for ", argv[0]);
         if (c->all && !release)
@@ -105,6 +107,7 @@ int main(int argc, char **argv)
         OPT_ITEM,
         OPT_VM,
         OPT_REASON,
+        OPT_TAG,
         OPT_ALL,
         OPT_OPEN
     };
@@ -116,6 +119,7 @@ int main(int argc, char **argv)
         {"item", required_argument, NULL, OPT_ITEM},
         {"vm", required_argument, NULL, OPT_VM},
         {"reason", required_argument, NULL, OPT_REASON},
+        {"tag", required_argument, NULL, OPT_TAG},
         {"all", no_argument, NULL, OPT_ALL},
         {"open", no_argument, NULL, OPT_OPEN},
         {"version", no_argument, NULL, 'V'},
@@ -148,6 +152,12 @@ int main(int argc, char **argv)
         case OPT_REASON:
             c.reason = optarg;
             break;
+        case OPT_TAG:
+            if (!strchr(optarg, '=') || *optarg == '=')
+                return usage("--tag wants NAME=VALUE, not ", optarg);
+            if (strv_extend(&c.tags, optarg) < 0)
+                out_of_memory();
+            break;
         case OPT_ALL:
             c.all = true;
             break;
@@ -164,6 +174,7 @@ int main(int argc, char **argv)
             return EXIT_USAGE;
         }
     code = run_verb(&c, argc - optind, argv + optind);
+    strv_free(c.tags);
     if (fflush(stdout) != 0 && code == 0) {
         perror("ilrctl: standard output");
         code = 1;

@@ -119,6 +119,16 @@ void show_volumes(json_object *session, FILE *f)
     table_done(&t);
 }
 
+void show_renewed(json_object *session, FILE *f)
+{
+    bool renewed = false;
+
+    if (json_get_bool(session, "renewed", &renewed) > 0 && renewed)
+        fputs("The recovery point had an active recovery already, of this host or another; Azure has renewed "
+              "it.\n",
+              f);
+}
+
 void show_session(json_object *session, FILE *f)
 {
     static const struct {
@@ -151,6 +161,7 @@ void show_session(json_object *session, FILE *f)
         show_field(f, fields[i].label,
                    fields[i].time ? session_time(session, fields[i].key, buf)
                                   : session_text(session, fields[i].key));
+    show_renewed(session, f);
     show_volumes(session, f);
     if (json_get_object(session, "failure", &o) > 0 && failure_from_json(o, &failure) >= 0)
         show_failure(NULL, failure, NULL, f);

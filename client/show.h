@@ -11,6 +11,8 @@ const char *session_text(json_object *session, const char *key);
 void show_list(json_object *sessions, FILE *f);
 /* All that is known about one. */
 void show_session(json_object *session, FILE *f);
+/* A line, if Azure renewed what was active on the point already. */
+void show_renewed(json_object *session, FILE *f);
 /* name, type, size, path or reason of each. */
 void show_volumes(json_object *session, FILE *f);
 /* What happened, to which VM and point, the service's own words, and what to do. name: instead of the

@@ -72,6 +72,7 @@ static void show_ready(json_object *session, FILE *f)
     if (ready > created && created > 0)
         fprintf(f, ", after %s", timespan_format((uint64_t)(ready - created), buf, sizeof(buf)));
     fputs("\n", f);
+    show_renewed(session, f);
     show_volumes(session, f);
     fprintf(f, "Directory: %s\n", path);
     if (expires > 0)
@@ -81,6 +82,26 @@ static void show_ready(json_object *session, FILE *f)
             timestamp_format((uint64_t)expires, buf), id);
     else
         fprintf(f, "Give it back with: ilrctl release %s\n", id);
+}
+
+static int add_tags(json_object *parameters, char *const *tags)
+{
+    json_object *o;
+    char *const *t;
+
+    if (!tags)
+        return 0;
+    o = json_object_new_object();
+    if (!o || json_add(parameters, "tags", o) < 0)
+        return -ENOMEM;
+    STRV_FOREACH (t, tags) {
+        const char *value = strchr(*t, '=') + 1;
+        _cleanup_free_ char *name = strndup(*t, (size_t)(value - 1 - *t));
+
+        if (!name || json_add_string(o, name, value) < 0)
+            return -ENOMEM;
+    }
+    return 0;
 }
 
 int verb_provision(const Client *c, int argc, char **argv)
@@ -97,7 +118,7 @@ int verb_provision(const Client *c, int argc, char **argv)
         json_add_string(parameters, "container", c->container) < 0 ||
         json_add_string(parameters, "item", c->item) < 0 ||
         json_add_string(parameters, "virtualMachineId", c->vm) < 0 ||
-        json_add_string(parameters, "reason", c->reason) < 0)
+        json_add_string(parameters, "reason", c->reason) < 0 || add_tags(parameters, c->tags) < 0)
         out_of_memory();
     code = begin_call(c, &link, "Provision", parameters, true);
     if (code != 0)

@@ -15,7 +15,7 @@
 
 struct AzureRequest {
     AzureClient *client;
-    char *method, *url, *what, *action, *host;
+    char *method, *url, *what, *action, *host, *session;
     Secret *body;
     AzureSubject subject; /* its strings are what and action */
     size_t body_max;
@@ -112,7 +112,8 @@ static void try_again(AzureRequest *q, uint64_t at_least_usec, Failure *failure)
         finish(q, failure);
         return;
     }
-    log_info("Azure: %s; next try in %s", failure && failure->message ? failure->message : q->what,
+    log_full(LOG_INFO, q->session, "Azure: %s; next try in %s",
+             failure && failure->message ? failure->message : q->what,
              timespan_format(delay, span, sizeof(span)));
     if (q->waiting) {
         _cleanup_free_ char *detail = NULL;
@@ -136,8 +137,8 @@ static void log_answer(const AzureRequest *q, const HttpAnswer *a)
     const char *id = http_answer_header(a, "x-ms-request-id");
 
     log_full(a->outcome == HTTP_ANSWERED && a->status < 300 && streq(q->method, "GET") ? LOG_DEBUG : LOG_INFO,
-             NULL, "Azure: %s %s: %d %s(%" PRIu64 " ms, client request id %s, request id %s)", q->method,
-             q->url, a->status, a->outcome == HTTP_ANSWERED ? "" : "no whole answer ",
+             q->session, "Azure: %s %s: %d %s(%" PRIu64 " ms, client request id %s, request id %s)",
+             q->method, q->url, a->status, a->outcome == HTTP_ANSWERED ? "" : "no whole answer ",
              a->duration_usec / USEC_PER_MSEC, q->id, id ? id : "none");
 }
 
@@ -314,8 +315,9 @@ int azure_request_start(AzureClient *c, const AzureRequestOptions *o, AzureReque
     q->url = strdup(o->url);
     q->what = strdup(o->subject.what);
     q->action = o->subject.action ? strdup(o->subject.action) : NULL;
+    q->session = o->session ? strdup(o->session) : NULL;
     q->host = http_url_host(o->url);
-    if (!q->method || !q->url || !q->what || (o->subject.action && !q->action))
+    if (!q->method || !q->url || !q->what || (o->subject.action && !q->action) || (o->session && !q->session))
         return -ENOMEM;
     if (!q->host && !(q->host = strdup("(no host)")))
         return -ENOMEM;
@@ -358,6 +360,7 @@ AzureRequest *azure_request_free(AzureRequest *q)
     free(q->what);
     free(q->action);
     free(q->host);
+    free(q->session);
     free(q);
     return NULL;
 }

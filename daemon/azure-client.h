@@ -31,6 +31,7 @@ typedef struct AzureRequestOptions {
     const char *url;        /* absolute, of the management host */
     json_object *body;      /* of a POST, or NULL */
     uid_t uid;              /* for whom, (uid_t) -1: the host itself */
+    const char *session;    /* for the journal's field, copied; or NULL */
     AzureSubject subject;   /* its strings are copied */
     size_t body_max;        /* bytes of the answer; 0: 1 MiB */
     bool once;              /* try again only what surely did not arrive, or was put off with Retry-After */

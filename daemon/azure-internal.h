@@ -30,8 +30,10 @@ struct AzureOperation {
 
     uid_t uid; /* for whom, or AZURE_UID_HOST */
     AzurePoint *point;
+    char *session; /* for the journal, or NULL */
     char *initiator_name;
-    bool renew;
+    AzureResource *resource;
+    bool file_share, renew;
     char *what; /* "provision recovery point 1 of my-vm" */
 
     AzureRequest *request;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "azure-operation.h"
 
+#include "log.h"
 #include "timeutil.h"
 
 #include <inttypes.h>
@@ -12,7 +13,7 @@
 
 struct AzureLong {
     AzureClient *client;
-    char *url, *what, *action;
+    char *url, *what, *action, *session, *vault_path;
     json_object *body;
     AzureSubject subject;
     uid_t uid;
@@ -26,6 +27,8 @@ struct AzureLong {
     uint64_t deadline_usec; /* CLOCK_BOOTTIME */
     uint64_t started_usec;  /* CLOCK_BOOTTIME */
     char *poll_url;
+    bool vault_asked; /* poll_url is the vault's view of the operation */
+    Failure *refused; /* how the address was refused that Azure had named; may be NULL */
     bool by_location; /* poll_url is that of Location: its status code is what counts */
     char *poll_what;
     char *operation_id;
@@ -169,6 +172,34 @@ static void succeed(AzureLong *l, json_object *status)
     finish(l, true, NULL);
 }
 
+static bool is_refusal(const AzureAnswer *a)
+{
+    return a->http && a->http->outcome == HTTP_ANSWERED &&
+           (a->http->status == 400 || a->http->status == 404 || a->http->status == 405);
+}
+
+/* The address that was named is refused, by a place that does not know it or its api-version: the vault keeps
+ * a status of each operation as well, which is what other clients ask. Returns false if that is no way out.
+ */
+static bool ask_vault(AzureLong *l, const AzureAnswer *a, Failure *failure)
+{
+    const Config *c = l->client->config;
+    char *url;
+
+    if (l->vault_asked || !l->vault_path || !is_refusal(a) ||
+        asprintf(&url, "%s%s/backupOperations/%s?api-version=%s", c->management_url, l->vault_path,
+                 l->operation_id, c->api_version) < 0)
+        return false;
+    log_full(LOG_INFO, l->session, "Azure: %s; asking the vault for the operation instead",
+             failure && failure->message ? failure->message : "the status is refused");
+    free_and_replace(&l->poll_url, url);
+    l->by_location = false;
+    l->vault_asked = true;
+    l->refused = failure;
+    poll_later(l);
+    return true;
+}
+
 static void on_status(const AzureAnswer *a, Failure *failure, void *userdata)
 {
     AzureLong *l = userdata;
@@ -176,6 +207,13 @@ static void on_status(const AzureAnswer *a, Failure *failure, void *userdata)
     int status;
 
     if (!a->ok) {
+        if (ask_vault(l, a, failure))
+            return;
+        /* What the address that Azure named said is the better reason. */
+        if (l->refused && is_refusal(a)) {
+            failure_free(failure);
+            failure = TAKE_PTR(l->refused);
+        }
         finish(l, false, failure);
         return;
     }
@@ -234,6 +272,7 @@ static int on_poll_timer(sd_event_source *source, uint64_t usec, void *userdata)
             .method = "GET",
             .url = l->poll_url,
             .uid = l->uid,
+            .session = l->session,
             .subject = {.what = l->poll_what, .action = l->action, .not_found = FAILURE_OPERATION_FAILED},
             .body_max = l->status_max,
             .want_json = !l->by_location,
@@ -340,6 +379,10 @@ int azure_long_start(AzureClient *c, const AzureLongOptions *o, AzureLongDone do
         asprintf(&l->poll_what, "follow the operation to %s", l->what) < 0)
         return -ENOMEM;
     l->subject = (AzureSubject){.what = l->what, .action = l->action, .not_found = o->subject.not_found};
+    l->session = o->session ? strdup(o->session) : NULL;
+    l->vault_path = o->vault_path ? strdup(o->vault_path) : NULL;
+    if ((o->session && !l->session) || (o->vault_path && !l->vault_path))
+        return -ENOMEM;
     l->body = o->body ? json_object_get(o->body) : NULL;
     l->status_max = o->status_max;
     l->once = o->once;
@@ -358,6 +401,7 @@ int azure_long_start(AzureClient *c, const AzureLongOptions *o, AzureLongDone do
                             &(AzureRequestOptions){.method = "POST",
                                                    .url = l->url,
                                                    .uid = l->uid,
+                                                   .session = l->session,
                                                    .body = l->body,
                                                    .subject = l->subject,
                                                    .once = l->once,
@@ -382,6 +426,9 @@ AzureLong *azure_long_free(AzureLong *l)
     free(l->url);
     free(l->what);
     free(l->action);
+    free(l->session);
+    free(l->vault_path);
+    failure_free(l->refused);
     free(l->poll_url);
     free(l->poll_what);
     free(l->operation_id);

@@ -11,8 +11,11 @@ typedef struct AzureLong AzureLong;
 
 typedef struct AzureLongOptions {
     const char *url;
-    json_object *body;    /* or NULL */
-    uid_t uid;            /* for whom, (uid_t) -1: the host itself */
+    json_object *body;   /* or NULL */
+    uid_t uid;           /* for whom, (uid_t) -1: the host itself */
+    const char *session; /* for the journal's field, copied; or NULL */
+    const char
+        *vault_path; /* escaped, copied: where the operation is asked for if the named address is refused */
     AzureSubject subject; /* its strings are copied */
     size_t status_max;    /* bytes of a status answer */
     bool once;            /* the POST must not be sent twice */

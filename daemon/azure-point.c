@@ -337,6 +337,26 @@ int azure_point_set_virtual_machine(AzurePoint *p, const char *resource_id, Fail
     return 0;
 }
 
+int azure_point_set_storage_account(AzurePoint *p, const char *resource_id, Failure **ret_failure)
+{
+    static const char what[] = "storage account's resource id";
+    _cleanup_free_ char *id = NULL;
+    Pieces pieces;
+    int r;
+
+    if ((r = unescape(what, resource_id, &id, ret_failure)) < 0 ||
+        (r = check_id(what, id, &pieces, ret_failure)) < 0)
+        return r;
+    /* Microsoft.Storage or Microsoft.ClassicStorage */
+    if (pieces.n != 8 || !piece_is(&pieces, 0, "subscriptions") || !piece_is(&pieces, 2, "resourceGroups") ||
+        !piece_is(&pieces, 4, "providers") || !piece_is(&pieces, 6, "storageAccounts"))
+        return refuse(
+            ret_failure, what,
+            "expected /subscriptions/SUB/resourceGroups/RG/providers/Microsoft.Storage/storageAccounts/NAME");
+    free_and_replace(&p->storage_account_id, TAKE_PTR(id));
+    return 0;
+}
+
 AzurePoint *azure_point_copy(const AzurePoint *p)
 {
     _cleanup_(azure_point_freep) AzurePoint *c = calloc(1, sizeof(*c));
@@ -352,8 +372,10 @@ AzurePoint *azure_point_copy(const AzurePoint *p)
     c->recovery_point = strdup(p->recovery_point);
     c->vm_name = strdup(p->vm_name);
     c->virtual_machine_id = p->virtual_machine_id ? strdup(p->virtual_machine_id) : NULL;
+    c->storage_account_id = p->storage_account_id ? strdup(p->storage_account_id) : NULL;
     if (!c->resource_id || !c->vault || !c->container || !c->item || !c->recovery_point || !c->vm_name ||
-        (p->virtual_machine_id && !c->virtual_machine_id))
+        (p->virtual_machine_id && !c->virtual_machine_id) ||
+        (p->storage_account_id && !c->storage_account_id))
         return NULL;
     return TAKE_PTR(c);
 }
@@ -369,6 +391,7 @@ AzurePoint *azure_point_free(AzurePoint *p)
     free(p->recovery_point);
     free(p->vm_name);
     free(p->virtual_machine_id);
+    free(p->storage_account_id);
     free(p);
     return NULL;
 }

@@ -17,6 +17,7 @@ typedef struct AzurePoint {
     char *recovery_point;     /* "182457315790203" */
     char *vm_name;            /* for people: the last piece of the VM's id, else of the item */
     char *virtual_machine_id; /* resource id, or NULL: the protected item is asked for it */
+    char *storage_account_id; /* of a file share: resource id, or NULL: as above */
     bool judged;         /* its properties were read just now, while it was looked for, and it is usable */
     bool session_active; /* as they said */
 } AzurePoint;
@@ -45,6 +46,8 @@ int azure_vault_id_parse(const char *resource_id, char **ret_id, const char **re
 int azure_point_id_check(const char *s, Failure **ret_failure);
 /* Sets the virtual machine's resource id (checked in the same way) and with it vm_name. */
 int azure_point_set_virtual_machine(AzurePoint *p, const char *resource_id, Failure **ret_failure);
+/* Sets the resource id (checked in the same way) of the storage account that a file share lies in. */
+int azure_point_set_storage_account(AzurePoint *p, const char *resource_id, Failure **ret_failure);
 /* A deep copy, or NULL. */
 AzurePoint *azure_point_copy(const AzurePoint *p);
 AzurePoint *azure_point_free(AzurePoint *p);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* azure_provision(): whose disks, the POST, its operation, and the script from wherever this Azure delivers
- * it: the operation's status, the list action, or the status once more at an older version. */
+/* azure_provision(): what must be known before (the recovery point, whose disks), the POST, its operation,
+ * and the script from wherever this Azure delivers it: the operation's status, the list action, or the status
+ * once more at an older version. */
 
 #include "azure-internal.h"
 
+#include "azure-points.h"
 #include "log.h"
 
 /* From this version on scripts are not in the status any more but in an answer of their own. */
@@ -23,17 +25,24 @@ static void provision_succeed(AzureOperation *o, Secret *script)
     int r;
 
     o->provision->script = script;
-    r = script_info_parse(secret_text(script), secret_size(script), &o->provision->info, &failure);
+    r = script ? script_info_parse(secret_text(script), secret_size(script), &o->provision->info, &failure)
+               : 0;
     if (r < 0) {
         provision_fail(o, failure);
         return;
     }
+    o->provision->renewed = o->renew;
     o->provision->vm_name = strdup(o->point->vm_name);
-    o->provision->virtual_machine_id = strdup(o->point->virtual_machine_id);
-    if (!o->provision->vm_name || !o->provision->virtual_machine_id) {
+    o->provision->virtual_machine_id =
+        o->point->virtual_machine_id ? strdup(o->point->virtual_machine_id) : NULL;
+    if (!o->provision->vm_name || (o->point->virtual_machine_id && !o->provision->virtual_machine_id)) {
         provision_fail(o, NULL);
         return;
     }
+    if (o->renew)
+        log_full(LOG_NOTICE, o->session,
+                 "Azure renewed the registration of recovery point %s of %s (operation %s)",
+                 o->point->recovery_point, o->point->vm_name, o->provision->operation_id);
     o->provision_callbacks.done(TAKE_PTR(o->provision), NULL, false, o->userdata);
 }
 
@@ -64,7 +73,8 @@ static void on_fallback(const AzureAnswer *a, Failure *failure, void *userdata)
     int r;
 
     if (!a->ok) {
-        log_info("Azure: %s", failure && failure->message ? failure->message : "no memory");
+        log_full(LOG_INFO, o->session, "Azure: %s",
+                 failure && failure->message ? failure->message : "no memory");
         failure_free(failure);
         provision_fail(o, TAKE_PTR(o->kept));
         return;
@@ -191,6 +201,10 @@ static void on_provisioned(const AzureLongResult *result, Failure *failure, void
         provision_fail(o, NULL);
         return;
     }
+    if (o->file_share) { /* there is no script for it */
+        provision_succeed(o, NULL);
+        return;
+    }
     r = script_choose(status_scripts(result->status), &script, &f);
     if (r >= 0) {
         provision_succeed(o, TAKE_PTR(script));
@@ -204,43 +218,54 @@ static void on_provisioned(const AzureLongResult *result, Failure *failure, void
     list_scripts(o);
 }
 
-static int make_provision_body(AzureOperation *o, json_object **ret)
+/* "properties" of the request, for each kind of what is protected. */
+static int make_properties(const AzureOperation *o, json_object **ret)
 {
-    _cleanup_json_ json_object *body = json_object_new_object(), *p = json_object_new_object();
+    _cleanup_json_ json_object *p = json_object_new_object();
     int r;
 
-    if (!body || !p)
+    if (!p)
         return -ENOMEM;
-    if ((r = json_add_string(p, "objectType", "IaasVMILRRegistrationRequest")) < 0 ||
-        (r = json_add_string(p, "recoveryPointId", o->point->recovery_point)) < 0 ||
-        (r = json_add_string(p, "virtualMachineId", o->point->virtual_machine_id)) < 0 ||
-        (r = json_add_bool(p, "renewExistingRegistration", o->renew)) < 0 ||
-        (r = json_add_string(p, "initiatorName", o->initiator_name)) < 0 ||
-        (r = json_add(body, "properties", TAKE_PTR(p))) < 0)
+    if (o->file_share ? (r = json_add_string(p, "objectType", "AzureFileShareProvisionILRRequest")) < 0 ||
+                            (r = json_add_string(p, "recoveryPointId", o->point->recovery_point)) < 0 ||
+                            (r = json_add_string(p, "sourceResourceId", o->point->storage_account_id)) < 0
+                      : (r = json_add_string(p, "objectType", "IaasVMILRRegistrationRequest")) < 0 ||
+                            (r = json_add_string(p, "recoveryPointId", o->point->recovery_point)) < 0 ||
+                            (r = json_add_string(p, "virtualMachineId", o->point->virtual_machine_id)) < 0 ||
+                            (r = json_add_bool(p, "renewExistingRegistration", o->renew)) < 0 ||
+                            (r = json_add_string(p, "initiatorName", o->initiator_name)) < 0)
         return r;
-    *ret = TAKE_PTR(body);
+    *ret = TAKE_PTR(p);
     return 0;
 }
 
 static int post_provision(AzureOperation *o)
 {
-    _cleanup_json_ json_object *body = NULL;
+    _cleanup_json_ json_object *properties = NULL, *body = NULL;
     int r;
 
-    azure_tell(o, "Asking Azure for the recovery point");
-    r = make_provision_body(o, &body);
-    if (r < 0)
+    azure_tell(o, o->renew ? "The recovery point has an active recovery already, asking Azure to renew it"
+                           : "Asking Azure for the recovery point");
+    if ((r = make_properties(o, &properties)) < 0 ||
+        (r = azure_resource_body(o->resource, TAKE_PTR(properties), &body)) < 0)
+        return r;
+    if (o->provision_callbacks.sending && (r = o->provision_callbacks.sending(o->userdata)) < 0)
         return r;
     return azure_start_long(o, "provisionInstantItemRecovery", body,
                             POINT_ACTION "provisionInstantItemRecovery/action", true, on_posted,
                             on_provisioned);
 }
 
+/* ---- what must be known before ---- */
+
+static void go_on(AzureOperation *o);
+
 static void on_item(const AzureAnswer *a, Failure *failure, void *userdata)
 {
     AzureOperation *o = userdata;
-    json_object *properties, *id;
+    json_object *properties, *id = NULL;
     Failure *f = NULL;
+    const char *text;
     int r;
 
     if (!a->ok) {
@@ -248,22 +273,121 @@ static void on_item(const AzureAnswer *a, Failure *failure, void *userdata)
         return;
     }
     properties = json_get_nocase(a->json, "properties");
-    id = json_get_nocase(properties, "virtualMachineId");
+    if (!o->file_share)
+        id = json_get_nocase(properties, "virtualMachineId");
     if (!json_object_is_type(id, json_type_string))
         id = json_get_nocase(properties, "sourceResourceId");
-    r = azure_point_set_virtual_machine(
-        o->point, json_object_is_type(id, json_type_string) ? json_object_get_string(id) : NULL, &f);
+    text = json_object_is_type(id, json_type_string) ? json_object_get_string(id) : "";
+    r = o->file_share ? azure_point_set_storage_account(o->point, text, &f)
+                      : azure_point_set_virtual_machine(o->point, text, &f);
     if (r == -EINVAL) {
-        Failure *invalid = failure_new(FAILURE_AZURE_ANSWER_INVALID,
-                                       "Azure does not say which virtual machine %s protects: %s",
-                                       o->point->item, f && f->message ? f->message : "");
+        Failure *invalid =
+            failure_new(FAILURE_AZURE_ANSWER_INVALID, "Azure does not say which %s %s protects: %s",
+                        o->file_share ? "storage account" : "virtual machine", o->point->item,
+                        f && f->message ? f->message : "");
 
         failure_free(f);
         provision_fail(o, invalid);
         return;
     }
-    if (r >= 0)
-        r = post_provision(o);
+    if (r < 0)
+        provision_fail(o, azure_errno_failure(o, r));
+    else
+        go_on(o);
+}
+
+static int look_at_item(AzureOperation *o)
+{
+    _cleanup_free_ char *path = azure_point_path(o->point, true), *what = NULL;
+
+    if (asprintf(&what, "look up the %s of %s", o->file_share ? "storage account" : "virtual machine",
+                 o->point->item) < 0)
+        return -ENOMEM;
+    return azure_read(
+        o, "GET", path, "", o->azure->client.config->api_version, NULL, what,
+        "Microsoft.RecoveryServices/Vaults/backupFabrics/protectionContainers/protectedItems/read", on_item);
+}
+
+/* Is the point of the kind that was asked for, and of use? */
+static Failure *judge_point(const AzureOperation *o, const AzurePointInfo *i)
+{
+    const char *unusable = azure_point_unusable(i);
+    bool share = i->object_type && startswith(i->object_type, "AzureFileShare");
+
+    if (i->object_type && share != o->file_share)
+        return failure_new(
+            FAILURE_POINT_UNUSABLE, "Recovery point %s of %s is of %s, not of %s (Azure says %s)",
+            o->point->recovery_point, o->point->vm_name, share ? "a file share" : "a virtual machine",
+            share ? "a virtual machine" : "a file share", i->object_type);
+    if (unusable)
+        return failure_new(FAILURE_POINT_UNUSABLE, "Recovery point %s of %s %s", o->point->recovery_point,
+                           o->point->vm_name, unusable);
+    return NULL;
+}
+
+static void on_point(const AzureAnswer *a, Failure *failure, void *userdata)
+{
+    _cleanup_azure_point_info_ AzurePointInfo info = {};
+    AzureOperation *o = userdata;
+    const char *problem = NULL;
+    Failure *f;
+    int r;
+
+    if (!a->ok) {
+        provision_fail(o, failure);
+        return;
+    }
+    r = azure_point_read_properties(a->json, &info, &problem);
+    if (r == -EBADMSG)
+        provision_fail(o, failure_new(FAILURE_AZURE_ANSWER_INVALID,
+                                      "Could not %s: the answer of Azure says: %s", o->what, problem));
+    else if (r < 0)
+        provision_fail(o, azure_errno_failure(o, r));
+    else if ((f = judge_point(o, &info)))
+        provision_fail(o, f);
+    else {
+        o->point->judged = true;
+        o->point->session_active = info.session_active;
+        go_on(o);
+    }
+}
+
+static int look_at_point(AzureOperation *o)
+{
+    _cleanup_free_ char *path = azure_point_path(o->point, false), *what = NULL;
+
+    azure_tell(o, "Looking at the recovery point");
+    if (asprintf(&what, "read recovery point %s of %s", o->point->recovery_point, o->point->vm_name) < 0)
+        return -ENOMEM;
+    return azure_read(o, "GET", path, "", o->azure->client.config->api_version, NULL, what,
+                      POINT_ACTION "read", on_point);
+}
+
+/* The next of what is not known yet, then the POST. */
+static int next(AzureOperation *o)
+{
+    if (!o->point->judged)
+        return look_at_point(o);
+    if (o->file_share ? !o->point->storage_account_id : !o->point->virtual_machine_id)
+        return look_at_item(o);
+    if (o->point->session_active && !o->file_share) {
+        char *what;
+
+        /* Of this host after a crash, or of another one. Without this flag the service's answer is not known.
+         */
+        o->renew = true;
+        if (asprintf(&what, "renew the registration that recovery point %s of %s has already",
+                     o->point->recovery_point, o->point->vm_name) < 0)
+            return -ENOMEM;
+        free_and_replace(&o->what, what);
+    }
+    return post_provision(o);
+}
+
+static void go_on(AzureOperation *o)
+{
+    int r = next(o);
+
     if (r < 0)
         provision_fail(o, azure_errno_failure(o, r));
 }
@@ -272,7 +396,6 @@ int azure_provision(Azure *a, const AzurePoint *p, const AzureProvisionOptions *
                     const AzureProvisionCallbacks *callbacks, void *userdata, AzureOperation **ret)
 {
     _cleanup_(azure_operation_freep) AzureOperation *o = NULL;
-    _cleanup_free_ char *path = NULL, *what = NULL;
     int r;
 
     r = azure_operation_new(a, OPERATION_PROVISION, userdata, &o);
@@ -280,25 +403,18 @@ int azure_provision(Azure *a, const AzurePoint *p, const AzureProvisionOptions *
         return r;
     o->provision_callbacks = *callbacks;
     o->uid = options->uid;
-    o->renew = options->renew;
+    o->file_share = options->file_share;
     o->nothing_sent = true;
     o->point = azure_point_copy(p);
+    o->session = options->session ? strdup(options->session) : NULL;
     o->initiator_name = options->initiator_name ? strdup(options->initiator_name) : NULL;
+    o->resource = options->resource ? azure_resource_copy(options->resource) : NULL;
     o->provision = calloc(1, sizeof(*o->provision));
     if (!o->point || !o->provision || (options->initiator_name && !o->initiator_name) ||
+        (options->session && !o->session) || (options->resource && !o->resource) ||
         asprintf(&o->what, "provision recovery point %s of %s", p->recovery_point, p->vm_name) < 0)
         return -ENOMEM;
-    if (o->point->virtual_machine_id)
-        r = post_provision(o);
-    else {
-        path = azure_point_path(o->point, true);
-        if (!path || asprintf(&what, "look up the virtual machine of %s", o->point->item) < 0)
-            return -ENOMEM;
-        r = azure_read(
-            o, "GET", path, "", a->client.config->api_version, NULL, what,
-            "Microsoft.RecoveryServices/Vaults/backupFabrics/protectionContainers/protectedItems/read",
-            on_item);
-    }
+    r = next(o);
     if (r < 0)
         return r;
     *ret = TAKE_PTR(o);

@@ -20,7 +20,7 @@ static void on_point(const AzureAnswer *a, Failure *failure, void *userdata)
 
     if ((a->ok && json_object_is_type(active, json_type_boolean) && !json_object_get_boolean(active)) ||
         (!a->ok && a->http && a->http->status == 404)) {
-        log_info("Azure: could not %s, but it has no session any more", o->what);
+        log_full(LOG_INFO, o->session, "Azure: could not %s, but it has no session any more", o->what);
         failure_free(failure);
         revoke_finish(o, true, NULL);
         return;
@@ -40,7 +40,7 @@ static void on_revoked(const AzureLongResult *result, Failure *failure, void *us
         return;
     }
     if (result->post_status == 404) {
-        log_info("Azure: could not %s: it is gone", o->what);
+        log_full(LOG_INFO, o->session, "Azure: could not %s: it is gone", o->what);
         failure_free(failure);
         revoke_finish(o, true, NULL);
         return;
@@ -57,8 +57,8 @@ static void on_revoked(const AzureLongResult *result, Failure *failure, void *us
         revoke_finish(o, false, TAKE_PTR(o->kept));
 }
 
-int azure_revoke(Azure *a, const AzurePoint *p, uid_t uid, const AzureRevokeCallbacks *callbacks,
-                 void *userdata, AzureOperation **ret)
+int azure_revoke(Azure *a, const AzurePoint *p, uid_t uid, const char *session,
+                 const AzureRevokeCallbacks *callbacks, void *userdata, AzureOperation **ret)
 {
     _cleanup_(azure_operation_freep) AzureOperation *o = NULL;
     int r;
@@ -68,8 +68,10 @@ int azure_revoke(Azure *a, const AzurePoint *p, uid_t uid, const AzureRevokeCall
         return r;
     o->revoke_callbacks = *callbacks;
     o->uid = uid;
+    o->session = session ? strdup(session) : NULL;
     o->point = azure_point_copy(p);
-    if (!o->point || asprintf(&o->what, "revoke recovery point %s of %s", p->recovery_point, p->vm_name) < 0)
+    if (!o->point || (session && !o->session) ||
+        asprintf(&o->what, "revoke recovery point %s of %s", p->recovery_point, p->vm_name) < 0)
         return -ENOMEM;
     /* To be revoked twice does no harm. */
     r = azure_start_long(o, "revokeInstantItemRecovery", NULL,

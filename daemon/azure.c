@@ -47,6 +47,7 @@ int azure_read(AzureOperation *o, const char *method, const char *path, const ch
             .url = url,
             .body = body,
             .uid = o->uid,
+            .session = o->session,
             .subject = {.what = what, .action = action, .not_found = FAILURE_POINT_NOT_FOUND},
             .body_max = o->provision && o->provision->operation_id ? SCRIPT_ANSWER_MAX : 0,
             .want_json = true,
@@ -61,9 +62,11 @@ int azure_start_long(AzureOperation *o, const char *verb, json_object *body, con
                      void (*posted)(const char *operation_id, void *userdata), AzureLongDone done)
 {
     const Config *c = o->azure->client.config;
-    _cleanup_free_ char *path = azure_point_path(o->point, false), *url = NULL;
+    _cleanup_free_ char *path = azure_point_path(o->point, false), *vault = azure_point_vault_path(o->point),
+                        *url = NULL;
 
-    if (!path || asprintf(&url, "%s%s/%s?api-version=%s", c->management_url, path, verb, c->api_version) < 0)
+    if (!path || !vault ||
+        asprintf(&url, "%s%s/%s?api-version=%s", c->management_url, path, verb, c->api_version) < 0)
         return -ENOMEM;
     return azure_long_start(
         &o->azure->client,
@@ -71,6 +74,8 @@ int azure_start_long(AzureOperation *o, const char *verb, json_object *body, con
             .url = url,
             .body = body,
             .uid = o->uid,
+            .session = o->session,
+            .vault_path = vault,
             .subject = {.what = o->what, .action = action, .not_found = FAILURE_POINT_NOT_FOUND},
             .status_max = o->kind == OPERATION_PROVISION ? SCRIPT_ANSWER_MAX : 0,
             .once = once,
@@ -141,6 +146,8 @@ AzureOperation *azure_operation_free(AzureOperation *o)
     azure_provision_free(o->provision);
     azure_point_free(o->point);
     failure_free(o->kept);
+    azure_resource_free(o->resource);
+    free(o->session);
     free(o->initiator_name);
     free(o->what);
     free(o->host);

@@ -12,7 +12,7 @@
  * be freed before. */
 
 #include "azure-find.h"
-#include "azure-point.h"
+#include "azure-resource.h"
 #include "azure-script.h"
 #include "config.h"
 #include "secret.h"
@@ -39,11 +39,12 @@ DEFINE_CLEANUP(AzureOperation *, azure_operation_free)
 
 /* What a finished provision gives. */
 typedef struct AzureProvision {
-    char *operation_id; /* of the provision: needed to fetch the script again */
-    Secret *script;     /* the text as it came, decoded */
-    ScriptInfo *info;
+    char *operation_id;       /* of the provision: needed to fetch the script again */
+    Secret *script;           /* the text as it came, decoded; NULL of a file share, which has none */
+    ScriptInfo *info;         /* the same */
     char *vm_name;            /* for people */
-    char *virtual_machine_id; /* as given or as the protected item says */
+    char *virtual_machine_id; /* as given or as the protected item says; NULL of a file share */
+    bool renewed;             /* the point had a registration already, which Azure was asked to renew */
     uint64_t started_usec;    /* CLOCK_REALTIME, when the POST went out */
     uint64_t expires_usec;    /* CLOCK_REALTIME, 12 h later */
 } AzureProvision;
@@ -53,9 +54,11 @@ DEFINE_CLEANUP(AzureProvision *, azure_provision_free)
 typedef struct AzureProvisionCallbacks {
     /* What is being waited for, one line for people. May be NULL. */
     void (*progress)(const char *detail, void *userdata);
-    /* Once, when Azure accepted: from now on a revoke is owed; save the id. May be NULL. Before that too a
-     * lost answer may hide an accepted POST, so that whoever called azure_provision owes a revoke unless done
-     * says that nothing was sent. */
+    /* Right before the POST: from now on Azure may have done it, and a revoke is owed unless done says that
+     * nothing was sent. A negative errno (it cannot be written down) ends the conversation instead. May come
+     * from inside azure_provision(). May be NULL. */
+    int (*sending)(void *userdata);
+    /* Once, when Azure accepted; save the id. May be NULL. */
     void (*posted)(const char *operation_id, void *userdata);
     /* Exactly one of the two is given, and belongs to the callee. failure may be NULL besides a NULL
      * provision: out of memory. nothing_sent: the failure came before the POST could have reached Azure,
@@ -64,12 +67,16 @@ typedef struct AzureProvisionCallbacks {
 } AzureProvisionCallbacks;
 
 typedef struct AzureProvisionOptions {
-    uid_t uid; /* for whom: with this caller's own sign-in, if there is one; or AZURE_UID_HOST */
-    const char *initiator_name; /* sent along; NULL: left out */
-    bool renew;                 /* renewExistingRegistration */
+    uid_t uid;           /* for whom: with this caller's own sign-in, if there is one; or AZURE_UID_HOST */
+    const char *session; /* for the journal's field, or NULL */
+    bool file_share;     /* p is of a file share and not of a VM */
+    const char *initiator_name;    /* of a VM, sent along; NULL: left out */
+    const AzureResource *resource; /* eTag, location and tags; NULL: none */
 } AzureProvisionOptions;
 
-/* Provisions p (copied, like the strings of options). Returns 0 or -ENOMEM. */
+/* Provisions p (copied, like the strings of options). Before, the recovery point is read unless p says that
+ * it was just now: what is of no use is refused (PointUnusable) with nothing sent, and a registration that it
+ * has already is renewed. Returns 0 or -ENOMEM. */
 int azure_provision(Azure *a, const AzurePoint *p, const AzureProvisionOptions *options,
                     const AzureProvisionCallbacks *callbacks, void *userdata, AzureOperation **ret);
 
@@ -79,10 +86,10 @@ typedef struct AzureRevokeCallbacks {
                  void *userdata); /* failure belongs to the callee; may be NULL on !ok too */
 } AzureRevokeCallbacks;
 
-/* Takes the right to connect back, polled to the end, for uid as in AzureProvisionOptions. A point that is
- * gone, or that says it has no session, counts as success. Returns 0 or -ENOMEM. */
-int azure_revoke(Azure *a, const AzurePoint *p, uid_t uid, const AzureRevokeCallbacks *callbacks,
-                 void *userdata, AzureOperation **ret);
+/* Takes the right to connect back, polled to the end, for uid and session as in AzureProvisionOptions. A
+ * point that is gone, or that says it has no session, counts as success. Returns 0 or -ENOMEM. */
+int azure_revoke(Azure *a, const AzurePoint *p, uid_t uid, const char *session,
+                 const AzureRevokeCallbacks *callbacks, void *userdata, AzureOperation **ret);
 
 /* Is TCP host:port open? On success addresses is what the name resolves to, the one that answered first;
  * borrowed. Otherwise failure (PortalUnreachable), which belongs to the callee. Returns 0 or -ENOMEM. */

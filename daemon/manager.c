@@ -3,6 +3,8 @@
 
 #include "helper-call.h"
 #include "log.h"
+#include "session-file-share.h"
+#include "session-vm.h"
 #include "unit-watch.h"
 
 #include <strings.h>
@@ -156,22 +158,44 @@ static void add(Manager *m, Session *s)
 
 /* ---- what stood before this start ---- */
 
+static const struct {
+    const SessionKind *kind;
+    void *(*data)(AzurePoint *point, AzureResource *resource);
+    void (*data_free)(void *data); /* only if no session owns it */
+} kinds[] = {
+    {&session_kind_vm, session_vm_data, session_vm_data_free},
+    {&session_kind_file_share, session_file_share_data, session_file_share_data_free},
+};
+
+static size_t find_kind(const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < ELEMENTSOF(kinds); i++)
+        if (streq_ptr(name, kinds[i].kind->name))
+            break;
+    return i;
+}
+
 static void on_record(const char *id, json_object *record, void *userdata)
 {
     const char *kind = NULL;
     Manager *m = userdata;
     Session *s;
     void *data;
+    size_t i;
     int r;
 
-    if (json_get_string(record, "kind", &kind) <= 0 || !streq(kind, session_kind_vm.name)) {
+    (void)json_get_string(record, "kind", &kind);
+    i = find_kind(kind);
+    if (i == ELEMENTSOF(kinds)) {
         log_error("The record of session %s is of a kind that this program does not know, it is kept", id);
         return;
     }
-    data = session_vm_data(NULL);
-    r = data ? session_load(&s, &m->context, &session_kind_vm, data, id, record) : -ENOMEM;
+    data = kinds[i].data(NULL, NULL);
+    r = data ? session_load(&s, &m->context, kinds[i].kind, data, id, record) : -ENOMEM;
     if (r < 0) {
-        session_vm_data_free(data);
+        kinds[i].data_free(data);
         log_error_errno(r, "The record of session %s cannot be used, it is kept", id);
         return;
     }
@@ -320,16 +344,29 @@ int manager_start(Manager *m)
 
 /* ---- new sessions ---- */
 
-int manager_provision(Manager *m, AzurePoint *point, uid_t uid, const char *caller, const char *reason,
-                      Session **ret, Failure **ret_failure)
+int manager_check_kind(const char *kind, Failure **ret_failure)
 {
-    _cleanup_(azure_point_freep) AzurePoint *p = point;
+    if (!kind || find_kind(kind) < ELEMENTSOF(kinds))
+        return 0;
+    *ret_failure =
+        failure_new(FAILURE_INVALID_REQUEST, "kind is \"%.64s\": expected \"vm\" or \"file-share\"", kind);
+    return -EINVAL;
+}
+
+int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, Failure **ret_failure)
+{
+    _cleanup_(azure_point_freep) AzurePoint *p = request->point;
+    _cleanup_(azure_resource_freep) AzureResource *resource = request->resource;
+    size_t kind = request->kind ? find_kind(request->kind) : 0;
     Session *s;
     void *data;
     int r;
 
+    r = manager_check_kind(request->kind, ret_failure);
+    if (r < 0)
+        return r;
     LIST_FOREACH (s, m->sessions) {
-        if (s->closed || strcasecmp(session_vm_point(s)->resource_id, p->resource_id) != 0)
+        if (s->closed || strcasecmp(session_point(s)->resource_id, p->resource_id) != 0)
             continue;
         if (s->down) { /* its revoke is for the point, and would take the new session's targets away */
             *ret_failure =
@@ -347,13 +384,14 @@ int manager_provision(Manager *m, AzurePoint *point, uid_t uid, const char *call
                                    "%zu sessions are there, SessionsMax= allows no more", m->n_sessions);
         return -EBUSY;
     }
-    data = session_vm_data(p);
+    data = kinds[kind].data(p, resource);
     if (!data)
         return -ENOMEM;
     TAKE_PTR(p);
-    r = session_new(&s, &m->context, &session_kind_vm, data, uid, caller, reason);
+    TAKE_PTR(resource);
+    r = session_new(&s, &m->context, kinds[kind].kind, data, request->uid, request->caller, request->reason);
     if (r < 0) {
-        session_vm_data_free(data);
+        kinds[kind].data_free(data);
         return r;
     }
     add(m, s);

@@ -4,7 +4,7 @@
 /* Owns the sessions and what they stand on: the store, Azure, the way to the helper. At start it holds every
  * record against reality. Knows no API: callers are told of changes through one callback. */
 
-#include "session-vm.h"
+#include "session-provision.h"
 
 typedef struct Manager Manager;
 
@@ -27,11 +27,22 @@ int manager_start(Manager *m);
 Manager *manager_free(Manager *m);
 DEFINE_CLEANUP(Manager *, manager_free)
 
-/* A session for the point (taken, also on failure). If one for the same recovery point is on its way up or
- * ready, it is that one; if it is on its way down, the answer is Busy. Returns 0, or a negative errno with
- * *ret_failure (LimitReached, Busy). */
-int manager_provision(Manager *m, AzurePoint *point, uid_t uid, const char *caller, const char *reason,
-                      Session **ret, Failure **ret_failure);
+/* What a caller wants. Strings are copied; point and resource are taken, also on failure. */
+typedef struct ManagerRequest {
+    const char *kind; /* "vm", "file-share"; NULL: vm */
+    AzurePoint *point;
+    AzureResource *resource; /* or NULL */
+    uid_t uid;
+    const char *caller, *reason;
+} ManagerRequest;
+
+/* Is there such a kind of session (NULL: vm)? Returns 0, or -EINVAL with *ret_failure (InvalidRequest). */
+int manager_check_kind(const char *kind, Failure **ret_failure);
+
+/* A session for the point. If one for the same recovery point is on its way up or ready, it is that one; if
+ * it is on its way down, the answer is Busy. Returns 0, or a negative errno with *ret_failure (LimitReached,
+ * Busy; InvalidRequest of the kind). */
+int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, Failure **ret_failure);
 
 /* What the sessions speak to Azure through, borrowed. */
 Azure *manager_azure(Manager *m);

@@ -255,7 +255,7 @@ static int get_session(Service *s, VarlinkCall *call, json_object *parameters, S
 static int parse_point(Service *s, VarlinkCall *call, json_object *parameters, AzurePoint **ret,
                        Failure **ret_failure)
 {
-    const char *point = NULL, *vault = NULL, *container = NULL, *item = NULL, *vm = NULL;
+    const char *point = NULL, *vault = NULL, *container = NULL, *item = NULL, *vm = NULL, *source = NULL;
     _cleanup_(azure_point_freep) AzurePoint *p = NULL;
     int r;
 
@@ -265,7 +265,8 @@ static int parse_point(Service *s, VarlinkCall *call, json_object *parameters, A
     if (r <= 0 || varlink_call_get_text(call, parameters, "vault", AZURE_RESOURCE_ID_MAX, &vault) < 0 ||
         varlink_call_get_text(call, parameters, "container", AZURE_RESOURCE_ID_MAX, &container) < 0 ||
         varlink_call_get_text(call, parameters, "item", AZURE_RESOURCE_ID_MAX, &item) < 0 ||
-        varlink_call_get_text(call, parameters, "virtualMachineId", AZURE_RESOURCE_ID_MAX, &vm) < 0)
+        varlink_call_get_text(call, parameters, "virtualMachineId", AZURE_RESOURCE_ID_MAX, &vm) < 0 ||
+        varlink_call_get_text(call, parameters, "sourceResourceId", AZURE_RESOURCE_ID_MAX, &source) < 0)
         return 1; /* answered */
     if (*point == '/')
         r = azure_point_parse(point, &p, ret_failure);
@@ -291,10 +292,29 @@ static int parse_point(Service *s, VarlinkCall *call, json_object *parameters, A
     }
     if (r >= 0 && vm)
         r = azure_point_set_virtual_machine(p, vm, ret_failure);
+    if (r >= 0 && source)
+        r = azure_point_set_storage_account(p, source, ret_failure);
     if (r < 0)
         return r;
     *ret = TAKE_PTR(p);
     return 0;
+}
+
+/* eTag, location and tags. 1: the call has been answered. */
+static int parse_resource(VarlinkCall *call, json_object *parameters, AzureResource **ret,
+                          Failure **ret_failure)
+{
+    const char *etag = NULL, *location = NULL;
+    json_object *tags = NULL;
+
+    if (varlink_call_get_text(call, parameters, "eTag", 4 * AZURE_ETAG_MAX, &etag) < 0 ||
+        varlink_call_get_text(call, parameters, "location", 4 * AZURE_LOCATION_MAX, &location) < 0)
+        return 1;
+    if (json_get_object(parameters, "tags", &tags) < 0) {
+        (void)varlink_call_invalid_parameter(call, "tags");
+        return 1;
+    }
+    return etag || location || tags ? azure_resource_new(etag, location, tags, ret, ret_failure) : 0;
 }
 
 /* The point is known: a session for it, and the call waits for that. point is taken. Negative: the call is
@@ -303,13 +323,19 @@ static int provision(Service *s, VarlinkCall *call, json_object *parameters, Azu
 {
     _cleanup_failure_ Failure *f = NULL;
     _cleanup_free_ char *caller = user_name(varlink_call_uid(call));
-    const char *reason = NULL;
+    ManagerRequest request = {.point = point, .uid = varlink_call_uid(call), .caller = caller};
     Session *session;
     Waiter *w;
     int r;
 
-    (void)json_get_string(parameters, "reason", &reason); /* looked at before */
-    r = manager_provision(s->manager, point, varlink_call_uid(call), caller, reason, &session, &f);
+    /* All of this was looked at before. */
+    (void)json_get_string(parameters, "kind", &request.kind);
+    (void)json_get_string(parameters, "reason", &request.reason);
+    r = parse_resource(call, parameters, &request.resource, &f);
+    if (r < 0)
+        azure_point_free(point);
+    else
+        r = manager_provision(s->manager, &request, &session, &f);
     if (r < 0 && f) {
         (void)varlink_call_fail(call, f, NULL);
         return 0;
@@ -333,8 +359,9 @@ static int on_found(VarlinkCall *call, json_object *parameters, AzurePoint *poin
 
 static int method_provision(VarlinkCall *call, json_object *parameters, void *userdata)
 {
+    _cleanup_(azure_resource_freep) AzureResource *resource = NULL;
     _cleanup_(azure_point_freep) AzurePoint *point = NULL;
-    const char *kind = session_kind_vm.name, *reason = NULL;
+    const char *kind = NULL, *reason = NULL;
     _cleanup_failure_ Failure *f = NULL;
     Service *s = userdata;
     int r;
@@ -342,10 +369,11 @@ static int method_provision(VarlinkCall *call, json_object *parameters, void *us
     if (varlink_call_get_text(call, parameters, "kind", 32, &kind) < 0 ||
         varlink_call_get_text(call, parameters, "reason", REASON_MAX, &reason) < 0)
         return 0;
-    if (!streq(kind, session_kind_vm.name)) {
-        f = failure_new(FAILURE_INVALID_REQUEST, "kind is \"%s\": expected \"vm\"", kind);
-        return f ? varlink_call_fail(call, f, NULL) : -ENOMEM;
-    }
+    r = parse_resource(call, parameters, &resource, &f);
+    if (r >= 0)
+        r = manager_check_kind(kind, &f);
+    if (r != 0)
+        return r > 0 ? 0 : f ? varlink_call_fail(call, f, NULL) : r;
     if (finder_wants(parameters))
         return finder_point(s->finder, call, parameters, on_found, s);
     r = parse_point(s, call, parameters, &point, &f);
@@ -446,8 +474,9 @@ static int method_monitor(VarlinkCall *call, json_object *parameters, void *user
 }
 
 static const char *const provision_parameters[] = {
-    "kind",          "recoveryPoint", "vault",  "container",  "item", "virtualMachineId", "reason", "vm",
-    "resourceGroup", "latest",        "atUsec", "beforeUsec", NULL};
+    "kind",     "recoveryPoint", "vault",  "container", "item",       "virtualMachineId", "reason",
+    "vm",       "resourceGroup", "latest", "atUsec",    "beforeUsec", "sourceResourceId", "eTag",
+    "location", "tags",          NULL};
 static const char *const items_parameters[] = {"vault", "resourceGroup", "vm", NULL};
 static const char *const points_parameters[] = {"vm",   "vault",     "resourceGroup", "container",
                                                 "item", "sinceUsec", "untilUsec",     NULL};

@@ -21,17 +21,11 @@
 #define HELPER_DOWN_USEC (5 * USEC_PER_MINUTE)
 
 typedef struct VmSession {
-    AzurePoint *point;
-    char *operation_id; /* of the provision; kept in the record, the script can be fetched again with it */
-    bool nothing_owed;  /* the provision surely never reached Azure */
-    Secret *script;     /* from provision until connected */
-    ScriptInfo *info;   /* the same */
-    int64_t *sids;      /* iSCSI sessions */
+    SessionProvision provision; /* first: the step finds it there */
+    int64_t *sids;              /* iSCSI sessions */
     size_t n_sids;
     json_object *disks, *volumes; /* arrays, or NULL */
 
-    AzureOperation *azure; /* what is under way: one of these two */
-    HelperCall *call;
     DeviceWatch *devices;
     UnitWatch *units[2];
 } VmSession;
@@ -41,26 +35,13 @@ static const VmServices *services(const Session *s)
     return s->context->services;
 }
 
-void *session_vm_data(AzurePoint *point)
+void *session_vm_data(AzurePoint *point, AzureResource *resource)
 {
     VmSession *v = calloc(1, sizeof(*v));
 
     if (v)
-        v->point = point;
+        session_provision_init(&v->provision, point, resource, false);
     return v;
-}
-
-const AzurePoint *session_vm_point(const Session *s)
-{
-    return ((const VmSession *)s->data)->point;
-}
-
-static void vm_cancel(Session *s)
-{
-    VmSession *v = s->data;
-
-    v->azure = azure_operation_free(v->azure);
-    v->call = helper_call_free(v->call);
 }
 
 static void stop_watching(VmSession *v)
@@ -78,13 +59,8 @@ void session_vm_data_free(void *data)
 
     if (!v)
         return;
-    azure_operation_free(v->azure);
-    helper_call_free(v->call);
+    session_provision_done(&v->provision);
     stop_watching(v);
-    azure_point_free(v->point);
-    free(v->operation_id);
-    secret_unref(v->script);
-    script_info_free(v->info);
     free(v->sids);
     json_object_put(v->disks);
     json_object_put(v->volumes);
@@ -98,29 +74,13 @@ static void vm_free(Session *s)
 
 /* ---- asking the helper ---- */
 
-static int helper_request(Session *s, const char *verb, json_object **ret)
-{
-    _cleanup_json_ json_object *o = json_object_new_object();
-    int r;
-
-    if (!o)
-        return -ENOMEM;
-    r = json_add_string(o, "verb", verb);
-    if (r >= 0 && s)
-        r = json_add_string(o, "session", s->id);
-    if (r < 0)
-        return r;
-    *ret = TAKE_PTR(o);
-    return 0;
-}
-
 static int helper_ask(Session *s, json_object *request, Secret *script, uint64_t timeout_usec,
                       HelperDone done)
 {
     VmSession *v = s->data;
 
-    return helper_call_new(&v->call, s->context->event, services(s)->helper_socket, request, "script", script,
-                           timeout_usec, done, s);
+    return helper_call_new(&v->provision.call, s->context->event, services(s)->helper_socket, request,
+                           "script", script, timeout_usec, done, s);
 }
 
 /* For verbs whose answer says nothing but that it is done. */
@@ -129,127 +89,8 @@ static void on_helper_done(HelperCall *call, json_object *answer, Failure *failu
     Session *s = userdata;
     VmSession *v = s->data;
 
-    v->call = helper_call_free(v->call);
+    v->provision.call = helper_call_free(v->provision.call);
     session_step_done(s, failure);
-}
-
-/* ---- provision ---- */
-
-static void on_progress(const char *detail, void *userdata)
-{
-    session_set_detail(userdata, "%s", detail);
-}
-
-static void on_posted(const char *operation_id, void *userdata)
-{
-    Session *s = userdata;
-    VmSession *v = s->data;
-
-    free_and_replace(&v->operation_id, strdup(operation_id));
-    (void)session_save(s);
-}
-
-static void on_provisioned(AzureProvision *provision, Failure *failure, bool nothing_sent, void *userdata)
-{
-    _cleanup_(azure_provision_freep) AzureProvision *p = provision;
-    _cleanup_failure_ Failure *f = failure;
-    Session *s = userdata;
-    VmSession *v = s->data;
-
-    v->azure = azure_operation_free(v->azure);
-    if (!p) {
-        v->nothing_owed = nothing_sent;
-        if (!f)
-            f = failure_new(FAILURE_INTERNAL, "Out of memory");
-        session_step_done(s, f);
-        return;
-    }
-    v->script = TAKE_PTR(p->script);
-    v->info = TAKE_PTR(p->info);
-    free_and_replace(&v->operation_id, TAKE_PTR(p->operation_id));
-    if (!v->point->virtual_machine_id && p->virtual_machine_id)
-        (void)azure_point_set_virtual_machine(v->point, p->virtual_machine_id, NULL);
-    (void)session_set_expiry(s, p->expires_usec);
-    session_step_done(s, NULL);
-}
-
-static int provision(Session *s, const char *initiator_name)
-{
-    static const AzureProvisionCallbacks callbacks = {
-        .progress = on_progress,
-        .posted = on_posted,
-        .done = on_provisioned,
-    };
-    VmSession *v = s->data;
-
-    return azure_provision(services(s)->azure, v->point,
-                           &(AzureProvisionOptions){.uid = s->uid, .initiator_name = initiator_name},
-                           &callbacks, s, &v->azure);
-}
-
-static void on_initiator_name(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
-{
-    _cleanup_failure_ Failure *f = NULL;
-    Session *s = userdata;
-    VmSession *v = s->data;
-    const char *name = NULL;
-    _cleanup_free_ char *copy = NULL;
-
-    if (answer && (json_get_string(answer, "name", &name) <= 0 || !iscsi_name_valid(name)))
-        failure = f = failure_new(FAILURE_HELPER_FAILED, "The helper gave no initiator name");
-    copy = name ? strdup(name) : NULL;
-    f = f ? f : failure_copy(failure); /* the call's own goes with the call */
-    v->call = helper_call_free(v->call);
-    if (failure || !copy || provision(s, copy) < 0) {
-        v->nothing_owed = true;
-        if (!f)
-            f = failure_new(FAILURE_INTERNAL, "Out of memory");
-        session_step_done(s, f);
-    }
-}
-
-static int provision_acquire(Session *s)
-{
-    const Config *config = s->context->config;
-    _cleanup_json_ json_object *request = NULL;
-    int r;
-
-    switch (config->initiator_mode) {
-    case INITIATOR_NONE:
-        return provision(s, NULL);
-    case INITIATOR_NAME:
-        return provision(s, config->initiator_name);
-    case INITIATOR_HOST:
-    case INITIATOR_MODE_MAX:
-    case INITIATOR_MODE_INVALID:
-        break;
-    }
-    r = helper_request(NULL, "initiator-name", &request);
-    return r < 0 ? r : helper_ask(s, request, NULL, HELPER_QUICK_USEC, on_initiator_name);
-}
-
-static void on_revoked(bool ok, Failure *failure, void *userdata)
-{
-    _cleanup_failure_ Failure *f = failure;
-    Session *s = userdata;
-    VmSession *v = s->data;
-
-    v->azure = azure_operation_free(v->azure);
-    if (!ok && !f)
-        f = failure_new(FAILURE_INTERNAL, "Out of memory");
-    session_step_done(s, f);
-}
-
-static int provision_release(Session *s)
-{
-    static const AzureRevokeCallbacks callbacks = {.progress = on_progress, .done = on_revoked};
-    VmSession *v = s->data;
-
-    v->script = secret_unref(v->script);
-    v->info = script_info_free(v->info);
-    if (v->nothing_owed)
-        return 1;
-    return azure_revoke(services(s)->azure, v->point, s->uid, &callbacks, s, &v->azure);
 }
 
 /* ---- connect ---- */
@@ -283,13 +124,13 @@ static void on_connected(HelperCall *call, json_object *answer, Failure *failure
     VmSession *v = s->data;
     json_object *connection;
 
-    v->script = secret_unref(v->script);
+    v->provision.script = secret_unref(v->provision.script);
     if (answer &&
         (json_get_object(answer, "connection", &connection) <= 0 || read_targets(v, connection) < 0))
         f = failure_new(FAILURE_HELPER_FAILED, "The helper's answer names no iSCSI session");
     else
         f = failure_copy(failure);
-    v->call = helper_call_free(v->call);
+    v->provision.call = helper_call_free(v->provision.call);
     session_step_done(s, f);
 }
 
@@ -305,24 +146,24 @@ static void on_portal(char *const *addresses, Failure *failure, void *userdata)
         if (!portal)
             r = -ENOMEM;
         if (r >= 0)
-            r = json_add_string(portal, "host", v->info->portal_host);
+            r = json_add_string(portal, "host", v->provision.info->portal_host);
         if (r >= 0)
-            r = json_add_int64(portal, "port", v->info->portal_port);
+            r = json_add_int64(portal, "port", v->provision.info->portal_port);
         if (r >= 0)
             r = json_add_strv(portal, "addresses", addresses);
         if (r >= 0)
-            r = helper_request(s, "connect", &request);
+            r = session_helper_request(s, "connect", &request);
         if (r >= 0)
             r = json_add(request, "portal", TAKE_PTR(portal));
         if (r >= 0)
-            r = helper_ask(s, request, v->script,
+            r = helper_ask(s, request, v->provision.script,
                            s->context->config->connect_timeout_usec + HELPER_CONNECT_MARGIN_USEC,
                            on_connected);
         if (r < 0)
             f = failure_new(FAILURE_INTERNAL, "Out of memory");
     }
     /* Only now: the addresses belong to the operation. */
-    v->azure = azure_operation_free(v->azure);
+    v->provision.azure = azure_operation_free(v->provision.azure);
     if (f || r < 0)
         session_step_done(s, f);
     else
@@ -333,10 +174,10 @@ static int connect_acquire(Session *s)
 {
     VmSession *v = s->data;
 
-    session_set_detail(s, "reaching the recovery target's portal %s:%u", v->info->portal_host,
-                       (unsigned)v->info->portal_port);
-    return azure_probe_portal(services(s)->azure, v->info->portal_host, v->info->portal_port, on_portal, s,
-                              &v->azure);
+    session_set_detail(s, "reaching the recovery target's portal %s:%u", v->provision.info->portal_host,
+                       (unsigned)v->provision.info->portal_port);
+    return azure_probe_portal(services(s)->azure, v->provision.info->portal_host,
+                              v->provision.info->portal_port, on_portal, s, &v->provision.azure);
 }
 
 static int connect_release(Session *s)
@@ -346,8 +187,8 @@ static int connect_release(Session *s)
     int r;
 
     stop_watching(v);
-    v->script = secret_unref(v->script);
-    r = helper_request(s, "disconnect", &request);
+    v->provision.script = secret_unref(v->provision.script);
+    r = session_helper_request(s, "disconnect", &request);
     return r < 0 ? r : helper_ask(s, request, NULL, HELPER_DOWN_USEC, on_helper_done);
 }
 
@@ -395,7 +236,7 @@ static void on_up(HelperCall *call, json_object *answer, Failure *failure, void 
         replace_array(&v->disks, answer, "disks");
         replace_array(&v->volumes, answer, "volumes");
     }
-    v->call = helper_call_free(v->call);
+    v->provision.call = helper_call_free(v->provision.call);
     session_step_done(s, f);
 }
 
@@ -406,7 +247,7 @@ static int up_acquire(Session *s)
 
     watch_disks(s);
     session_set_detail(s, "waiting for the disks");
-    r = helper_request(s, "up", &request);
+    r = session_helper_request(s, "up", &request);
     return r < 0 ? r : helper_ask(s, request, NULL, HELPER_UP_USEC, on_up);
 }
 
@@ -416,7 +257,7 @@ static int up_release(Session *s)
     int r;
 
     stop_watching(s->data);
-    r = helper_request(s, "down", &request);
+    r = session_helper_request(s, "down", &request);
     return r < 0 ? r : helper_ask(s, request, NULL, HELPER_DOWN_USEC, on_helper_done);
 }
 
@@ -488,11 +329,7 @@ static int vm_save(Session *s, json_object *o)
         return -ENOMEM;
     for (i = 0; i < v->n_sids; i++)
         json_object_array_add(sids, json_object_new_int64(v->sids[i]));
-    if ((r = json_add_string(o, "recoveryPoint", v->point->resource_id)) < 0 ||
-        (r = json_add_string(o, "virtualMachineId", v->point->virtual_machine_id)) < 0 ||
-        (r = json_add_string(o, "operationId", v->operation_id)) < 0 ||
-        (r = json_add_bool(o, "nothingOwed", v->nothing_owed)) < 0 ||
-        (r = json_add(o, "iscsiSessions", TAKE_PTR(sids))) < 0 ||
+    if ((r = session_provision_save(s, o)) < 0 || (r = json_add(o, "iscsiSessions", TAKE_PTR(sids))) < 0 ||
         (v->disks && (r = json_add(o, "disks", json_object_get(v->disks))) < 0) ||
         (v->volumes && (r = json_add(o, "volumes", json_object_get(v->volumes))) < 0))
         return r;
@@ -501,23 +338,14 @@ static int vm_save(Session *s, json_object *o)
 
 static int vm_load(Session *s, json_object *o)
 {
-    const char *point = NULL, *vm = NULL, *operation = NULL;
     VmSession *v = s->data;
     json_object *sids;
     size_t i, n;
     int r;
 
-    if (json_get_string(o, "recoveryPoint", &point) <= 0 || json_get_string(o, "virtualMachineId", &vm) < 0 ||
-        json_get_string(o, "operationId", &operation) < 0 ||
-        json_get_bool(o, "nothingOwed", &v->nothing_owed) < 0)
-        return -EINVAL;
-    r = azure_point_parse(point, &v->point, NULL);
-    if (r >= 0 && vm)
-        r = azure_point_set_virtual_machine(v->point, vm, NULL);
+    r = session_provision_load(s, o);
     if (r < 0)
         return r;
-    if (operation && !(v->operation_id = strdup(operation)))
-        return -ENOMEM;
     if (json_get_array(o, "iscsiSessions", &sids) > 0 && (n = json_object_array_length(sids)) > 0 &&
         n <= TARGETS_MAX) {
         v->sids = calloc(n, sizeof(*v->sids));
@@ -544,27 +372,15 @@ static int vm_describe(Session *s, json_object *o)
     int r;
 
     snprintf(path, sizeof(path), "/run/ilr/%s/volumes", s->id);
-    if ((r = json_add_string(o, "vault", v->point->vault)) < 0 ||
-        (r = json_add_string(o, "container", v->point->container)) < 0 ||
-        (r = json_add_string(o, "item", v->point->item)) < 0 ||
-        (r = json_add_string(o, "recoveryPoint", v->point->recovery_point)) < 0 ||
-        (r = json_add_string(o, "vm", v->point->vm_name)) < 0 ||
-        (r = json_add_string(o, "virtualMachineId", v->point->virtual_machine_id)) < 0 ||
+    if ((r = session_provision_describe(s, o)) < 0 ||
         (session_state(s) == SESSION_READY && (r = json_add_string(o, "path", path)) < 0) ||
         (r = add_array(o, "disks", v->disks)) < 0 || (r = add_array(o, "volumes", v->volumes)) < 0)
         return r;
     return 0;
 }
 
-static void vm_subject(const Session *s, char *buf, size_t size)
-{
-    const VmSession *v = s->data;
-
-    snprintf(buf, size, "VM %s, recovery point %s", v->point->vm_name, v->point->recovery_point);
-}
-
 static const SessionStep steps[] = {
-    {SESSION_PROVISIONING, SESSION_REVOKING, provision_acquire, provision_release},
+    {SESSION_PROVISIONING, SESSION_REVOKING, session_provision_acquire, session_provision_release},
     {SESSION_CONNECTING, SESSION_DISCONNECTING, connect_acquire, connect_release},
     {SESSION_ATTACHING, SESSION_DETACHING, up_acquire, up_release},
 };
@@ -573,11 +389,11 @@ const SessionKind session_kind_vm = {
     .name = "vm",
     .steps = steps,
     .n_steps = ELEMENTSOF(steps),
-    .cancel = vm_cancel,
+    .cancel = session_provision_cancel,
     .ready = vm_ready,
     .free = vm_free,
     .save = vm_save,
     .load = vm_load,
     .describe = vm_describe,
-    .subject = vm_subject,
+    .subject = session_provision_subject,
 };

@@ -37,6 +37,8 @@ static const struct {
                                    "become a member of group ilr, or root"},
     [FAILURE_AMBIGUOUS] = {"Ambiguous", FAILURE_CLASS_REQUEST,
                            "say which one with --vault= or --resource-group=, or give the VM's resource id"},
+    [FAILURE_NOT_SUPPORTED] = {"NotSupported", FAILURE_CLASS_REQUEST,
+                               "mount the share's snapshot by hand: mount.cifs(8), option snapshot="},
     [FAILURE_NO_SUCH_SESSION] = {"NoSuchSession", FAILURE_CLASS_NOT_FOUND, "ilrctl list shows what there is"},
     [FAILURE_POINT_NOT_FOUND] =
         {"PointNotFound", FAILURE_CLASS_NOT_FOUND,

@@ -121,6 +121,7 @@ static void world_init(World *w, const Exchange *exchanges)
     };
     world_azure(w);
     assert_int_equal(azure_point_parse(POINT, &w->point, &f), 0);
+    w->point->judged = true;
 }
 
 static void world_done(World *w)
@@ -175,7 +176,8 @@ static void on_revoked(bool ok, Failure *failure, void *userdata)
     w->operation = azure_operation_free(w->operation);
 }
 
-static const AzureProvisionCallbacks provision_callbacks = {on_progress, on_posted, on_provisioned};
+static const AzureProvisionCallbacks provision_callbacks = {
+    .progress = on_progress, .posted = on_posted, .done = on_provisioned};
 static const AzureRevokeCallbacks revoke_callbacks = {on_progress, on_revoked};
 
 static void run(World *w)
@@ -192,11 +194,10 @@ static void run(World *w)
 static void provision(World *w)
 {
     assert_int_equal(
-        azure_provision(w->azure, w->point,
-                        &(AzureProvisionOptions){.uid = AZURE_UID_HOST,
-                                                 .initiator_name = "iqn.2026-01.com.example:host",
-                                                 .renew = false},
-                        &provision_callbacks, w, &w->operation),
+        azure_provision(
+            w->azure, w->point,
+            &(AzureProvisionOptions){.uid = AZURE_UID_HOST, .initiator_name = "iqn.2026-01.com.example:host"},
+            &provision_callbacks, w, &w->operation),
         0);
     run(w);
 }
@@ -282,20 +283,21 @@ static void test_request_body(void **state)
 
     world_init(&w, exchanges);
     assert_int_equal(azure_point_set_virtual_machine(w.point, VM_ID, NULL), 0);
+    w.point->session_active = true;
     assert_int_equal(
-        azure_provision(w.azure, w.point,
-                        &(AzureProvisionOptions){.uid = AZURE_UID_HOST,
-                                                 .initiator_name = "iqn.2026-01.com.example:host",
-                                                 .renew = true},
-                        &provision_callbacks, &w, &w.operation),
+        azure_provision(
+            w.azure, w.point,
+            &(AzureProvisionOptions){.uid = AZURE_UID_HOST, .initiator_name = "iqn.2026-01.com.example:host"},
+            &provision_callbacks, &w, &w.operation),
         0);
     run(&w);
     assert_script(&w);
+    assert_true(w.provision->renewed);
+    w.point->session_active = false;
     w.done = w.posted = 0;
     w.provision = azure_provision_free(w.provision);
     assert_int_equal(azure_provision(w.azure, w.point,
-                                     &(AzureProvisionOptions){
-                                         .uid = AZURE_UID_HOST, .initiator_name = NULL, .renew = false},
+                                     &(AzureProvisionOptions){.uid = AZURE_UID_HOST, .initiator_name = NULL},
                                      &provision_callbacks, &w, &w.operation),
                      0);
     run(&w);
@@ -446,7 +448,7 @@ static void test_one_token(void **state)
 
     world_init(w, exchanges);
     for (i = 0; i < ELEMENTSOF(worlds); i++)
-        assert_int_equal(azure_revoke(w->azure, w->point, AZURE_UID_HOST, &revoke_callbacks, &worlds[i],
+        assert_int_equal(azure_revoke(w->azure, w->point, AZURE_UID_HOST, NULL, &revoke_callbacks, &worlds[i],
                                       &worlds[i].operation),
                          0);
     do {
@@ -463,8 +465,8 @@ static void test_one_token(void **state)
 
 static void do_revoke(World *w)
 {
-    assert_int_equal(azure_revoke(w->azure, w->point, AZURE_UID_HOST, &revoke_callbacks, w, &w->operation),
-                     0);
+    assert_int_equal(
+        azure_revoke(w->azure, w->point, AZURE_UID_HOST, NULL, &revoke_callbacks, w, &w->operation), 0);
     run(w);
 }
 
@@ -610,7 +612,10 @@ static const Fault faults[] = {
      FAILURE_AZURE_ANSWER_INVALID, "no status", false},
     {"HTML as status", TABLE(LOOKUP, POSTED, POLL(200, html)), FAILURE_AZURE_ANSWER_INVALID, "Blocked",
      false},
-    {"operation forgotten", TABLE(LOOKUP, POSTED, POLL(404, "{}")), FAILURE_OPERATION_FAILED, "404", false},
+    {"operation forgotten",
+     TABLE(LOOKUP, POSTED, POLL(404, "{}"),
+           {"GET", "/vaults/vault1/backupOperations/" OP, NULL, 404, NULL, "{}"}),
+     FAILURE_OPERATION_FAILED, "404", false},
     {"operation failed",
      TABLE(LOOKUP, POSTED,
            POLL(200,
@@ -953,11 +958,11 @@ static void test_free_while_running(void **state)
 
         assert_true(turns < 5000);
         world_init(&w, exchanges);
-        assert_int_equal(azure_provision(w.azure, w.point,
-                                         &(AzureProvisionOptions){
-                                             .uid = AZURE_UID_HOST, .initiator_name = NULL, .renew = false},
-                                         &provision_callbacks, &w, &w.operation),
-                         0);
+        assert_int_equal(
+            azure_provision(w.azure, w.point,
+                            &(AzureProvisionOptions){.uid = AZURE_UID_HOST, .initiator_name = NULL},
+                            &provision_callbacks, &w, &w.operation),
+            0);
         for (i = 0; i < turns && !w.done; i++)
             assert_true(sd_event_run(w.event, 2 * USEC_PER_SEC) >= 0);
         finished += w.done;
@@ -982,8 +987,8 @@ static void test_free_revoke_and_probe(void **state)
         World w, other = {};
 
         world_init(&w, exchanges);
-        assert_int_equal(azure_revoke(w.azure, w.point, AZURE_UID_HOST, &revoke_callbacks, &w, &w.operation),
-                         0);
+        assert_int_equal(
+            azure_revoke(w.azure, w.point, AZURE_UID_HOST, NULL, &revoke_callbacks, &w, &w.operation), 0);
         assert_int_equal(
             azure_probe_portal(w.azure, "localhost", server_port(w.server), on_probed, &other, &probe), 0);
         other.operation = probe;
