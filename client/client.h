@@ -15,17 +15,26 @@
 
 typedef struct Client {
     const char *socket;
-    const char *vault, *container, *item, *vm, *reason;
+    const char *vault, *resource_group, *container, *item, *vm, *reason;
+    const char *at, *before, *point, *since, *until;
     char **tags; /* "NAME=VALUE" each */
-    bool json, all, open;
+    bool json, all, open, latest;
 } Client;
 
 int verb_provision(const Client *c, int argc, char **argv);
+int verb_items(const Client *c, int argc, char **argv);
+int verb_points(const Client *c, int argc, char **argv);
 int verb_list(const Client *c, int argc, char **argv);
 int verb_status(const Client *c, int argc, char **argv);
 int verb_monitor(const Client *c, int argc, char **argv);
 int verb_release(const Client *c, int argc, char **argv);
 int verb_browse(const Client *c, int argc, char **argv);
+
+/* ---- find.c: the words that mean one recovery point ---- */
+
+bool has_choice(const Client *c);
+/* Puts them into the parameters. 0, or the exit code when it is told what is wrong. */
+int add_choice(const Client *c, json_object *parameters);
 
 /* ---- answer.c: what every verb does with answers ---- */
 

@@ -11,31 +11,42 @@
 
 static void print_help(void)
 {
-    puts("ilrctl [OPTION...] VERB\n"
-         "\n"
-         "Files from the backup of an Azure VM.\n"
-         "\n"
-         "  provision POINT           bring a recovery point up; POINT is its resource id, or its id with\n"
-         "                              --vault=ID       resource id of the vault (default: Vault= of "
-         "ilrd.conf)\n"
-         "                              --container=NAME protection container\n"
-         "                              --item=NAME      protected item\n"
-         "                            --vm=ID            resource id of the VM (default: asked of Azure)\n"
-         "                            --reason=TEXT      why, for the journal\n"
-         "                            --tag=NAME=VALUE   tag of the request, may be repeated\n"
-         "  list                      the sessions\n"
-         "  status ID                 all about one session\n"
-         "  monitor [ID]              changes as they happen\n"
-         "  browse ID [VOLUME]        print the directory of the files; --open: open it in mc or a file "
-         "manager\n"
-         "  release ID...             give sessions back; --all: all of them\n"
-         "  version, help\n"
-         "\n"
-         "An ID may be shortened as long as it is clear which session is meant.\n"
-         "\n"
-         "  --json                    one JSON object a line\n"
-         "  --socket=PATH             ilrd's socket (default: " SOCKET_PATH ")\n"
-         "  --version, --help");
+    puts(
+        "ilrctl [OPTION...] VERB\n"
+        "\n"
+        "Files from the backup of an Azure VM.\n"
+        "\n"
+        "  items [VM]                the virtual machines that the vaults protect\n"
+        "  points VM                 the recovery points of one; --since=TIME, --until=TIME\n"
+        "  provision VM HOW          bring a recovery point up; HOW is one of\n"
+        "                              --latest         the newest\n"
+        "                              --at=TIME        the newest at or before TIME\n"
+        "                              --before=TIME    the newest before TIME\n"
+        "                              --point=ID       this one\n"
+        "                            VM is a name or a resource id; with these three verbs\n"
+        "                              --vault=VAULT    name or resource id (default: all of Vault= in "
+        "ilrd.conf)\n"
+        "                              --resource-group=NAME  of the VM\n"
+        "                            TIME is like \"yesterday 22:00\", 2026-11-20, -2h, \"3 days ago\"\n"
+        "  provision POINT           the same; POINT is the point's resource id, or its id with --vault and\n"
+        "                              --container=NAME protection container\n"
+        "                              --item=NAME      protected item\n"
+        "                            --vm=ID            resource id of the VM (default: asked of Azure)\n"
+        "                            --reason=TEXT      why, for the journal\n"
+        "                            --tag=NAME=VALUE   tag of the request, may be repeated\n"
+        "  list                      the sessions\n"
+        "  status ID                 all about one session\n"
+        "  monitor [ID]              changes as they happen\n"
+        "  browse ID [VOLUME]        print the directory of the files; --open: open it in mc or a file "
+        "manager\n"
+        "  release ID...             give sessions back; --all: all of them\n"
+        "  version, help\n"
+        "\n"
+        "An ID may be shortened as long as it is clear which session is meant.\n"
+        "\n"
+        "  --json                    one JSON object a line\n"
+        "  --socket=PATH             ilrd's socket (default: " SOCKET_PATH ")\n"
+        "  --version, --help");
 }
 
 static int usage(const char *text, const char *what)
@@ -60,6 +71,7 @@ static int run_verb(const Client *c, int argc, char **argv)
         int min, max; /* arguments */
         int (*run)(const Client *c, int argc, char **argv);
     } verbs[] = {
+        {"items", 0, 1, verb_items},         {"points", 1, 1, verb_points},
         {"provision", 1, 1, verb_provision}, {"list", 0, 0, verb_list},
         {"status", 1, 1, verb_status},       {"monitor", 0, 1, verb_monitor},
         {"browse", 1, 2, verb_browse},       {"release", 0, MANY, verb_release},
@@ -75,7 +87,8 @@ static int run_verb(const Client *c, int argc, char **argv)
     if (streq(argv[0], "version"))
         return print_version(c);
     for (i = 0; i < ELEMENTSOF(verbs); i++) {
-        const bool provision = verbs[i].run == verb_provision, release = verbs[i].run == verb_release;
+        const bool provision = verbs[i].run == verb_provision, release = verbs[i].run == verb_release,
+                   points = verbs[i].run == verb_points, find = points || verbs[i].run == verb_items;
 
         if (!streq(verbs[i].name, argv[0]))
             continue;
@@ -83,8 +96,19 @@ static int run_verb(const Client *c, int argc, char **argv)
             return usage("an argument is missing for ", argv[0]);
         if (argc - 1 > verbs[i].max)
             return usage("there are too many arguments for ", argv[0]);
-        if (!provision && (c->vault || c->container || c->item || c->vm || c->reason || c->tags))
-            return usage("--vault, --container, --item, --vm, --reason and --tag are not for ", argv[0]);
+        if (!provision && !find && (c->vault || c->resource_group))
+            return usage("--vault and --resource-group are not for ", argv[0]);
+        if (!provision && (c->container || c->item || c->vm || c->reason || c->tags))
+            return usage("--container, --item, --vm, --reason and --tag are not for ", argv[0]);
+        if (!provision && (c->latest || c->at || c->before || c->point))
+            return usage("--latest, --at, --before and --point are not for ", argv[0]);
+        if (!points && (c->since || c->until))
+            return usage("--since and --until are not for ", argv[0]);
+        if (provision && c->latest + !!c->at + !!c->before + !!c->point > 1)
+            return usage("only one of --latest, --at, --before and --point can be meant", "");
+        if (provision && !(c->latest || c->at || c->before || c->point) && !c->container && !c->item &&
+            argv[1][0] != '/' && argv[1][strspn(argv[1], "0123456789")])
+            return usage("say which recovery point with --latest, --at, --before or --point of ", argv[1]);
         if (c->open && verbs[i].run != verb_browse)
             return usage("--open is not for ", argv[0]);
         if (c->all && !release)
@@ -103,6 +127,13 @@ int main(int argc, char **argv)
         OPT_JSON = 256,
         OPT_SOCKET,
         OPT_VAULT,
+        OPT_GROUP,
+        OPT_AT,
+        OPT_BEFORE,
+        OPT_LATEST,
+        OPT_POINT,
+        OPT_SINCE,
+        OPT_UNTIL,
         OPT_CONTAINER,
         OPT_ITEM,
         OPT_VM,
@@ -115,6 +146,13 @@ int main(int argc, char **argv)
         {"json", no_argument, NULL, OPT_JSON},
         {"socket", required_argument, NULL, OPT_SOCKET},
         {"vault", required_argument, NULL, OPT_VAULT},
+        {"resource-group", required_argument, NULL, OPT_GROUP},
+        {"at", required_argument, NULL, OPT_AT},
+        {"before", required_argument, NULL, OPT_BEFORE},
+        {"latest", no_argument, NULL, OPT_LATEST},
+        {"point", required_argument, NULL, OPT_POINT},
+        {"since", required_argument, NULL, OPT_SINCE},
+        {"until", required_argument, NULL, OPT_UNTIL},
         {"container", required_argument, NULL, OPT_CONTAINER},
         {"item", required_argument, NULL, OPT_ITEM},
         {"vm", required_argument, NULL, OPT_VM},
@@ -139,6 +177,27 @@ int main(int argc, char **argv)
             break;
         case OPT_VAULT:
             c.vault = optarg;
+            break;
+        case OPT_GROUP:
+            c.resource_group = optarg;
+            break;
+        case OPT_AT:
+            c.at = optarg;
+            break;
+        case OPT_BEFORE:
+            c.before = optarg;
+            break;
+        case OPT_LATEST:
+            c.latest = true;
+            break;
+        case OPT_POINT:
+            c.point = optarg;
+            break;
+        case OPT_SINCE:
+            c.since = optarg;
+            break;
+        case OPT_UNTIL:
+            c.until = optarg;
             break;
         case OPT_CONTAINER:
             c.container = optarg;

@@ -66,6 +66,28 @@ void progress_end(Progress *p)
     free_and_replace(&p->detail, NULL);
 }
 
+void progress_note(Progress *p, const char *detail)
+{
+    char *escaped;
+
+    if (p->quiet)
+        return;
+    escaped = text_escape(detail);
+    if (!p->terminal) {
+        fprintf(stderr, "%s\n", escaped);
+        free(escaped);
+        return;
+    }
+    if (!p->state) {
+        p->state = strdup("finding");
+        if (!p->state)
+            out_of_memory();
+        p->state_start_usec = now_usec(CLOCK_MONOTONIC);
+    }
+    free_and_replace(&p->detail, escaped);
+    progress_tick(p);
+}
+
 void progress_update(Progress *p, json_object *session)
 {
     const char *detail = NULL;
@@ -78,7 +100,7 @@ void progress_update(Progress *p, json_object *session)
         _cleanup_free_ char *id = text_escape(session_text(session, "id"));
         _cleanup_free_ char *vm = text_escape(session_text(session, "vm"));
 
-        fprintf(stderr, "Session %s, VM %s\n", id, vm);
+        fprintf(stderr, "%sSession %s, VM %s\n", p->terminal && p->state ? CLEAR : "", id, vm);
         p->named = true;
     }
     escaped = text_escape(session_text(session, "state"));

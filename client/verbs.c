@@ -38,6 +38,14 @@ static int follow(const Client *c, Link *l, Progress *p, const char *waiting, Re
             reply_done(&reply);
             return code;
         }
+        if (reply.continues && json_get_object(reply.parameters, "session", &session) == 0) {
+            const char *detail = NULL;
+
+            if (json_get_string(reply.parameters, "detail", &detail) > 0)
+                progress_note(p, detail);
+            reply_done(&reply);
+            continue;
+        }
         session = reply_session(c, &reply);
         if (!session) {
             reply_done(&reply);
@@ -113,13 +121,19 @@ int verb_provision(const Client *c, int argc, char **argv)
     int code;
 
     if (!parameters || json_add_string(parameters, "kind", "vm") < 0 ||
-        json_add_string(parameters, "recoveryPoint", argv[0]) < 0 ||
+        json_add_string(parameters, has_choice(c) ? "vm" : "recoveryPoint", argv[0]) < 0 ||
+        json_add_string(parameters, "resourceGroup", c->resource_group) < 0 ||
         json_add_string(parameters, "vault", c->vault) < 0 ||
         json_add_string(parameters, "container", c->container) < 0 ||
         json_add_string(parameters, "item", c->item) < 0 ||
         json_add_string(parameters, "virtualMachineId", c->vm) < 0 ||
         json_add_string(parameters, "reason", c->reason) < 0 || add_tags(parameters, c->tags) < 0)
         out_of_memory();
+    code = add_choice(c, parameters);
+    if (code != 0) {
+        json_object_put(parameters);
+        return code;
+    }
     code = begin_call(c, &link, "Provision", parameters, true);
     if (code != 0)
         return code;

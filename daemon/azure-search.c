@@ -33,7 +33,7 @@ int azure_matches_add(AzureMatches *m, AzureItem *item, const char *vm, const ch
         return 0;
     /* Of short names nearly all are alike. */
     if ((length >= 3 && strcasestr(item->vm_name, vm)) || utf8_equal_nocase(item->vm_name, vm) ||
-        utf8_distance(item->vm_name, vm, most) < MIN(most, length / 2))
+        utf8_distance(item->vm_name, vm, most) <= MIN(most - 1, length / 2))
         return strv_extend(&m->near, item->vm_name);
     return 0;
 }

@@ -206,6 +206,8 @@ static int search_new(Finder *f, VarlinkCall *call, const char *entries, Search 
         return -ENOMEM;
     s->finder = f;
     s->entries = entries;
+    s->call = call;
+    varlink_call_set_gone(call, on_gone, s);
     LIST_PREPEND(f->searches, s);
     f->n_searches++;
     if (entries && !varlink_call_wants_more(call) && !(s->kept = json_object_new_array())) {
@@ -216,18 +218,19 @@ static int search_new(Finder *f, VarlinkCall *call, const char *entries, Search 
     return 0;
 }
 
-/* Parks the call, or answers it with why it could not begin. */
-static int search_started(Search *s, VarlinkCall *call, int r, Failure *failure)
+/* The call is parked already; or answers it with why the search could not begin. */
+static int search_started(Search *s, int r, Failure *failure)
 {
     _cleanup_failure_ Failure *f = failure;
+    VarlinkCall *call = s->call;
 
-    if (r >= 0) {
-        s->call = call;
-        varlink_call_set_gone(call, on_gone, s);
+    if (r >= 0)
         return 0;
-    }
     search_free(s);
-    return f ? varlink_call_fail(call, f, NULL) : r;
+    if (!f)
+        return r;
+    (void)varlink_call_fail(call, f, NULL);
+    return 0;
 }
 
 static bool get_selector(VarlinkCall *call, json_object *parameters, AzureSelector *ret)
@@ -267,7 +270,7 @@ int finder_items(Finder *f, VarlinkCall *call, json_object *parameters)
     if (!s)
         return r;
     r = azure_find_items(f->azure, &selector, varlink_call_uid(call), &callbacks, s, &s->find, &failure);
-    return search_started(s, call, r, failure);
+    return search_started(s, r, failure);
 }
 
 int finder_points(Finder *f, VarlinkCall *call, json_object *parameters)
@@ -286,7 +289,7 @@ int finder_points(Finder *f, VarlinkCall *call, json_object *parameters)
         return r;
     r = azure_find_points(f->azure, &selector, since, until, varlink_call_uid(call), &callbacks, s, &s->find,
                           &failure);
-    return search_started(s, call, r, failure);
+    return search_started(s, r, failure);
 }
 
 bool finder_wants(json_object *parameters)
@@ -369,5 +372,5 @@ int finder_point(Finder *f, VarlinkCall *call, json_object *parameters,
     s->parameters = json_object_get(parameters);
     r = azure_find_point(f->azure, &selector, &choice, varlink_call_uid(call), &callbacks, s, &s->find,
                          &failure);
-    return search_started(s, call, r, failure);
+    return search_started(s, r, failure);
 }
