@@ -11,7 +11,8 @@
 #define BACKOFF_FIRST_USEC (1 * USEC_PER_SEC)
 #define BACKOFF_MAX_USEC (30 * USEC_PER_SEC)
 #define GUID_LENGTH 36
-#define MALFORMED_MAX 4 /* times that half an answer is asked for again */
+#define REMAINING_LOW 10 /* requests: of a counter that is nearly used up */
+#define MALFORMED_MAX 4  /* times that half an answer is asked for again */
 
 struct AzureRequest {
     AzureClient *client;
@@ -31,6 +32,7 @@ struct AzureRequest {
     bool token_dropped; /* once because of a 401 */
     sd_event_source *timer;
     AzureTokenWaiter *waiter;
+    AzureLimitWaiter place; /* in the queue of all requests */
     Secret *token;
     HttpRequest *request;
     AzureAnswer answer;
@@ -177,6 +179,35 @@ static void on_success(AzureRequest *q, const HttpAnswer *a)
     finish(q, azure_failure_invalid(&q->subject, q->host, a, problem ? problem : "is no JSON object"));
 }
 
+static AzureLimitKind kind_of(const AzureRequest *q)
+{
+    return streq(q->method, "GET") ? AZURE_LIMIT_READ : AZURE_LIMIT_WRITE;
+}
+
+/* What an answer says about asking on: a 429 stops everybody for as long as it says, and a counter that is
+ * nearly used up slows everybody down, before there is a 429. */
+static void obey(AzureRequest *q, const HttpAnswer *a, uint64_t wait)
+{
+    static const char *const counters[] = {"x-ms-ratelimit-remaining-subscription-resource-requests",
+                                           "x-ms-ratelimit-remaining-subscription-reads",
+                                           "x-ms-ratelimit-remaining-subscription-writes"};
+    uint64_t now = now_usec(CLOCK_BOOTTIME);
+    size_t i;
+
+    if (a->outcome != HTTP_ANSWERED)
+        return;
+    if (a->status == 429 && wait > 0)
+        azure_limit_hold(q->client->limit, kind_of(q), now + wait);
+    for (i = 0; i < ELEMENTSOF(counters); i++) {
+        const char *left = http_answer_header(a, counters[i]);
+
+        if (left && *left && strlen(left) == strspn(left, "0123456789") && strlen(left) <= 2 &&
+            atoi(left) < REMAINING_LOW)
+            azure_limit_hold(q->client->limit, kind_of(q),
+                             now + (uint64_t)(REMAINING_LOW - atoi(left)) * USEC_PER_SEC);
+    }
+}
+
 static void on_http(const HttpAnswer *a, void *userdata)
 {
     AzureRequest *q = userdata;
@@ -186,6 +217,10 @@ static void on_http(const HttpAnswer *a, void *userdata)
     Failure *f;
 
     log_answer(q, a);
+    if (after && (a->status == 429 || a->status == 503) &&
+        azure_retry_after_parse(after, now_usec(CLOCK_REALTIME), &wait) < 0)
+        wait = 0;
+    obey(q, a, wait);
     json_erasep(&q->answer.json);
     q->answer.json = NULL;
     q->answer.http = a;
@@ -206,9 +241,6 @@ static void on_http(const HttpAnswer *a, void *userdata)
         if (schedule(q, 0) >= 0)
             return;
     }
-    if (after && (a->status == 429 || a->status == 503) &&
-        azure_retry_after_parse(after, now_usec(CLOCK_REALTIME), &wait) < 0)
-        wait = 0;
     /* An answer that stops in the middle is asked for again, but whoever always sends half is not worth the
      * wait. */
     again = repeatable(q, a) && !(a->outcome == HTTP_BROKEN && a->status && ++q->malformed >= MALFORMED_MAX);
@@ -250,6 +282,49 @@ static int send_request(AzureRequest *q)
                       on_http, q, &q->request);
 }
 
+static void on_slot(void *userdata)
+{
+    AzureRequest *q = userdata;
+    int r;
+
+    if (now_usec(CLOCK_BOOTTIME) >= q->deadline_usec) {
+        finish(q, failure_new(FAILURE_AZURE_THROTTLED,
+                              "Could not %s: too many requests were waiting before it, no time is left",
+                              q->what));
+        return;
+    }
+    r = send_request(q);
+    if (r < 0)
+        finish_errno(q, r);
+}
+
+/* Waits for its turn among all requests of this host. Negative: nothing was told yet. */
+static int take_turn(AzureRequest *q)
+{
+    uint64_t now = now_usec(CLOCK_BOOTTIME), held = azure_limit_held(q->client->limit, kind_of(q));
+    char span[64];
+    int r;
+
+    if (held > now && held >= q->deadline_usec) {
+        finish(q, failure_new(FAILURE_AZURE_THROTTLED, "Could not %s: Azure wants no such request for %s",
+                              q->what, timespan_format(held - now, span, sizeof(span))));
+        return 0;
+    }
+    r = azure_limit_take(q->client->limit, kind_of(q), &q->place, on_slot, q);
+    if (r > 0)
+        return send_request(q);
+    if (r == 0 && held > now + USEC_PER_SEC && q->waiting) {
+        _cleanup_free_ char *detail = NULL;
+
+        if (asprintf(&detail, "Azure wants no more requests for %s",
+                     timespan_format(held - now, span, sizeof(span))) >= 0)
+            q->waiting(detail, q->userdata);
+        else
+            detail = NULL;
+    }
+    return r;
+}
+
 static void on_token(Secret *token, Failure *failure, bool transient, uint64_t retry_after_usec,
                      void *userdata)
 {
@@ -265,7 +340,7 @@ static void on_token(Secret *token, Failure *failure, bool transient, uint64_t r
         return;
     }
     q->token = secret_ref(token);
-    r = send_request(q);
+    r = take_turn(q);
     if (r < 0)
         finish_errno(q, r);
 }
@@ -292,7 +367,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     }
     r = azure_token_get(azure_client_token(q->client, q->uid), on_token, q, &q->token, &q->waiter, &failure);
     if (r > 0)
-        r = send_request(q);
+        r = take_turn(q);
     if (r >= 0)
         return 0;
     if (failure)
@@ -351,6 +426,7 @@ AzureRequest *azure_request_free(AzureRequest *q)
         return NULL;
     sd_event_source_disable_unref(q->timer);
     azure_token_waiter_free(q->waiter);
+    azure_limit_leave(&q->place);
     http_request_free(q->request);
     secret_unref(q->token);
     secret_unref(q->body);

@@ -5,12 +5,14 @@
  * and when, what an answer means. It asks the management host only. done is called exactly once, never from
  * inside azure_request_start(); freeing a request cancels it at once. */
 
+#include "azure-limit.h"
 #include "azure-token.h"
 
 typedef struct AzureClient {
     sd_event *event;
     Http *http;
     AzureToken *token;
+    AzureLimit *limit; /* for all requests */
     const Config *config;
 } AzureClient;
 

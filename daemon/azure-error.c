@@ -198,6 +198,9 @@ static Failure *failure_of_outcome(const AzureSubject *s, const char *host, cons
     case HTTP_UNTRUSTED:
         return failure_new(FAILURE_AZURE_UNTRUSTED, "Could not %s: the TLS connection to %s failed: %s",
                            s->what, host, a->detail);
+    case HTTP_HANDSHAKE:
+        return failure_new(FAILURE_AZURE_UNREACHABLE, "Could not %s: the TLS handshake with %s failed: %s",
+                           s->what, host, a->detail);
     case HTTP_BROKEN:
         return failure_new(a->status ? FAILURE_AZURE_ANSWER_INVALID : FAILURE_AZURE_UNREACHABLE,
                            "Could not %s: the connection to %s broke off: %s", s->what, host, a->detail);
@@ -319,6 +322,7 @@ bool azure_answer_transient(const HttpAnswer *a)
     case HTTP_ANSWERED:
         return a->status == 408 || a->status == 429 || a->status >= 500;
     case HTTP_UNREACHABLE:
+    case HTTP_HANDSHAKE:
     case HTTP_BROKEN:
     case HTTP_TIMED_OUT:
         return true;

@@ -169,6 +169,9 @@ int azure_new(Azure **ret, sd_event *event, const Config *config, Failure **ret_
         *ret_failure = failure_new(FAILURE_NOT_CONFIGURED, "CAFile=%s cannot be read: %m", config->ca_file);
         return r;
     }
+    r = azure_limit_new(&a->client.limit, event);
+    if (r < 0)
+        return r;
     r = http_new(&a->client.http, event, config->ca_file, config->request_timeout_usec);
     if (r < 0)
         return r;
@@ -185,6 +188,7 @@ Azure *azure_free(Azure *a)
         return NULL;
     azure_token_free(a->client.token);
     http_free(a->client.http);
+    azure_limit_free(a->client.limit);
     sd_event_unref(a->client.event);
     free(a);
     return NULL;

@@ -135,9 +135,10 @@ static HttpOutcome outcome_of(CURLcode c, const HttpRequest *q)
         return HTTP_ANSWERED;
     if (c == CURLE_COULDNT_RESOLVE_HOST || c == CURLE_COULDNT_CONNECT)
         return HTTP_UNREACHABLE;
-    if (c == CURLE_SSL_CONNECT_ERROR || c == CURLE_PEER_FAILED_VERIFICATION ||
-        c == CURLE_SSL_CACERT_BADFILE || c == CURLE_SSL_ISSUER_ERROR || c == CURLE_SSL_CERTPROBLEM ||
-        c == CURLE_SSL_CIPHER)
+    if (c == CURLE_SSL_CONNECT_ERROR)
+        return HTTP_HANDSHAKE;
+    if (c == CURLE_PEER_FAILED_VERIFICATION || c == CURLE_SSL_CACERT_BADFILE || c == CURLE_SSL_ISSUER_ERROR ||
+        c == CURLE_SSL_CERTPROBLEM || c == CURLE_SSL_CIPHER)
         return HTTP_UNTRUSTED;
     if (c == CURLE_RECV_ERROR || c == CURLE_SEND_ERROR || c == CURLE_GOT_NOTHING || c == CURLE_PARTIAL_FILE ||
         c == CURLE_HTTP2 || c == CURLE_HTTP2_STREAM)
@@ -494,8 +495,8 @@ int http_new(Http **ret, sd_event *event, const char *ca_file, uint64_t timeout_
         curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h) != CURLM_OK ||
         curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, timer_callback) != CURLM_OK ||
         curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h) != CURLM_OK ||
-        curl_multi_setopt(h->multi, CURLMOPT_MAX_HOST_CONNECTIONS, 8L) != CURLM_OK ||
-        curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, 8L) != CURLM_OK)
+        curl_multi_setopt(h->multi, CURLMOPT_MAX_HOST_CONNECTIONS, 32L) != CURLM_OK ||
+        curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, 32L) != CURLM_OK)
         return -EOPNOTSUPP;
     *ret = TAKE_PTR(h);
     return 0;

@@ -14,7 +14,8 @@
 typedef enum HttpOutcome {
     HTTP_ANSWERED,    /* there is a whole answer, whatever its status */
     HTTP_UNREACHABLE, /* no address or no connection */
-    HTTP_UNTRUSTED,   /* TLS: certificate, name, protocol */
+    HTTP_UNTRUSTED,   /* TLS: certificate, name */
+    HTTP_HANDSHAKE,   /* TLS: the handshake broke off or was refused; nothing was sent */
     HTTP_BROKEN,      /* the connection broke off, or half of a body came */
     HTTP_TIMED_OUT,   /* too long, or too slow */
     HTTP_TOO_BIG,     /* more than body_max */
