@@ -46,6 +46,7 @@ Manager *manager_free(Manager *m)
     sd_event_source_disable_unref(m->retry);
     sd_event_source_disable_unref(m->reap);
     azure_free(m->services.azure);
+    places_free(m->services.connections);
     sd_bus_flush_close_unref(m->services.bus);
     store_free(m->store);
     free(m->helper_socket);
@@ -105,6 +106,9 @@ int manager_new(Manager **ret, sd_event *event, const Config *config, const Mana
     r = unit_watch_open_bus(&m->services.bus, event);
     if (r < 0)
         log_warning_errno(r, "No system bus: the end of a connection is noticed late");
+    r = places_new(&m->services.connections, event, CONNECTIONS_MAX);
+    if (r < 0)
+        return r;
     m->services.helper_socket = m->helper_socket;
     m->services.connect_dir = m->connect_dir;
     m->context = (SessionContext){

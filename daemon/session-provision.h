@@ -6,6 +6,7 @@
 
 #include "azure.h"
 #include "helper-call.h"
+#include "places.h"
 #include "session.h"
 #include <systemd/sd-bus.h>
 
@@ -14,6 +15,7 @@ typedef struct VmServices {
     Azure *azure;
     const char *helper_socket;
     const char *connect_dir; /* where ilr-connect keeps its state: CONNECT_DIR */
+    Places *connections;     /* what scripts can have at a time */
     sd_bus *bus;             /* or NULL: then the end of a unit is noticed only at the next request */
 } VmServices;
 

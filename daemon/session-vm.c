@@ -22,6 +22,7 @@
 
 typedef struct VmSession {
     SessionProvision provision; /* first: the step finds it there */
+    Place connection;           /* from before connect until after its release */
     int64_t *sids;              /* iSCSI sessions */
     size_t n_sids;
     json_object *disks, *volumes; /* arrays, or NULL */
@@ -44,6 +45,15 @@ void *session_vm_data(AzurePoint *point, AzureResource *resource)
     return v;
 }
 
+static void vm_cancel(Session *s)
+{
+    VmSession *v = s->data;
+
+    if (!v->connection.taken)
+        place_give_back(&v->connection); /* it was waiting for one */
+    session_provision_cancel(s);
+}
+
 static void stop_watching(VmSession *v)
 {
     size_t i;
@@ -59,6 +69,7 @@ void session_vm_data_free(void *data)
 
     if (!v)
         return;
+    place_give_back(&v->connection);
     session_provision_done(&v->provision);
     stop_watching(v);
     free(v->sids);
@@ -170,7 +181,7 @@ static void on_portal(char *const *addresses, Failure *failure, void *userdata)
         session_set_detail(s, "running the connection script");
 }
 
-static int connect_acquire(Session *s)
+static int start_connect(Session *s)
 {
     VmSession *v = s->data;
 
@@ -178,6 +189,44 @@ static int connect_acquire(Session *s)
                        (unsigned)v->provision.info->portal_port);
     return azure_probe_portal(services(s)->azure, v->provision.info->portal_host,
                               v->provision.info->portal_port, on_portal, s, &v->provision.azure);
+}
+
+static void on_place(void *userdata)
+{
+    _cleanup_failure_ Failure *f = NULL;
+    Session *s = userdata;
+
+    if (start_connect(s) >= 0)
+        return;
+    f = failure_new(FAILURE_INTERNAL, "Out of memory");
+    session_step_done(s, f);
+}
+
+static void on_waiting(unsigned position, void *userdata)
+{
+    session_set_detail(userdata,
+                       "waiting for one of the %d ports that connection scripts can use, as number %u in the "
+                       "queue",
+                       CONNECTIONS_MAX, position);
+}
+
+static int connect_acquire(Session *s)
+{
+    VmSession *v = s->data;
+
+    return places_take(services(s)->connections, &v->connection, on_place, on_waiting, s) > 0
+               ? start_connect(s)
+               : 0;
+}
+
+static void on_disconnected(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
+{
+    Session *s = userdata;
+    VmSession *v = s->data;
+
+    if (!failure)
+        place_give_back(&v->connection);
+    on_helper_done(call, answer, failure, userdata);
 }
 
 static int connect_release(Session *s)
@@ -189,7 +238,7 @@ static int connect_release(Session *s)
     stop_watching(v);
     v->provision.script = secret_unref(v->provision.script);
     r = session_helper_request(s, "disconnect", &request);
-    return r < 0 ? r : helper_ask(s, request, NULL, HELPER_DOWN_USEC, on_helper_done);
+    return r < 0 ? r : helper_ask(s, request, NULL, HELPER_DOWN_USEC, on_disconnected);
 }
 
 /* ---- up ---- */
@@ -346,6 +395,8 @@ static int vm_load(Session *s, json_object *o)
     r = session_provision_load(s, o);
     if (r < 0)
         return r;
+    if (s->step > 1) /* connect was started */
+        places_adopt(services(s)->connections, &v->connection);
     if (json_get_array(o, "iscsiSessions", &sids) > 0 && (n = json_object_array_length(sids)) > 0 &&
         n <= TARGETS_MAX) {
         v->sids = calloc(n, sizeof(*v->sids));
@@ -389,7 +440,7 @@ const SessionKind session_kind_vm = {
     .name = "vm",
     .steps = steps,
     .n_steps = ELEMENTSOF(steps),
-    .cancel = session_provision_cancel,
+    .cancel = vm_cancel,
     .ready = vm_ready,
     .free = vm_free,
     .save = vm_save,

@@ -6,6 +6,10 @@
 
 #include "session-provision.h"
 
+/* The connection script listens on one of its ports 5365 to 5396 of this host: so many connections at a time.
+ */
+#define CONNECTIONS_MAX 32
+
 extern const SessionKind session_kind_vm;
 
 /* The data of a session of this kind. Takes point and resource (either may be NULL). NULL: out of memory. */

@@ -176,8 +176,8 @@ static int parse_sessions_max(Parser *p, const char *key, const char *value, siz
     char *end;
     unsigned long n = strtoul(value, &end, 10);
 
-    if (!isdigit((unsigned char)*value) || *end || n < 1 || n > 32)
-        return complain(p, key, value, "a number from 1 to 32");
+    if (!isdigit((unsigned char)*value) || *end || n < 1 || n > 256)
+        return complain(p, key, value, "a number from 1 to 256");
     *(uint64_t *)((char *)p->config + offset) = n;
     return 1;
 }

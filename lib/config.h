@@ -42,7 +42,7 @@ typedef struct Config {
     uint64_t mount_timeout_usec; /* MountTimeoutSec=, probing and mounting one volume */
     uint64_t overlay_size_bytes; /* OverlaySizeBytes=, per disk */
     /* [Session] */
-    uint64_t sessions_max;    /* SessionsMax=, 1..32 */
+    uint64_t sessions_max;    /* SessionsMax=, 1..256 */
     uint64_t busy_retry_usec; /* BusyRetrySec= */
 } Config;
 

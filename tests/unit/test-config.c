@@ -111,9 +111,9 @@ static void test_mistakes(void **state)
         {"[Connection]\nInitiator=myhost\n", ":2:", "an iSCSI name"},
         {"[Connection]\nWorkSizeBytes=1\n", ":2:", "a size from 1M"},
         {"[Storage]\nOverlaySizeBytes=1T\n", ":2:", "a size from 1M"},
-        {"[Session]\nSessionsMax=33\n", ":2:", "a number from 1 to 32"},
-        {"[Session]\nSessionsMax=0\n", ":2:", "a number from 1 to 32"},
-        {"[Session]\nSessionsMax=\n", ":2:", "a number from 1 to 32"},
+        {"[Session]\nSessionsMax=257\n", ":2:", "a number from 1 to 256"},
+        {"[Session]\nSessionsMax=0\n", ":2:", "a number from 1 to 256"},
+        {"[Session]\nSessionsMax=\n", ":2:", "a number from 1 to 256"},
         {"[Session]\nSessionsMax=3\nSessionsMax=x\n", ":3:", "SessionsMax=x"},
     };
     char file[160];
