@@ -140,7 +140,14 @@ static void page_reply(Request *q, Page *page)
     char base[300];
 
     json_add(o, "value", page->value);
-    if (page->more) {
+    const char *last = q->state->config->next_link;
+    const bool loop = last && streq(last, "loop");
+
+    if (!page->more && last && streq(last, "null"))
+        json_object_object_add(o, "nextLink", NULL);
+    if (!page->more && last && streq(last, "empty"))
+        json_add_string(o, "nextLink", "");
+    if (page->more || loop) {
         _cleanup_free_ char *link = NULL;
         FILE *f;
         size_t size;
@@ -148,7 +155,7 @@ static void page_reply(Request *q, Page *page)
         f = open_memstream(&link, &size);
         if (f) {
             fprintf(f, "%s%s?api-version=%s&$skipToken=%zu", request_base(q, base, sizeof(base)), q->path,
-                    q->api_version, page->skip + page->size);
+                    q->api_version, page->more ? page->skip + page->size : 0);
             if (filter)
                 fputs("&$filter=", f);
             for (const char *p = filter; p && *p; p++)
@@ -169,7 +176,15 @@ static json_object *item_json(const Item *i)
 
     for (size_t n = 0; n < i->point_count; n++)
         last = MAX(last, i->points[n].time_usec);
-    json_add_string(o, "id", i->id);
+    if (i->without_fabric) {
+        _cleanup_free_ char *id = NULL;
+
+        if (asprintf(&id, "%s/protectionContainers/%s/protectedItems/%s", i->vault->id, i->container,
+                     i->name) < 0)
+            id = NULL;
+        json_add_string(o, "id", id);
+    } else
+        json_add_string(o, "id", i->id);
     json_add_string(o, "name", i->name);
     json_add_string(o, "type",
                     "Microsoft.RecoveryServices/vaults/backupFabrics/protectionContainers/protectedItems");
@@ -182,7 +197,9 @@ static json_object *item_json(const Item *i)
     if (last)
         json_add_string(p, "lastBackupTime", timestamp_format(last, time));
     json_add_string(p, "protectedItemDataId", i->points && i->point_count ? i->points[0].id : "0");
-    json_add_string(p, "protectedItemType", "Microsoft.Compute/virtualMachines");
+    json_add_string(p, "protectedItemType",
+                    i->classic ? "Microsoft.ClassicCompute/virtualMachines"
+                               : "Microsoft.Compute/virtualMachines");
     json_add_string(p, "backupManagementType", "AzureIaasVM");
     json_add_string(p, "workloadType", "VM");
     json_add_string(p, "containerName", strchr(i->container, ';') + 1);
@@ -273,7 +290,8 @@ static json_object *point_json(State *s, const Point *point)
     if (asprintf(&id, "%s/recoveryPoints/%s", point->item->id, point->id) < 0)
         id = NULL;
     timestamp_format(point->time_usec, time);
-    snprintf(fraction, sizeof(fraction), "%.19s.%06u0Z", time, (unsigned)(point->time_usec % USEC_PER_SEC));
+    snprintf(fraction, sizeof(fraction), "%.19s.%06u0", time, (unsigned)(point->time_usec % USEC_PER_SEC));
+    snprintf(fraction + 19 + (point->time_digits ? point->time_digits + 1 : 0), 2, "Z");
     json_add_string(o, "id", id);
     json_add_string(o, "name", point->id);
     json_add_string(
@@ -286,7 +304,11 @@ static json_object *point_json(State *s, const Point *point)
     json_add_string(p, "sourceVMStorageType", "NormalStorage");
     json_add_bool(p, "isSourceVMEncrypted", point->encrypted);
     json_add_bool(p, "isInstantIlrSessionActive", active);
-    if (point->archived)
+    if (point->tiers) {
+        json_object_put(tiers);
+        tiers = NULL; /* a copy: counting references is not for several threads */
+        (void)json_object_deep_copy(point->tiers, &tiers, NULL);
+    } else if (point->archived)
         tier_add(tiers, 3);
     else {
         tier_add(tiers, 1);

@@ -46,8 +46,9 @@ static char *lower(const char *s)
 
 static void point_parse(Document *d, SimConfig *c, json_object *o, const char *path, Point *p)
 {
-    static const char *const known[] = {"id",    "time",        "type",     "encrypted", "archived",
-                                        "disks", "multiTarget", "scenario", NULL};
+    static const char *const known[] = {"id",          "time",       "type",     "encrypted",
+                                        "tiers",       "timeDigits", "archived", "disks",
+                                        "multiTarget", "scenario",   NULL};
     const char *time;
     json_object *scenario;
 
@@ -66,6 +67,8 @@ static void point_parse(Document *d, SimConfig *c, json_object *o, const char *p
         document_refuse(d, path, "type", "out of memory");
     p->encrypted = document_bool(d, o, path, "encrypted", false);
     p->archived = document_bool(d, o, path, "archived", false);
+    p->tiers = document_array(d, o, path, "tiers");
+    p->time_digits = (unsigned)document_number(d, o, path, "timeDigits", 7, 0, 7);
     p->multi_target = document_bool(d, o, path, "multiTarget", false);
     p->disks = document_strv(d, o, path, "disks");
     for (size_t i = 0; p->disks && p->disks[i]; i++)
@@ -84,7 +87,8 @@ static void point_parse(Document *d, SimConfig *c, json_object *o, const char *p
 
 static void item_parse(Document *d, SimConfig *c, json_object *o, const char *path, Item *i)
 {
-    static const char *const known[] = {"vm", "resourceGroup", "osType", "points", NULL};
+    static const char *const known[] = {"vm", "resourceGroup", "osType", "classic", "withoutFabric", "points",
+                                        NULL};
     _cleanup_free_ char *group = NULL, *vm = NULL;
     json_object *points;
 
@@ -95,17 +99,19 @@ static void item_parse(Document *d, SimConfig *c, json_object *o, const char *pa
     i->os_type = document_text(d, o, path, "osType", false);
     if (!i->os_type)
         i->os_type = strdup("Linux");
+    i->classic = document_bool(d, o, path, "classic", false);
+    i->without_fabric = document_bool(d, o, path, "withoutFabric", false);
     points = document_array(d, o, path, "points");
     if (d->error)
         return;
     group = lower(i->resource_group);
     vm = lower(i->vm);
     if (!group || !vm || !i->os_type ||
-        asprintf(&i->vm_id,
-                 "/subscriptions/%s/resourceGroups/%s/providers/Microsoft.Compute/virtualMachines/%s",
-                 c->subscription, i->resource_group, i->vm) < 0 ||
-        asprintf(&i->container, "IaasVMContainer;iaasvmcontainerv2;%s;%s", group, vm) < 0 ||
-        asprintf(&i->name, "VM;iaasvmcontainerv2;%s;%s", group, vm) < 0 ||
+        asprintf(&i->vm_id, "/subscriptions/%s/resourceGroups/%s/providers/Microsoft.%s/virtualMachines/%s",
+                 c->subscription, i->resource_group, i->classic ? "ClassicCompute" : "Compute", i->vm) < 0 ||
+        asprintf(&i->container, "IaasVMContainer;iaasvmcontainer%s;%s;%s", i->classic ? "" : "v2", group,
+                 vm) < 0 ||
+        asprintf(&i->name, "VM;iaasvmcontainer%s;%s;%s", i->classic ? "" : "v2", group, vm) < 0 ||
         asprintf(&i->id, "%s/backupFabrics/Azure/protectionContainers/%s/protectedItems/%s", i->vault->id,
                  i->container, i->name) < 0) {
         document_refuse(d, path, NULL, "out of memory");
@@ -245,6 +251,7 @@ static void root_parse(Document *d, SimConfig *c)
                                         "retryAfterSeconds",
                                         "validSeconds",
                                         "pageSize",
+                                        "nextLink",
                                         "scenario",
                                         "backend",
                                         "scriptTemplate",
@@ -280,6 +287,11 @@ static void root_parse(Document *d, SimConfig *c)
     c->retry_after_seconds = document_number(d, c->root, "", "retryAfterSeconds", 60, 0, SECONDS_MAX);
     c->valid_seconds = document_number(d, c->root, "", "validSeconds", 12 * 3600, 1, SECONDS_MAX);
     c->page_size = (size_t)document_number(d, c->root, "", "pageSize", 200, 1, 10000);
+    c->next_link = document_text(d, c->root, "", "nextLink", false);
+    if (c->next_link && !streq(c->next_link, "absent") && !streq(c->next_link, "null") &&
+        !streq(c->next_link, "empty") && !streq(c->next_link, "loop"))
+        document_refuse(d, "", "nextLink", "is \"%.80s\", absent, null, empty or loop is expected",
+                        c->next_link);
     backend_parse(d, c);
     scenario = document_object(d, c->root, "", "scenario");
     if (scenario && !d->error)
@@ -404,6 +416,7 @@ SimConfig *sim_config_free(SimConfig *c)
     free(c->client_secret);
     free(c->subscription);
     free(c->api_version_max);
+    free(c->next_link);
     scenario_free(c->scenario);
     json_object_put(c->root);
     free(c);

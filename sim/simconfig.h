@@ -13,7 +13,9 @@ typedef struct Point {
     uint64_t time_usec; /* CLOCK_REALTIME */
     char *type;         /* "AppConsistent", ... */
     bool encrypted;
-    bool archived; /* archive tier only */
+    bool archived;        /* archive tier only */
+    json_object *tiers;   /* recoveryPointTierDetails as they are to be shown, or NULL; borrows from root */
+    unsigned time_digits; /* of the time's fraction, 0..7 */
     char **disks;
     bool multi_target;
     Scenario *scenario;      /* or NULL */
@@ -24,6 +26,8 @@ typedef struct Item {
     struct Vault *vault;
     char *vm, *resource_group, *os_type;
     char *vm_id, *container, *name, *id; /* made from the names above */
+    bool classic;                        /* of the classic deployment model */
+    bool without_fabric;                 /* its id is shown without /backupFabrics/Azure in lists */
     Point *points;
     size_t point_count;
 } Item;
@@ -44,7 +48,8 @@ typedef struct SimConfig {
     double token_seconds;
     char *api_version_max; /* newer ones are refused; NULL: none is */
     double provision_seconds, revoke_seconds, retry_after_seconds, valid_seconds;
-    size_t page_size;   /* of lists */
+    size_t page_size; /* of lists */
+    char *next_link;  /* of a list's last page: "absent", "null", "empty", or "loop": the first page again */
     Scenario *scenario; /* of the server, or NULL */
     const BackendOps *backend;
     BackendConfig backend_config; /* borrows from root */

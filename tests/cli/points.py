@@ -153,6 +153,38 @@ def what_cannot_be_brought_up_is_refused_with_an_alternative():
         assert w.chosen("web1", "--point=1") == "1"
 
 
+def all_shapes_of_the_service_are_understood():
+    tiers = lambda *t: [{"type": a, "status": b} for a, b in t]
+    points = [point(1, "2026-11-10T22:00:00Z", tiers=tiers(("InstantRP", "Deleted"), ("HardenedRP", "Valid")), timeDigits=0),
+              point(2, "2026-11-11T22:00:00Z", tiers=tiers(("ArchivedRP", "Rehydrated")), timeDigits=3),
+              point(3, "2026-11-12T22:00:00Z", tiers=tiers(("NewTier", "Shiny"))),
+              point(4, "2026-11-13T22:00:00Z", tiers=tiers(("ArchivedRP", "Valid"), ("InstantRP", "Disabled"))),
+              point(5, "2026-11-14T22:00:00Z", tiers=tiers((2, 3), (1, 3)))]
+    for next_link in ("null", "empty", "absent"):
+        with Points([vault("v", item("old1", points, classic=True, withoutFabric=True), item("a", []), item("b", []))],
+                    nextLink=next_link, pageSize=2) as w:
+            rows = {r["id"]: r for r in map(json.loads, w.run("--json", "points", "OLD1").stdout.splitlines())}
+            assert [n for n in rows if rows[n]["usable"]] == ["1", "2", "3"], rows
+            assert rows["1"]["tiers"] == [{"tier": "InstantRP", "status": "Deleted"}, {"tier": "HardenedRP", "status": "Valid"}]
+            assert rows["1"]["timeUsec"] == 1794348000000000 and rows["2"]["timeUsec"] == 1794434400000000
+            has(w.run("provision", "old1", "--latest", code=5).stderr, "kept in no tier", "--point=3")
+            assert [json.loads(x)["classic"] for x in w.run("items", "--json", "old1").stdout.splitlines()] == [True]
+            assert len(w.run("items").stdout.splitlines()) == 4
+            if next_link == "null":
+                assert w.chosen("old1", "--point=2") == "2"
+                assert w.chosen(f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers/microsoft.classiccompute/"
+                                "virtualmachines/OLD1", "--at=2026-11-10") == "1"
+
+
+def a_list_without_end_is_given_up():
+    with Points(TWO, nextLink="loop", pageSize=1) as w:
+        has(w.run("items", code=5).stderr, "a page that was read already", "AzureAnswerInvalid")
+        has(w.run("provision", "web1", "--latest", code=5).stderr, "AzureAnswerInvalid")
+        # The first page has another address when it comes again.
+        assert len([r for r in w.state()["requests"] if r["kind"] == "items"]) == 6
+        w.assert_clean()
+
+
 def same_point_by_words_and_by_id_is_one_session():
     with Points(TWO) as w:
         a = json.loads(w.run("--json", "provision", "web1", "--latest").stdout.splitlines()[-1])
@@ -219,6 +251,7 @@ def bad_requests_are_refused():
 
 main([items_of_all_vaults_are_shown, points_are_shown_newest_first, words_choose_the_point,
       several_matches_are_listed_and_refused, a_name_that_is_not_there_names_its_like, ids_work_with_and_without_a_region,
-      what_cannot_be_brought_up_is_refused_with_an_alternative, same_point_by_words_and_by_id_is_one_session,
+      what_cannot_be_brought_up_is_refused_with_an_alternative, all_shapes_of_the_service_are_understood,
+      a_list_without_end_is_given_up, same_point_by_words_and_by_id_is_one_session,
       a_caller_who_goes_ends_the_search, thousand_items_and_two_thousand_points_are_quick_and_flat,
       bad_requests_are_refused])
