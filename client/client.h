@@ -17,7 +17,8 @@ typedef struct Client {
     const char *socket;
     const char *vault, *resource_group, *container, *item, *vm, *reason;
     const char *at, *before, *point, *since, *until;
-    char **tags; /* "NAME=VALUE" each */
+    char **tags;        /* "NAME=VALUE" each */
+    const char *portal; /* doctor */
     bool json, all, open, latest;
 } Client;
 
@@ -28,6 +29,7 @@ int verb_list(const Client *c, int argc, char **argv);
 int verb_status(const Client *c, int argc, char **argv);
 int verb_monitor(const Client *c, int argc, char **argv);
 int verb_release(const Client *c, int argc, char **argv);
+int verb_doctor(const Client *c, int argc, char **argv);
 int verb_browse(const Client *c, int argc, char **argv);
 
 /* ---- find.c: the words that mean one recovery point ---- */

@@ -40,6 +40,7 @@ static void print_help(void)
         "  browse ID [VOLUME]        print the directory of the files; --open: open it in mc or a file "
         "manager\n"
         "  release ID...             give sessions back; --all: all of them\n"
+        "  doctor                    is all there that a recovery needs? --portal=HOST: try this one, too\n"
         "  version, help\n"
         "\n"
         "An ID may be shortened as long as it is clear which session is meant.\n"
@@ -75,6 +76,7 @@ static int run_verb(const Client *c, int argc, char **argv)
         {"provision", 1, 1, verb_provision}, {"list", 0, 0, verb_list},
         {"status", 1, 1, verb_status},       {"monitor", 0, 1, verb_monitor},
         {"browse", 1, 2, verb_browse},       {"release", 0, MANY, verb_release},
+        {"doctor", 0, 0, verb_doctor},
     };
     size_t i;
 
@@ -111,6 +113,8 @@ static int run_verb(const Client *c, int argc, char **argv)
             return usage("say which recovery point with --latest, --at, --before or --point of ", argv[1]);
         if (c->open && verbs[i].run != verb_browse)
             return usage("--open is not for ", argv[0]);
+        if (c->portal && verbs[i].run != verb_doctor)
+            return usage("--portal is not for ", argv[0]);
         if (c->all && !release)
             return usage("--all is not for ", argv[0]);
         if (release && c->all == (argc > 1))
@@ -139,6 +143,7 @@ int main(int argc, char **argv)
         OPT_VM,
         OPT_REASON,
         OPT_TAG,
+        OPT_PORTAL,
         OPT_ALL,
         OPT_OPEN
     };
@@ -158,6 +163,7 @@ int main(int argc, char **argv)
         {"vm", required_argument, NULL, OPT_VM},
         {"reason", required_argument, NULL, OPT_REASON},
         {"tag", required_argument, NULL, OPT_TAG},
+        {"portal", required_argument, NULL, OPT_PORTAL},
         {"all", no_argument, NULL, OPT_ALL},
         {"open", no_argument, NULL, OPT_OPEN},
         {"version", no_argument, NULL, 'V'},
@@ -216,6 +222,9 @@ int main(int argc, char **argv)
                 return usage("--tag wants NAME=VALUE, not ", optarg);
             if (strv_extend(&c.tags, optarg) < 0)
                 out_of_memory();
+            break;
+        case OPT_PORTAL:
+            c.portal = optarg;
             break;
         case OPT_ALL:
             c.all = true;

@@ -292,10 +292,19 @@ Failure *azure_failure_invalid(const AzureSubject *s, const char *host, const Ht
     return f;
 }
 
-int azure_retry_after_parse(const char *s, uint64_t now, uint64_t *ret_usec)
+int http_date_parse(const char *s, uint64_t *ret_usec)
 {
     struct tm tm = {};
-    const char *end;
+    const char *end = strptime(s, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+
+    if (!end || end[strspn(end, " \t\r")] != '\0' || tm.tm_year < 70)
+        return -EINVAL;
+    *ret_usec = (uint64_t)timegm(&tm) * USEC_PER_SEC;
+    return 0;
+}
+
+int azure_retry_after_parse(const char *s, uint64_t now, uint64_t *ret_usec)
+{
     uint64_t t;
     size_t n;
 
@@ -308,10 +317,8 @@ int azure_retry_after_parse(const char *s, uint64_t now, uint64_t *ret_usec)
         *ret_usec = MIN(t, (uint64_t)RETRY_AFTER_MAX_SEC) * USEC_PER_SEC;
         return 0;
     }
-    end = strptime(s, "%a, %d %b %Y %H:%M:%S GMT", &tm);
-    if (!end || end[strspn(end, " \t\r")] != '\0' || tm.tm_year < 70)
+    if (http_date_parse(s, &t) < 0)
         return -EINVAL;
-    t = (uint64_t)timegm(&tm) * USEC_PER_SEC;
     *ret_usec = t <= now ? 0 : MIN(t - now, RETRY_AFTER_MAX_SEC * USEC_PER_SEC);
     return 0;
 }

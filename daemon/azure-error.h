@@ -40,6 +40,9 @@ Failure *azure_failure(const AzureSubject *subject, const char *host, const Http
 Failure *azure_failure_invalid(const AzureSubject *subject, const char *host, const HttpAnswer *answer,
                                const char *problem);
 
+/* "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110, 5.6.7) as microseconds since 1970. Returns 0 or -EINVAL. */
+int http_date_parse(const char *s, uint64_t *ret_usec);
+
 /* Retry-After: seconds or an HTTP date. Microseconds from now (CLOCK_REALTIME), at most 24 h; 0 for a date
  * that is over. Returns 0 or -EINVAL. */
 int azure_retry_after_parse(const char *s, uint64_t now_usec, uint64_t *ret_usec);

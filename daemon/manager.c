@@ -17,7 +17,7 @@
 struct Manager {
     SessionContext context;
     VmServices services;
-    char *helper_socket, *connect_dir;
+    char *helper_socket, *connect_dir, *state_dir;
     Store *store;
     Session *sessions;
     size_t n_sessions;
@@ -51,6 +51,8 @@ Manager *manager_free(Manager *m)
     store_free(m->store);
     free(m->helper_socket);
     free(m->connect_dir);
+    free(m->state_dir);
+    free(m->services.portal);
     free(m);
     return NULL;
 }
@@ -90,7 +92,8 @@ int manager_new(Manager **ret, sd_event *event, const Config *config, const Mana
         return -ENOMEM;
     m->helper_socket = strdup(options->helper_socket);
     m->connect_dir = strdup(options->connect_dir);
-    if (!m->helper_socket || !m->connect_dir)
+    m->state_dir = strdup(options->state_dir);
+    if (!m->helper_socket || !m->connect_dir || !m->state_dir)
         return -ENOMEM;
     r = store_new(&m->store, options->state_dir);
     if (r < 0) {
@@ -137,6 +140,21 @@ void manager_set_changed(Manager *m, ManagerChanged changed, void *userdata)
 Session *manager_sessions(Manager *m)
 {
     return m->sessions;
+}
+
+const char *manager_helper_socket(const Manager *m)
+{
+    return m->helper_socket;
+}
+
+const char *manager_state_dir(const Manager *m)
+{
+    return m->state_dir;
+}
+
+const char *manager_portal(const Manager *m)
+{
+    return m->services.portal;
 }
 
 Azure *manager_azure(Manager *m)

@@ -46,6 +46,11 @@ int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, 
 
 /* What the sessions speak to Azure through, borrowed. */
 Azure *manager_azure(Manager *m);
+/* Borrowed: where the helper listens, where the records are, and the recovery target's portal of the latest
+ * provision since the start (host name; NULL: there was none). */
+const char *manager_helper_socket(const Manager *m);
+const char *manager_state_dir(const Manager *m);
+const char *manager_portal(const Manager *m);
 /* Borrowed, or NULL. */
 Session *manager_find(Manager *m, const char *id);
 /* The head of the list. */

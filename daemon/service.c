@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "service.h"
 
+#include "doctor.h"
 #include "finder.h"
 #include "log.h"
 #include "recovery-interface.h"
@@ -32,6 +33,7 @@ struct Service {
     VarlinkServer *server;
     Waiter *waiters;
     Finder *finder;
+    Doctor *doctor;
 };
 
 static void waiter_free(Waiter *w)
@@ -47,6 +49,7 @@ Service *service_free(Service *s)
         return NULL;
     manager_set_changed(s->manager, NULL, NULL);
     finder_free(s->finder); /* before the calls that it keeps */
+    doctor_free(s->doctor); /* the same */
     varlink_server_free(s->server);
     while (s->waiters)
         waiter_free(s->waiters);
@@ -398,6 +401,13 @@ static int method_points(VarlinkCall *call, json_object *parameters, void *userd
     return finder_points(s->finder, call, parameters);
 }
 
+static int method_doctor(VarlinkCall *call, json_object *parameters, void *userdata)
+{
+    Service *s = userdata;
+
+    return doctor_examine(s->doctor, call, parameters);
+}
+
 static int method_list(VarlinkCall *call, json_object *parameters, void *userdata)
 {
     _cleanup_json_ json_object *o = json_object_new_object(), *list = json_object_new_array();
@@ -480,6 +490,7 @@ static const char *const provision_parameters[] = {
 static const char *const items_parameters[] = {"vault", "resourceGroup", "vm", NULL};
 static const char *const points_parameters[] = {"vm",   "vault",     "resourceGroup", "container",
                                                 "item", "sinceUsec", "untilUsec",     NULL};
+static const char *const doctor_parameters[] = {"portal", NULL};
 static const char *const id_parameters[] = {"id", NULL};
 
 static const VarlinkMethod methods[] = {
@@ -490,6 +501,7 @@ static const VarlinkMethod methods[] = {
     {RECOVERY_INTERFACE ".Describe", method_describe, false, id_parameters},
     {RECOVERY_INTERFACE ".Release", method_release, false, id_parameters},
     {RECOVERY_INTERFACE ".Monitor", method_monitor, true, id_parameters},
+    {RECOVERY_INTERFACE ".Doctor", method_doctor, true, doctor_parameters},
     {},
 };
 
@@ -509,6 +521,8 @@ int service_new(Service **ret, sd_event *event, Manager *manager, const Config *
     s->manager = manager;
     s->config = config;
     r = finder_new(&s->finder, manager_azure(manager));
+    if (r >= 0)
+        r = doctor_new(&s->doctor, event, manager, config);
     if (r < 0)
         return r;
     r = varlink_server_new(&s->server, event, RECOVERY_INTERFACE, &identity, NULL);

@@ -5,7 +5,7 @@
 
 #define HELPER_QUICK_USEC (30 * USEC_PER_SEC)
 
-static const VmServices *services(const Session *s)
+static VmServices *services(const Session *s)
 {
     return s->context->services;
 }
@@ -105,6 +105,7 @@ static void on_provisioned(AzureProvision *provision, Failure *failure, bool not
     }
     p->script = TAKE_PTR(a->script);
     p->info = TAKE_PTR(a->info);
+    free_and_replace(&services(s)->portal, strdup(p->info->portal_host));
     p->renewed = a->renewed;
     free_and_replace(&p->operation_id, TAKE_PTR(a->operation_id));
     if (!p->point->virtual_machine_id && a->virtual_machine_id)

@@ -17,6 +17,7 @@ typedef struct VmServices {
     const char *connect_dir; /* where ilr-connect keeps its state: CONNECT_DIR */
     Places *connections;     /* what scripts can have at a time */
     sd_bus *bus;             /* or NULL: then the end of a unit is noticed only at the next request */
+    char *portal;            /* host name of the latest provision, or NULL; the manager frees it */
 } VmServices;
 
 typedef struct SessionProvision {

@@ -22,6 +22,8 @@ static const struct {
 } verb_table[] = {
     {"initiator-name", MAY(CALLER_DAEMON), SESSION_NONE, true, (const char *const[]){"verb", NULL},
      verb_initiator_name},
+    {"check", MAY(CALLER_DAEMON) | MAY(CALLER_ROOT), SESSION_NONE, true, (const char *const[]){"verb", NULL},
+     verb_check},
     {"connect", MAY(CALLER_DAEMON), SESSION_REQUIRED, true, KEYS("session", "script", "portal"),
      verb_connect},
     {"up", MAY(CALLER_DAEMON), SESSION_REQUIRED, true, KEYS("session"), verb_up},

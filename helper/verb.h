@@ -29,6 +29,7 @@ typedef struct Request {
 typedef int (*VerbFunction)(Request *request, json_object **ret_answer, Failure **ret_failure);
 
 int verb_initiator_name(Request *request, json_object **ret_answer, Failure **ret_failure);
+int verb_check(Request *request, json_object **ret_answer, Failure **ret_failure);
 int verb_connect(Request *request, json_object **ret_answer, Failure **ret_failure);
 int verb_disconnect(Request *request, json_object **ret_answer, Failure **ret_failure);
 int verb_discover(Request *request, json_object **ret_answer, Failure **ret_failure);

@@ -99,6 +99,8 @@ class Helper(threading.Thread):
         session = request.get("session")
         if verb == "initiator-name":
             return {"name": INITIATOR}
+        if verb == "check":
+            return {"checks": [{"name": "iscsid", "result": "ok", "message": "it listens"}]}
         if verb == "connect":
             self.sessions[session] = "connected"
             return {"connection": {"version": 1, "session": session, "state": "connected",

@@ -164,7 +164,7 @@ def provision_in_plain_lines():
         assert err.splitlines() == [f"Session {ID}, VM web1", "provisioning", "provisioning: waiting for Azure",
                                     "connecting: running the connection script", "ready"]
         has(out, f"Session {ID} is ready: VM web1, after 1 min 12 s", "32.0 GiB", "cloudimg",
-            f"/run/ilr/{ID}/volumes/root\n", "not mounted: swap space", f"Directory: /run/ilr/{ID}/volumes\n",
+            f"/run/ilr/{ID}/volumes/root ", "not mounted: swap space", f"Directory: /run/ilr/{ID}/volumes\n",
             "2023-11-15T10:13:20Z", f"ilrctl release {ID}")
 
 

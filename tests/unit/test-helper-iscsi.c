@@ -3,6 +3,7 @@
 /* What the helper reads of and writes for open-iscsi: the session's record, sysfs (a false one), the private
  * iscsid.conf, the initiator's name, discovery's answer, and whose a listener is. */
 
+#include "check.h"
 #include "discover.h"
 #include "files.h"
 #include "initiator-name.h"
@@ -421,9 +422,41 @@ static void test_listener_owner(void **state)
     assert_int_equal(owner, getpid());
 }
 
+static void test_versions(void **state)
+{
+    assert_true(version_at_least("bubblewrap 0.8.0\n", 0, 8));
+    assert_true(version_at_least("bubblewrap 0.11.0\n", 0, 8));
+    assert_true(version_at_least("iscsiadm version 2.1.8", 2, 0));
+    assert_true(version_at_least("Python 3.11.2", 3, 0));
+    assert_false(version_at_least("bubblewrap 0.4.1", 0, 8));
+    assert_false(version_at_least("no number", 0, 0));
+    assert_false(version_at_least("", 0, 0));
+}
+
+static void test_abstract_listener(void **state)
+{
+    static const char head[] = "Num       RefCount Protocol Flags    Type St Inode Path\n";
+    _cleanup_free_ char *text = NULL;
+
+    assert_true(asprintf(&text,
+                         "%s0000000000000000: 00000002 00000000 00010000 0001 01 1234 /run/x\n"
+                         "0000000000000000: 00000002 00000000 00010000 0001 01 1235 @NAME\n"
+                         "0000000000000000: 00000003 00000000 00000000 0001 03 1236 @CONNECTED\n"
+                         "0000000000000000: 00000003 00000000 00000000 0001 03 1237\n",
+                         head) > 0);
+    assert_true(abstract_listener(text, "NAME"));
+    assert_false(abstract_listener(text, "NAM"));
+    assert_false(abstract_listener(text, "NAMES"));
+    assert_false(abstract_listener(text, "CONNECTED"));
+    assert_false(abstract_listener(text, "/run/x"));
+    assert_false(abstract_listener("", "NAME"));
+    assert_false(abstract_listener("@", ""));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_versions),       cmocka_unit_test(test_abstract_listener),
         cmocka_unit_test(test_record),         cmocka_unit_test(test_lock),
         cmocka_unit_test(test_directories),    cmocka_unit_test(test_sessions),
         cmocka_unit_test(test_chap),           cmocka_unit_test(test_discovery),

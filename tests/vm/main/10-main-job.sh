@@ -43,6 +43,15 @@ for path in "$root" "$data" "$efi"; do
     check "mounted ro,nosuid,nodev,noexec: ${path##*/}" options_safe "$path"
     check "nothing can be written: ${path##*/}" not touch "$path/new"
 done
+doctor_in_order() {
+    ilrctl doctor >"$WORK/doctor" || { cat "$WORK/doctor"; return 1; }
+    # With a session there the portal is known, and tried.
+    local name
+    for name in iscsid 'iSCSI over TCP' overlays 'initiator name' bubblewrap python3 'user namespaces' 'space on /run' \
+        'TLS to management.ilr-sim.test' clock 'access token' 'recovery portal'; do
+        grep -q "^ok  *$name  " "$WORK/doctor" || { echo "no line for $name"; cat "$WORK/doctor"; return 1; }
+    done
+}
 not_sd() { ! findmnt -rno SOURCE | grep -E '^/dev/sd'; }
 check "no disk is mounted itself, only its overlay" not_sd
 disks_read_only() {
@@ -56,6 +65,7 @@ no_links() { not grep . <(find /dev/disk -lname '*/sd*'); }
 check "udev made no links to the disks" no_links
 check "the host's LVM sees nothing new" diff <(sed -n '/^pvs:/,/^md:/p' "$WORK/before") <(host_snapshot "$WORK/x"; sed -n '/^pvs:/,/^md:/p' "$WORK/x")
 
+check "doctor finds everything in order" doctor_in_order
 useradd --system --no-create-home nobody-special 2>/dev/null || true
 check "another user cannot get at the files" not setpriv --reuid nobody-special --clear-groups ls "$root"
 check "another user cannot ask ilrd" not setpriv --reuid nobody-special --clear-groups ilrctl list
