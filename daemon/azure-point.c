@@ -357,6 +357,12 @@ int azure_point_set_storage_account(AzurePoint *p, const char *resource_id, Fail
     return 0;
 }
 
+bool azure_point_same(const AzurePoint *a, const AzurePoint *b)
+{
+    return strcasecmp(a->vault, b->vault) == 0 && strcasecmp(a->container, b->container) == 0 &&
+           strcasecmp(a->item, b->item) == 0 && strcasecmp(a->recovery_point, b->recovery_point) == 0;
+}
+
 AzurePoint *azure_point_copy(const AzurePoint *p)
 {
     _cleanup_(azure_point_freep) AzurePoint *c = calloc(1, sizeof(*c));

@@ -48,6 +48,8 @@ int azure_point_id_check(const char *s, Failure **ret_failure);
 int azure_point_set_virtual_machine(AzurePoint *p, const char *resource_id, Failure **ret_failure);
 /* Sets the resource id (checked in the same way) of the storage account that a file share lies in. */
 int azure_point_set_storage_account(AzurePoint *p, const char *resource_id, Failure **ret_failure);
+/* Do both name the same recovery point? Ids are compared ignoring case, with fabric or without. */
+bool azure_point_same(const AzurePoint *a, const AzurePoint *b);
 /* A deep copy, or NULL. */
 AzurePoint *azure_point_copy(const AzurePoint *p);
 AzurePoint *azure_point_free(AzurePoint *p);

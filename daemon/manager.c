@@ -7,8 +7,6 @@
 #include "session-vm.h"
 #include "unit-watch.h"
 
-#include <strings.h>
-
 #define STATUS_TIMEOUT_USEC (30 * USEC_PER_SEC)
 #define STATUS_RETRY_USEC (5 * USEC_PER_SEC)
 #define ORPHAN_RETRY_USEC USEC_PER_MINUTE
@@ -388,7 +386,7 @@ int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, 
     if (r < 0)
         return r;
     LIST_FOREACH (s, m->sessions) {
-        if (s->closed || strcasecmp(session_point(s)->resource_id, p->resource_id) != 0)
+        if (s->closed || !azure_point_same(session_point(s), p))
             continue;
         if (s->down) { /* its revoke is for the point, and would take the new session's targets away */
             *ret_failure =

@@ -377,6 +377,14 @@ static int method_provision(VarlinkCall *call, json_object *parameters, void *us
         r = manager_check_kind(kind, &f);
     if (r != 0)
         return r > 0 ? 0 : f ? varlink_call_fail(call, f, NULL) : r;
+    if (finder_wants(parameters) && kind && !streq(kind, "vm")) {
+        f = failure_new(
+            FAILURE_INVALID_REQUEST,
+            "kind is \"%s\": only virtual machines are found by words, give the resource id of the "
+            "recovery point",
+            kind);
+        return f ? varlink_call_fail(call, f, NULL) : -ENOMEM;
+    }
     if (finder_wants(parameters))
         return finder_point(s->finder, call, parameters, on_found, s);
     r = parse_point(s, call, parameters, &point, &f);
