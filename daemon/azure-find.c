@@ -1,53 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "azure-find.h"
+#include "azure-find-internal.h"
 
-#include "azure-internal.h"
-#include "azure-list.h"
-#include "azure-search.h"
 #include "log.h"
 #include "timeutil.h"
 
 #include <strings.h>
 
-#define ATTEMPTS_MAX 3
 #define LIST_ITEMS_ACTION "Microsoft.RecoveryServices/Vaults/backupProtectedItems/read"
-#define READ_POINTS_ACTION POINT_ACTION "read"
 #define STATUS_ACTION "Microsoft.RecoveryServices/locations/backupStatus/action"
-/* Both bounds are always sent, as clients do: the service has its own idea of one that is left out. */
-#define FIRST_DAY_USEC (UINT64_C(1262304000) * USEC_PER_SEC) /* 2010-01-01, before there was a backup */
-
-typedef enum FindKind {
-    FIND_ITEMS,
-    FIND_POINTS,
-    FIND_POINT,
-} FindKind;
-
-struct AzureFind {
-    Azure *azure;
-    FindKind kind;
-    uid_t uid;
-    AzureFindCallbacks callbacks;
-    void *userdata;
-
-    char *resource_group, *vm;
-    AzureVmId vm_id; /* if vm is one */
-    char **vaults;   /* to look through */
-    size_t vault;    /* the one that is being read */
-    size_t location; /* the region that is being asked */
-    AzureMatches matches;
-    bool found; /* matches.item[0] is it */
-    AzureItem item;
-
-    uint64_t since_usec, until_usec;
-    bool filtered; /* the service was asked for the span only */
-    char *id;      /* choice.id */
-    AzureChoice choice;
-
-    char *what;
-    bool no_memory;
-    AzureRequest *request;
-    AzureList *list;
-};
 
 static const Config *config(const AzureFind *f)
 {
@@ -59,21 +19,22 @@ const AzureItem *azure_find_item(const AzureFind *f)
     return &f->item;
 }
 
-static void fail(AzureFind *f, Failure *failure)
+void azure_find_fail(AzureFind *f, Failure *failure)
 {
     f->callbacks.done(false, NULL, failure, f->userdata);
 }
 
-static void fail_errno(AzureFind *f, int r)
+void azure_find_fail_errno(AzureFind *f, int r)
 {
     char buf[128];
 
-    fail(f, r == -ENOMEM ? NULL
-                         : failure_new(FAILURE_INTERNAL, "Could not %s: %s", f->what ? f->what : "look",
-                                       strerror_r(-r, buf, sizeof(buf))));
+    azure_find_fail(f, r == -ENOMEM
+                           ? NULL
+                           : failure_new(FAILURE_INTERNAL, "Could not %s: %s", f->what ? f->what : "look",
+                                         strerror_r(-r, buf, sizeof(buf))));
 }
 
-static void tell(const char *detail, void *userdata)
+void azure_find_tell(const char *detail, void *userdata)
 {
     AzureFind *f = userdata;
 
@@ -90,238 +51,12 @@ static const char *last_piece(const char *id)
 
 /* ---- a page for the caller ---- */
 
-static void page_add(AzureFind *f, json_object *page, json_object *entry)
+void azure_find_page_add(AzureFind *f, json_object *page, json_object *entry)
 {
     if (!entry || json_object_array_add(page, entry) < 0) {
         json_object_put(entry);
         f->no_memory = true;
     }
-}
-
-/* ---- points ---- */
-
-static void finish_points(AzureFind *f)
-{
-    _cleanup_(azure_point_freep) AzurePoint *p = NULL;
-    Failure *failure = NULL;
-    int r;
-
-    if (f->no_memory) {
-        fail(f, NULL);
-        return;
-    }
-    if (f->kind == FIND_POINTS) {
-        f->callbacks.done(true, NULL, NULL, f->userdata);
-        return;
-    }
-    r = azure_choice_finish(&f->choice, f->item.vm_name, &failure);
-    if (r >= 0)
-        r = azure_point_make(f->item.vault, f->item.container, f->item.item, f->choice.best.id, &p, &failure);
-    if (r >= 0 && f->item.virtual_machine_id)
-        r = azure_point_set_virtual_machine(p, f->item.virtual_machine_id, &failure);
-    if (r < 0) {
-        fail(f, failure);
-        return;
-    }
-    p->judged = true;
-    p->session_active = f->choice.best.session_active;
-    log_info("Azure: %s means recovery point %s", f->vm ? f->vm : f->item.item, p->recovery_point);
-    f->callbacks.done(true, TAKE_PTR(p), NULL, f->userdata);
-}
-
-static void on_points(json_object *value, void *userdata)
-{
-    _cleanup_json_ json_object *page = json_object_new_array();
-    AzureFind *f = userdata;
-    size_t i;
-
-    for (i = 0; page && i < json_object_array_length(value); i++) {
-        _cleanup_azure_point_info_ AzurePointInfo info = {};
-        json_object *entry = NULL;
-        const char *problem = NULL;
-        int r;
-
-        r = azure_point_read_properties(json_object_array_get_idx(value, i), &info, &problem);
-        if (r == -EBADMSG) {
-            log_info("Azure: one recovery point of %s left out: %s", f->item.item, problem);
-            continue;
-        }
-        if (r < 0) {
-            f->no_memory = true;
-            return;
-        }
-        if (f->kind == FIND_POINT)
-            r = azure_choice_add(&f->choice, &info);
-        else if ((f->since_usec && info.time_usec < f->since_usec) ||
-                 (f->until_usec && info.time_usec > f->until_usec))
-            continue;
-        else if ((r = azure_point_info_to_json(&info, &entry)) >= 0)
-            page_add(f, page, entry);
-        if (r < 0)
-            f->no_memory = true;
-    }
-    if (!page)
-        f->no_memory = true;
-    else if (f->kind == FIND_POINTS && json_object_array_length(page) > 0)
-        f->callbacks.page(page, &f->item, f->userdata);
-}
-
-static int list_points(AzureFind *f, bool filtered);
-
-static void on_points_done(bool ok, int status, Failure *failure, void *userdata)
-{
-    AzureFind *f = userdata;
-    int r;
-
-    if (ok) {
-        finish_points(f);
-        return;
-    }
-    if (status == 400 && f->filtered && f->choice.n_seen == 0) {
-        /* It may not like the span; what is outside is left out here then. */
-        log_info("Azure: %s; asking without the span",
-                 failure && failure->message ? failure->message : "400");
-        failure_free(failure);
-        r = list_points(f, false);
-        if (r < 0)
-            fail_errno(f, r);
-        return;
-    }
-    fail(f, failure);
-}
-
-/* "2022-02-24 09:30:01 PM", UTC, escaped for a query. */
-static void filter_time(uint64_t usec, char *buf, size_t size)
-{
-    time_t t = (time_t)(usec / USEC_PER_SEC);
-    struct tm tm;
-
-    if (!gmtime_r(&t, &tm))
-        tm = (struct tm){.tm_year = 70, .tm_mday = 1};
-    /* Not %p: the locale must not matter. */
-    snprintf(buf, size, "%04d-%02d-%02d%%20%02d:%02d:%02d%%20%s", tm.tm_year + 1900, tm.tm_mon + 1,
-             tm.tm_mday, tm.tm_hour % 12 ? tm.tm_hour % 12 : 12, tm.tm_min, tm.tm_sec,
-             tm.tm_hour < 12 ? "AM" : "PM");
-}
-
-/* The path of the item, or of one point. NULL: out of memory. */
-static char *item_url(AzureFind *f, const char *rest)
-{
-    _cleanup_(azure_point_freep) AzurePoint *p = NULL;
-    _cleanup_free_ char *path = NULL;
-    char *url;
-
-    if (azure_point_make(f->item.vault, f->item.container, f->item.item, "0", &p, NULL) < 0)
-        return NULL;
-    path = azure_point_path(p, true);
-    if (!path || asprintf(&url, "%s%s/recoveryPoints%s%s?api-version=%s", config(f)->management_url, path,
-                          rest ? "/" : "", rest ? rest : "", config(f)->api_version) < 0)
-        return NULL;
-    return url;
-}
-
-static int list_points(AzureFind *f, bool filtered)
-{
-    static const AzureListCallbacks callbacks = {.page = on_points, .done = on_points_done};
-    const uint64_t day = 24 * USEC_PER_HOUR;
-    _cleanup_free_ char *url = item_url(f, NULL), *with_filter = NULL, *detail = NULL;
-    AzureList *list;
-    int r;
-
-    f->filtered = filtered && (f->since_usec || f->until_usec);
-    if (!url || asprintf(&detail, "Looking through the recovery points of %s", f->item.vm_name) < 0)
-        return -ENOMEM;
-    if (f->filtered) {
-        char start[48], end[48];
-        uint64_t until = f->until_usec ? f->until_usec : now_usec(CLOCK_REALTIME) + day;
-
-        filter_time(f->since_usec ? f->since_usec : FIRST_DAY_USEC, start, sizeof(start));
-        /* Its points have fractions of a second. */
-        filter_time(until + USEC_PER_SEC, end, sizeof(end));
-        if (asprintf(&with_filter,
-                     "%s&$filter=startDate%%20eq%%20%%27%s%%27%%20and%%20endDate%%20eq%%20%%27%s%%27", url,
-                     start, end) < 0)
-            return -ENOMEM;
-    }
-    free_and_replace(&f->what, NULL);
-    if (asprintf(&f->what, "list the recovery points of %s", f->item.vm_name) < 0) {
-        f->what = NULL;
-        return -ENOMEM;
-    }
-    tell(detail, f);
-    r = azure_list_start(
-        &f->azure->client,
-        &(AzureListOptions){
-            .url = with_filter ? with_filter : url,
-            .uid = f->uid,
-            .subject = {.what = f->what, .action = READ_POINTS_ACTION, .not_found = FAILURE_POINT_NOT_FOUND},
-            .waiting = tell},
-        &callbacks, f, &list);
-    if (r < 0)
-        return r;
-    azure_list_free(f->list);
-    f->list = list;
-    return 0;
-}
-
-/* The point that was named by its id. */
-static void on_point(const AzureAnswer *a, Failure *failure, void *userdata)
-{
-    _cleanup_azure_point_info_ AzurePointInfo info = {};
-    const char *problem = NULL;
-    AzureFind *f = userdata;
-    int r;
-
-    if (!a->ok) {
-        fail(f, failure);
-        return;
-    }
-    r = azure_point_read_properties(a->json, &info, &problem);
-    if (r == -EBADMSG || (r >= 0 && !streq(info.id, f->id))) {
-        fail(f, failure_new(FAILURE_AZURE_ANSWER_INVALID,
-                            "Azure does not tell about recovery point %s of %s: %s", f->id, f->item.vm_name,
-                            problem ? problem : "it answers with another one"));
-        return;
-    }
-    if (r >= 0)
-        r = azure_choice_add(&f->choice, &info);
-    if (r >= 0 && azure_point_unusable(&info))
-        r = list_points(f, false); /* for one that can be named instead */
-    else if (r >= 0) {
-        finish_points(f);
-        return;
-    }
-    if (r < 0)
-        fail_errno(f, r);
-}
-
-/* The item is known: what is wanted of it? */
-static int begin_points(AzureFind *f)
-{
-    _cleanup_free_ char *url = NULL;
-
-    if (f->kind == FIND_POINTS || f->choice.rule != AZURE_RULE_ID)
-        return list_points(f, true);
-    url = item_url(f, f->id);
-    free_and_replace(&f->what, NULL);
-    if (!url || asprintf(&f->what, "read recovery point %s of %s", f->id, f->item.vm_name) < 0) {
-        f->what = NULL;
-        return -ENOMEM;
-    }
-    tell("Reading the recovery point", f);
-    f->request = azure_request_free(f->request);
-    return azure_request_start(
-        &f->azure->client,
-        &(AzureRequestOptions){
-            .method = "GET",
-            .url = url,
-            .uid = f->uid,
-            .subject = {.what = f->what, .action = READ_POINTS_ACTION, .not_found = FAILURE_POINT_NOT_FOUND},
-            .want_json = true,
-            .attempts_max = ATTEMPTS_MAX,
-            .deadline_usec = now_usec(CLOCK_BOOTTIME) + config(f)->operation_timeout_usec,
-            .waiting = tell},
-        on_point, f, &f->request);
 }
 
 /* ---- items ---- */
@@ -348,7 +83,7 @@ static void on_items(json_object *value, void *userdata)
             r = azure_matches_add(&f->matches, &item, f->vm, f->resource_group);
         else if (r >= 0 && azure_item_matches(&item, f->vm, f->resource_group) &&
                  (r = azure_item_to_json(&item, &entry)) >= 0)
-            page_add(f, page, entry);
+            azure_find_page_add(f, page, entry);
         if (r < 0)
             f->no_memory = true;
     }
@@ -371,13 +106,13 @@ static void finish_items(AzureFind *f)
     }
     r = azure_matches_take(&f->matches, f->vm, f->resource_group, f->vaults, &f->item, &failure);
     if (r >= 0)
-        r = begin_points(f);
+        r = azure_find_begin_points(f);
     else {
-        fail(f, failure);
+        azure_find_fail(f, failure);
         return;
     }
     if (r < 0)
-        fail_errno(f, r);
+        azure_find_fail_errno(f, r);
 }
 
 static void on_items_done(bool ok, int status, Failure *failure, void *userdata)
@@ -390,13 +125,13 @@ static void on_items_done(bool ok, int status, Failure *failure, void *userdata)
         if (failure && !failure->hint && strv_length(f->vaults) > 1 &&
             asprintf(&failure->hint, "%s; --vault= looks in another one only", failure_hint(failure)) < 0)
             failure->hint = NULL;
-        fail(f, failure);
+        azure_find_fail(f, failure);
         return;
     }
     if (f->vaults[++f->vault]) {
         r = list_items(f);
         if (r < 0)
-            fail_errno(f, r);
+            azure_find_fail_errno(f, r);
         return;
     }
     finish_items(f);
@@ -429,14 +164,14 @@ static int list_items(AzureFind *f)
                 : asprintf(&detail, "Looking for %s in %zu vaults: %s", f->vm ? f->vm : "virtual machines", n,
                            last_piece(vault))) < 0)
         return -ENOMEM;
-    tell(detail, f);
+    azure_find_tell(detail, f);
     r = azure_list_start(
         &f->azure->client,
         &(AzureListOptions){
             .url = url,
             .uid = f->uid,
             .subject = {.what = f->what, .action = LIST_ITEMS_ACTION, .not_found = FAILURE_ITEM_NOT_FOUND},
-            .waiting = tell},
+            .waiting = azure_find_tell},
         &callbacks, f, &list);
     if (r < 0)
         return r;
@@ -453,12 +188,12 @@ static int ask_region(AzureFind *f);
 static int after_regions(AzureFind *f, Failure *failure)
 {
     if (!f->vaults) {
-        fail(f, failure
-                    ? failure
-                    : failure_new(FAILURE_ITEM_NOT_FOUND,
-                                  "No region of Location= knows that %s is protected, and Vault= names no "
-                                  "vault to look in",
-                                  f->vm));
+        azure_find_fail(
+            f, failure ? failure
+                       : failure_new(FAILURE_ITEM_NOT_FOUND,
+                                     "No region of Location= knows that %s is protected, and Vault= names no "
+                                     "vault to look in",
+                                     f->vm));
         return 0;
     }
     failure_free(failure);
@@ -483,7 +218,7 @@ static void next_region(AzureFind *f, Failure *failure)
     } else
         r = after_regions(f, failure);
     if (r < 0)
-        fail_errno(f, r);
+        azure_find_fail_errno(f, r);
 }
 
 static void on_region(const AzureAnswer *a, Failure *failure, void *userdata)
@@ -509,14 +244,14 @@ static void on_region(const AzureAnswer *a, Failure *failure, void *userdata)
         return;
     }
     if (r >= 0 && f->resource_group && !azure_item_matches(&f->item, NULL, f->resource_group)) {
-        fail(f,
-             failure_new(FAILURE_ITEM_NOT_FOUND, "%s is not in resource group %s", f->vm, f->resource_group));
+        azure_find_fail(f, failure_new(FAILURE_ITEM_NOT_FOUND, "%s is not in resource group %s", f->vm,
+                                       f->resource_group));
         return;
     }
     if (r >= 0)
-        r = begin_points(f);
+        r = azure_find_begin_points(f);
     if (r < 0)
-        fail_errno(f, r);
+        azure_find_fail_errno(f, r);
 }
 
 static int ask_region(AzureFind *f)
@@ -538,7 +273,7 @@ static int ask_region(AzureFind *f)
         f->what = NULL;
         return -ENOMEM;
     }
-    tell(detail, f);
+    azure_find_tell(detail, f);
     f->request = azure_request_free(f->request);
     return azure_request_start(
         &f->azure->client,
@@ -549,9 +284,9 @@ static int ask_region(AzureFind *f)
             .uid = f->uid,
             .subject = {.what = f->what, .action = STATUS_ACTION, .not_found = FAILURE_ITEM_NOT_FOUND},
             .want_json = true,
-            .attempts_max = ATTEMPTS_MAX,
+            .attempts_max = FIND_ATTEMPTS_MAX,
             .deadline_usec = now_usec(CLOCK_BOOTTIME) + config(f)->operation_timeout_usec,
-            .waiting = tell},
+            .waiting = azure_find_tell},
         on_region, f, &f->request);
 }
 
@@ -609,7 +344,7 @@ static int find_new(Azure *a, FindKind kind, const AzureSelector *s, uid_t uid,
 static int begin(AzureFind *f, const AzureSelector *s, Failure **ret_failure)
 {
     if (f->item.vault && f->kind != FIND_ITEMS)
-        return begin_points(f);
+        return azure_find_begin_points(f);
     if (f->vm_id.id && f->kind != FIND_ITEMS && !s->vault && config(f)->locations)
         return ask_region(f);
     if (!f->vaults) {
