@@ -64,7 +64,8 @@ static bool check_token(Request *q)
                     "Authentication failed. The 'Authorization' header is missing.");
         return false;
     }
-    if (strncasecmp(value, "Bearer ", 7) != 0 || !state_token_valid(q->state, value + 7)) {
+    if (strncasecmp(value, "Bearer ", 7) != 0 ||
+        !state_token_valid(q->state, value + 7, false, q->principal)) {
         reply_error(q, 401, "InvalidAuthenticationToken", "The access token is invalid or has expired.");
         return false;
     }
@@ -446,9 +447,13 @@ void arm_handle(Request *q)
     case REQUEST_OPENID:
     case REQUEST_TOKEN:
     case REQUEST_INSTANCE:
+    case REQUEST_DEVICE_CODE:
+    case REQUEST_IMDS:
+    case REQUEST_ARC:
     case REQUEST_SIM_STATE:
     case REQUEST_SIM_LOG:
     case REQUEST_SIM_TOKENS:
+    case REQUEST_SIM_DEVICE:
     case REQUEST_SIM_SCENARIO:
     case REQUEST_SIM_POINT_SCENARIO:
     case REQUEST_KIND_MAX:

@@ -4,6 +4,8 @@
 
 #include "request.h"
 
+#define PERSON_MAX 120
+
 static void scenario_put(Request *q, Point *p)
 {
     _cleanup_json_ json_object *o = NULL;
@@ -53,6 +55,34 @@ static void describe(Request *q)
     q->content_type = "application/json";
 }
 
+/* What a person says to a sign in: {"person": NAME} or {"declined": true}. */
+static void device(Request *q)
+{
+    static const char *const known[] = {"person", "declined", NULL};
+    _cleanup_json_ json_object *o = NULL;
+    Document d = {};
+    const char *person;
+
+    if (json_parse(q->body ? q->body : "", q->body_size, &o) < 0) {
+        reply_error(q, 400, "InvalidDecision", "The body is not a JSON document.");
+        return;
+    }
+    document_check(&d, o, "", known);
+    person = document_string(&d, o, "", "person", false);
+    if (person && strlen(person) > PERSON_MAX)
+        document_refuse(&d, "", "person", "has more than %d bytes", PERSON_MAX);
+    if (document_bool(&d, o, "", "declined", false) == (person != NULL))
+        document_refuse(&d, "", "person", "or \"declined\": true is expected");
+    if (d.error)
+        reply_error(q, 400, "InvalidDecision", "%s", d.error);
+    else if (state_device_decide(q->state, q->route.field[FIELD_CODE], person) < 0)
+        reply_error(q, 404, "NoSuchCode", "No sign in waits with the code %.40s.",
+                    q->route.field[FIELD_CODE]);
+    else
+        reply_empty(q, 204);
+    free(d.error);
+}
+
 void control_handle(Request *q)
 {
     switch (q->route.kind) {
@@ -64,8 +94,12 @@ void control_handle(Request *q)
         reply_empty(q, 204);
         break;
     case REQUEST_SIM_TOKENS:
-        state_tokens_clear(q->state);
+        state_tokens_clear(q->state,
+                           *q->route.field[FIELD_PRINCIPAL] ? q->route.field[FIELD_PRINCIPAL] : NULL);
         reply_empty(q, 204);
+        break;
+    case REQUEST_SIM_DEVICE:
+        device(q);
         break;
     default:
         scenario(q);

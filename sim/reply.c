@@ -101,6 +101,13 @@ void reply_error(Request *q, unsigned status, const char *code, const char *form
     if (vasprintf(&message, format, ap) < 0)
         message = NULL;
     va_end(ap);
+    if (q->listener == LISTENER_IMDS || q->listener == LISTENER_ARC) {
+        json_object_put(error);
+        json_add_string(o, "error", code);
+        json_add_string(o, "error_description", message);
+        reply_json(q, status, o);
+        return;
+    }
     json_add_string(error, "code", code);
     json_add_string(error, "message", message);
     json_add(o, "error", error);
@@ -264,6 +271,13 @@ void reply_fault(Request *q)
         break;
     case FAULT_NOT_FOUND:
         fault_error(q, 404, "ResourceNotFound", "The resource was not found.");
+        break;
+    case FAULT_GONE:
+        fault_error(q, 410, "Gone", "The service is being updated.");
+        break;
+    case FAULT_CHALLENGE:
+        reply_error(q, 401, "unauthorized", "A key is needed.");
+        reply_header(q, "WWW-Authenticate", "%s", f->message ? f->message : "Basic");
         break;
     case FAULT_CONFLICT:
         fault_error(q, 409, "BMSUserErrorObjectLocked",

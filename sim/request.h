@@ -10,14 +10,25 @@
 #define REQUEST_BODY_MAX (1 * MIB)
 #define REPLY_HEADERS_MAX 16
 
+typedef enum Listener {
+    LISTENER_AZURE,
+    LISTENER_CONTROL,
+    LISTENER_IMDS,
+    LISTENER_ARC,
+    LISTENER_MAX,
+    LISTENER_INVALID = -EINVAL,
+} Listener;
+
 typedef struct Request {
     State *state;
-    bool control; /* came over the control listener */
+    Listener listener; /* that it came over */
     struct MHD_Connection *connection;
     const char *method, *path, *host, *client_request_id, *api_version;
     char request_id[GUID_SIZE], correlation_id[GUID_SIZE];
     Route route;
-    Point *point; /* that it is about, or NULL */
+    Point *point;                   /* that it is about, or NULL */
+    char principal[PRINCIPAL_SIZE]; /* whose token it had or got, or "" */
+    const char *credential;         /* what a token was given for, or NULL */
     char *body;
     size_t body_size;
     bool body_too_large;
@@ -39,7 +50,7 @@ void reply_header(Request *q, const char *name, const char *format, ...) _printf
 void reply_empty(Request *q, unsigned status);
 /* o is taken; written with CRLF line ends, as the service does. */
 void reply_json(Request *q, unsigned status, json_object *o);
-/* ARM's shape. */
+/* The listener's shape: ARM's or IMDS's. */
 void reply_error(Request *q, unsigned status, const char *code, const char *format, ...) _printf_(4, 5);
 /* Entra's shape. */
 void reply_login_error(Request *q, unsigned status, const char *error, unsigned aadsts, const char *format,
@@ -56,6 +67,22 @@ const char *request_query(Request *q, const char *key);
 /* "https://host" for URLs in answers, into buf. */
 const char *request_base(Request *q, char *buf, size_t size);
 
+/* One field of the body's form, decoded, the caller's; NULL: not there or out of memory. A NUL byte ends the
+ * value. */
+char *request_form(const Request *q, const char *key);
+/* Is it one that tokens are given for? Of a person also together with what all may ask. */
+bool login_scope_known(Request *q, const char *scope);
+/* Answers with a token, and with refresh and identity tokens where a scope (may be NULL) asks for them. */
+void reply_token(Request *q, const char *principal, const char *credential, const char *scope);
+
 void login_handle(Request *q);
+/* Sign in on another device, and renewing. */
+void login_device_code(Request *q);
+void login_device_token(Request *q, const char *client_id);
+void login_refresh(Request *q);
+/* Managed identities of a VM, and of a machine with Arc. */
+void imds_handle(Request *q);
+/* Removes what imds_handle() wrote. */
+void imds_done(State *s);
 void arm_handle(Request *q);
 void control_handle(Request *q);

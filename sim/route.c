@@ -17,6 +17,9 @@ static const struct {
     {REQUEST_OPENID, "GET", "adfs/.well-known/openid-configuration"},
     {REQUEST_TOKEN, "POST", "{tenant}/oauth2/v2.0/token"},
     {REQUEST_INSTANCE, "GET", "common/discovery/instance"},
+    {REQUEST_DEVICE_CODE, "POST", "{tenant}/oauth2/v2.0/devicecode"},
+    {REQUEST_IMDS, "GET", "metadata/identity/oauth2/token"},
+    {REQUEST_IMDS, "GET", "metadata/identity/oauth2/token/"},
     {REQUEST_SUBSCRIPTIONS, "GET", "subscriptions"},
     {REQUEST_BACKUP_STATUS, "POST",
      "subscriptions/{subscription}/providers/Microsoft.RecoveryServices/locations/{location}/backupStatus"},
@@ -35,6 +38,8 @@ static const struct {
     {REQUEST_SIM_STATE, "GET", "sim/state"},
     {REQUEST_SIM_LOG, "DELETE", "sim/log"},
     {REQUEST_SIM_TOKENS, "DELETE", "sim/tokens"},
+    {REQUEST_SIM_TOKENS, "DELETE", "sim/tokens/{principal}"},
+    {REQUEST_SIM_DEVICE, "PUT", "sim/devices/{code}"},
     {REQUEST_SIM_SCENARIO, "PUT", "sim/scenario"},
     {REQUEST_SIM_SCENARIO, "DELETE", "sim/scenario"},
     {REQUEST_SIM_POINT_SCENARIO, "PUT", "sim/points/{point}/scenario"},
@@ -46,13 +51,17 @@ static const char *const field_names[ROUTE_FIELD_MAX] = {
     [FIELD_GROUP] = "group",         [FIELD_VAULT] = "vault",
     [FIELD_LOCATION] = "location",   [FIELD_CONTAINER] = "container",
     [FIELD_ITEM] = "item",           [FIELD_POINT] = "point",
-    [FIELD_OPERATION] = "operation",
+    [FIELD_OPERATION] = "operation", [FIELD_PRINCIPAL] = "principal",
+    [FIELD_CODE] = "code",
 };
 
 static const char *const kind_names[REQUEST_KIND_MAX] = {
     [REQUEST_OPENID] = "openid",
     [REQUEST_TOKEN] = "token",
     [REQUEST_INSTANCE] = "instance",
+    [REQUEST_DEVICE_CODE] = "device-code",
+    [REQUEST_IMDS] = "imds",
+    [REQUEST_ARC] = "arc",
     [REQUEST_SUBSCRIPTIONS] = "subscriptions",
     [REQUEST_BACKUP_STATUS] = "backup-status",
     [REQUEST_ITEMS] = "items",
@@ -68,6 +77,7 @@ static const char *const kind_names[REQUEST_KIND_MAX] = {
     [REQUEST_SIM_STATE] = "sim-state",
     [REQUEST_SIM_LOG] = "sim-log",
     [REQUEST_SIM_TOKENS] = "sim-tokens",
+    [REQUEST_SIM_DEVICE] = "sim-device",
     [REQUEST_SIM_SCENARIO] = "sim-scenario",
     [REQUEST_SIM_POINT_SCENARIO] = "sim-point-scenario",
 };
@@ -99,8 +109,9 @@ static bool route_match(const char *pattern, const char *path, Route *r)
     for (;;) {
         size_t a = strcspn(pattern, "/"), b = strcspn(path, "/");
 
+        /* A slash at the end of the pattern is the path's, too. */
         if (b == 0)
-            return false;
+            return a == 0 && !*pattern && !*path;
         if (pattern[0] == '{') {
             RouteField f = field_from_pattern(pattern, a);
 

@@ -10,6 +10,9 @@ typedef enum RequestKind {
     REQUEST_OPENID,
     REQUEST_TOKEN,
     REQUEST_INSTANCE,
+    REQUEST_DEVICE_CODE,
+    REQUEST_IMDS,
+    REQUEST_ARC, /* the same path, on another listener */
     REQUEST_SUBSCRIPTIONS,
     REQUEST_BACKUP_STATUS,
     REQUEST_ITEMS,
@@ -26,6 +29,7 @@ typedef enum RequestKind {
     REQUEST_SIM_STATE,
     REQUEST_SIM_LOG,
     REQUEST_SIM_TOKENS,
+    REQUEST_SIM_DEVICE,
     REQUEST_SIM_SCENARIO,
     REQUEST_SIM_POINT_SCENARIO,
     REQUEST_KIND_MAX,
@@ -47,6 +51,8 @@ typedef enum RouteField {
     FIELD_ITEM,
     FIELD_POINT,
     FIELD_OPERATION,
+    FIELD_PRINCIPAL,
+    FIELD_CODE,
     ROUTE_FIELD_MAX,
     ROUTE_FIELD_INVALID = -EINVAL,
 } RouteField;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include "scenario.h"
+#include "timeutil.h"
 #include <limits.h>
 
 #define FAULTS_MAX 64
@@ -37,6 +38,8 @@ static const struct {
     [FAULT_UNAUTHORIZED] = {"unauthorized", FAULT_CLASS_ANSWER, TAKES_ERROR | TAKES_ACTS},
     [FAULT_FORBIDDEN] = {"forbidden", FAULT_CLASS_ANSWER, TAKES_ERROR | TAKES_ACTS},
     [FAULT_NOT_FOUND] = {"not-found", FAULT_CLASS_ANSWER, TAKES_ERROR | TAKES_ACTS},
+    [FAULT_GONE] = {"gone", FAULT_CLASS_ANSWER, TAKES_ERROR | TAKES_RETRY_AFTER | TAKES_ACTS},
+    [FAULT_CHALLENGE] = {"challenge", FAULT_CLASS_ANSWER, TAKES_ERROR},
     [FAULT_CONFLICT] = {"conflict", FAULT_CLASS_ANSWER, TAKES_ERROR | TAKES_RETRY_AFTER | TAKES_ACTS},
     [FAULT_THROTTLED] = {"throttled", FAULT_CLASS_ANSWER, TAKES_ERROR | TAKES_RETRY_AFTER | TAKES_ACTS},
     [FAULT_SERVER_ERROR] = {"server-error", FAULT_CLASS_ANSWER,
@@ -159,9 +162,9 @@ static char *parse_retry_after(Document *d, json_object *o, const char *path)
 
 static void fault_parse(Document *d, json_object *o, const char *path, Fault *f)
 {
-    static const char *const known[] = {"on",      "fault",           "skip",  "times",      "acts",
-                                        "status",  "seconds",         "bytes", "url",        "code",
-                                        "message", "recommendations", "body",  "retryAfter", NULL};
+    static const char *const known[] = {
+        "on",  "fault", "skip",    "times",           "acts", "status",     "seconds",    "bytes",
+        "url", "code",  "message", "recommendations", "body", "retryAfter", "forSeconds", NULL};
     const char *name;
     json_object *body;
 
@@ -189,6 +192,13 @@ static void fault_parse(Document *d, json_object *o, const char *path, Fault *f)
         document_refuse(d, path, "url", "holds a line break");
     f->code = document_text(d, o, path, "code", false);
     f->message = document_text(d, o, path, "message", false);
+    if (f->kind == FAULT_CHALLENGE && f->message && strpbrk(f->message, "\r\n"))
+        document_refuse(d, path, "message", "holds a line break");
+    f->until_usec = USEC_INFINITY;
+    if (json_object_object_get_ex(o, "forSeconds", NULL))
+        f->until_usec =
+            now_usec(CLOCK_BOOTTIME) +
+            (uint64_t)(document_number(d, o, path, "forSeconds", 0, 0, SECONDS_MAX) * (double)USEC_PER_SEC);
     f->retry_after = parse_retry_after(d, o, path);
     f->recommendations = document_strv(d, o, path, "recommendations");
     /* A text goes out as it is, anything else as JSON. */
@@ -273,7 +283,8 @@ Fault *scenario_take(Scenario *s, RequestKind kind, FaultClass c)
     for (size_t i = 0; s && i < s->fault_count; i++) {
         Fault *f = s->faults[i];
 
-        if (table[f->kind].class != c || (f->on != kind && f->on != REQUEST_KIND_MAX) || f->times == 0)
+        if (table[f->kind].class != c || (f->on != kind && f->on != REQUEST_KIND_MAX) || f->times == 0 ||
+            f->until_usec <= now_usec(CLOCK_BOOTTIME))
             continue;
         if (f->skip > 0) {
             f->skip--;

@@ -19,6 +19,8 @@ typedef enum FaultKind {
     FAULT_UNAUTHORIZED,
     FAULT_FORBIDDEN,
     FAULT_NOT_FOUND,
+    FAULT_GONE,
+    FAULT_CHALLENGE,
     FAULT_CONFLICT,
     FAULT_THROTTLED,
     FAULT_SERVER_ERROR,
@@ -59,12 +61,13 @@ typedef enum FaultClass {
 typedef struct Fault {
     unsigned refs; /* atomic: answers and operations outlive the scenario */
     FaultKind kind;
-    RequestKind on;  /* REQUEST_KIND_MAX: any */
-    unsigned skip;   /* that many matching requests are served well first */
-    unsigned times;  /* left; UINT_MAX: always */
-    bool acts;       /* the request is carried out although the answer is bad */
-    unsigned status; /* HTTP status of the answer; 0: the fault's own */
-    double seconds;  /* between two bytes, or before the answer */
+    RequestKind on;      /* REQUEST_KIND_MAX: any */
+    unsigned skip;       /* that many matching requests are served well first */
+    unsigned times;      /* left; UINT_MAX: always */
+    uint64_t until_usec; /* CLOCK_BOOTTIME; USEC_INFINITY: does not end by itself */
+    bool acts;           /* the request is carried out although the answer is bad */
+    unsigned status;     /* HTTP status of the answer; 0: the fault's own */
+    double seconds;      /* between two bytes, or before the answer */
     uint64_t bytes;
     char *retry_after; /* header, seconds or a date; NULL: none */
     char *url, *code, *message, *body;

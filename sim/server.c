@@ -32,7 +32,7 @@ static json_object *body_for_log(const Request *q)
 
     if (q->body_size == 0 || q->body_size > LOGGED_BODY_MAX)
         return NULL;
-    if (q->route.kind != REQUEST_TOKEN) {
+    if (q->route.kind != REQUEST_TOKEN && q->route.kind != REQUEST_DEVICE_CODE) {
         if (json_parse(q->body, q->body_size, &o) < 0)
             return json_object_new_string("(not JSON)");
         return o;
@@ -41,7 +41,8 @@ static json_object *body_for_log(const Request *q)
     for (const char *p = q->body; *p;) {
         size_t n = strcspn(p, "&"), k = strcspn(p, "=&");
         _cleanup_free_ char *key = strndup(p, k), *value = p[k] == '=' ? strndup(p + k + 1, n - k - 1) : NULL;
-        bool open = key && (streq(key, "grant_type") || streq(key, "client_id") || streq(key, "scope"));
+        bool open = key && (streq(key, "grant_type") || streq(key, "client_id") || streq(key, "scope") ||
+                            streq(key, "client_assertion_type"));
 
         if (key && *key)
             json_add_string(o, key, open ? value : "***");
@@ -64,6 +65,8 @@ static void request_log(Request *q, bool reset)
     json_add_string(o, "clientRequestId", q->client_request_id);
     json_add_string(o, "userAgent",
                     MHD_lookup_connection_value(q->connection, MHD_HEADER_KIND, "User-Agent"));
+    json_add_string(o, "principal", *q->principal ? q->principal : NULL);
+    json_add_string(o, "credential", q->credential);
     json_add(o, "body", body_for_log(q));
     if (reset)
         json_add(o, "status", NULL);
@@ -89,11 +92,21 @@ static void request_resolve_point(Request *q)
     }
 }
 
+static Listener listener_of(RequestKind kind)
+{
+    return kind >= REQUEST_KIND_FIRST_SIM ? LISTENER_CONTROL
+           : kind == REQUEST_IMDS         ? LISTENER_IMDS
+           : kind == REQUEST_ARC          ? LISTENER_ARC
+                                          : LISTENER_AZURE;
+}
+
 static enum MHD_Result request_answer(Request *q)
 {
     int r = route_parse(q->method, q->path, &q->route);
 
-    if (r < 0 || (q->route.kind >= REQUEST_KIND_FIRST_SIM) != q->control) {
+    if (q->route.kind == REQUEST_IMDS && q->listener == LISTENER_ARC)
+        q->route.kind = REQUEST_ARC;
+    if (r < 0 || listener_of(q->route.kind) != q->listener) {
         if (r != -EOPNOTSUPP)
             q->route.kind = REQUEST_KIND_INVALID;
         if (r == -EOPNOTSUPP)
@@ -108,36 +121,38 @@ static enum MHD_Result request_answer(Request *q)
         request_log(q, false);
         return reply_send(q);
     }
-    if (!q->control) {
+    if (q->listener != LISTENER_CONTROL) {
         request_resolve_point(q);
         q->fault = state_fault(q->state, q->point, q->route.kind, FAULT_CLASS_ANSWER);
     }
-    if (q->control)
+    if (q->listener == LISTENER_CONTROL)
         control_handle(q);
     else if (q->fault && !q->fault->acts)
         reply_empty(q, 200);
     else if (q->route.kind == REQUEST_OPENID || q->route.kind == REQUEST_TOKEN ||
-             q->route.kind == REQUEST_INSTANCE)
+             q->route.kind == REQUEST_INSTANCE || q->route.kind == REQUEST_DEVICE_CODE)
         login_handle(q);
+    else if (q->route.kind == REQUEST_IMDS || q->route.kind == REQUEST_ARC)
+        imds_handle(q);
     else
         arm_handle(q);
     /* Written before the answer leaves, so that whoever has the answer finds the request in the log. */
-    if (!q->control) {
+    if (q->listener != LISTENER_CONTROL) {
         reply_fault(q);
         request_log(q, q->fault && (q->fault->kind == FAULT_RESET || q->fault->kind == FAULT_LOST));
     }
     return reply_send(q);
 }
 
-static Request *request_new(State *state, bool control, struct MHD_Connection *connection, const char *path,
-                            const char *method)
+static Request *request_new(State *state, Listener listener, struct MHD_Connection *connection,
+                            const char *path, const char *method)
 {
     Request *q = calloc(1, sizeof(*q));
 
     if (!q)
         return NULL;
     q->state = state;
-    q->control = control;
+    q->listener = listener;
     q->connection = connection;
     q->path = path;
     q->method = method;
@@ -168,14 +183,14 @@ static enum MHD_Result request_body(Request *q, const char *data, size_t size)
     return MHD_YES;
 }
 
-static enum MHD_Result on_request(State *state, bool control, struct MHD_Connection *connection,
+static enum MHD_Result on_request(State *state, Listener listener, struct MHD_Connection *connection,
                                   const char *path, const char *method, const char *data, size_t *size,
                                   void **memory)
 {
     Request *q = *memory;
 
     if (!q) {
-        *memory = request_new(state, control, connection, path, method);
+        *memory = request_new(state, listener, connection, path, method);
         return *memory ? MHD_YES : MHD_NO;
     }
     if (*size > 0) {
@@ -191,14 +206,28 @@ static enum MHD_Result on_azure_request(void *userdata, struct MHD_Connection *c
                                         const char *method, const char *version, const char *data,
                                         size_t *size, void **memory)
 {
-    return on_request(userdata, false, connection, path, method, data, size, memory);
+    return on_request(userdata, LISTENER_AZURE, connection, path, method, data, size, memory);
 }
 
 static enum MHD_Result on_control_request(void *userdata, struct MHD_Connection *connection, const char *path,
                                           const char *method, const char *version, const char *data,
                                           size_t *size, void **memory)
 {
-    return on_request(userdata, true, connection, path, method, data, size, memory);
+    return on_request(userdata, LISTENER_CONTROL, connection, path, method, data, size, memory);
+}
+
+static enum MHD_Result on_imds_request(void *userdata, struct MHD_Connection *connection, const char *path,
+                                       const char *method, const char *version, const char *data,
+                                       size_t *size, void **memory)
+{
+    return on_request(userdata, LISTENER_IMDS, connection, path, method, data, size, memory);
+}
+
+static enum MHD_Result on_arc_request(void *userdata, struct MHD_Connection *connection, const char *path,
+                                      const char *method, const char *version, const char *data, size_t *size,
+                                      void **memory)
+{
+    return on_request(userdata, LISTENER_ARC, connection, path, method, data, size, memory);
 }
 
 static void on_completed(void *userdata, struct MHD_Connection *connection, void **memory,
@@ -302,7 +331,9 @@ static int listen_control(Server *s, const char *text)
     return fd;
 }
 
-static int daemon_add(Server *s, int fd, const char *certificate, const char *key)
+/* fd is taken if it went well. */
+static int daemon_add(Server *s, int fd, MHD_AccessHandlerCallback handler, const char *certificate,
+                      const char *key)
 {
     unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL |
                      MHD_USE_ITC | MHD_USE_ERROR_LOG;
@@ -314,8 +345,7 @@ static int daemon_add(Server *s, int fd, const char *certificate, const char *ke
     struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
     struct MHD_Daemon *d;
 
-    d = MHD_start_daemon(flags | (certificate ? MHD_USE_TLS : 0), 0, NULL, NULL,
-                         certificate ? on_azure_request : on_control_request, s->state,
+    d = MHD_start_daemon(flags | (certificate ? MHD_USE_TLS : 0), 0, NULL, NULL, handler, s->state,
                          MHD_OPTION_EXTERNAL_LOGGER, on_library_message, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
                          MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
                          IDLE_TIMEOUT_SECONDS, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
@@ -333,6 +363,24 @@ static int explain(char **ret_error, int r, const char *what, const char *which)
     return r;
 }
 
+/* One that speaks http; its real address in *ret_address, too. */
+static int listen_plain(Server *s, const char *what, const char *text, MHD_AccessHandlerCallback handler,
+                        char **ret_address, char **ret_error)
+{
+    int fd, r;
+
+    if (!text)
+        return 0;
+    fd = listen_text(s->state, text);
+    if (fd < 0)
+        return explain(ret_error, fd, what, text);
+    *ret_address = strdup(s->state->listening[strv_length(s->state->listening) - 1]);
+    r = *ret_address ? daemon_add(s, fd, handler, NULL, NULL) : -ENOMEM;
+    if (r < 0)
+        safe_close(fd);
+    return r;
+}
+
 static int server_listen(Server *s, char **ret_error)
 {
     const SimConfig *c = s->state->config;
@@ -346,25 +394,28 @@ static int server_listen(Server *s, char **ret_error)
     r = file_read(AT_FDCWD, c->key, PEM_MAX, &key, NULL);
     if (r < 0)
         return explain(ret_error, r, "key", c->key);
-    s->daemons = calloc(strv_length(c->listen) + 1, sizeof(*s->daemons));
+    s->daemons = calloc(strv_length(c->listen) + 4, sizeof(*s->daemons));
     if (!s->daemons)
         return -ENOMEM;
     for (size_t i = 0; c->listen[i]; i++) {
         fd = listen_text(s->state, c->listen[i]);
         if (fd < 0)
             return explain(ret_error, fd, "listen", c->listen[i]);
-        r = daemon_add(s, fd, certificate, key);
+        r = daemon_add(s, fd, on_azure_request, certificate, key);
         if (r < 0) {
             safe_close(fd);
             return explain(ret_error, r, "TLS with certificate and key", c->certificate);
         }
     }
-    if (!c->control)
-        return 0;
+    r = listen_plain(s, "imds", c->login.imds_listen, on_imds_request, &s->state->imds_address, ret_error);
+    if (r >= 0)
+        r = listen_plain(s, "arc", c->login.arc_listen, on_arc_request, &s->state->arc_address, ret_error);
+    if (r < 0 || !c->control)
+        return r;
     fd = listen_control(s, c->control);
     if (fd < 0)
         return explain(ret_error, fd, "control", c->control);
-    r = daemon_add(s, fd, NULL, NULL);
+    r = daemon_add(s, fd, on_control_request, NULL, NULL);
     if (r < 0)
         safe_close(fd);
     return r;
@@ -378,7 +429,9 @@ int server_start(State *state, Server **ret, char **ret_error)
     if (!s)
         return -ENOMEM;
     s->state = state;
-    r = server_listen(s, ret_error);
+    r = assertions_new(state->config->login.client_certificates, &state->assertions, ret_error);
+    if (r >= 0)
+        r = server_listen(s, ret_error);
     if (r < 0) {
         server_stop(s);
         return r;
@@ -393,6 +446,7 @@ Server *server_stop(Server *s)
         return NULL;
     for (size_t i = 0; i < s->daemon_count; i++)
         MHD_stop_daemon(s->daemons[i]);
+    imds_done(s->state);
     if (s->control_path)
         unlink(s->control_path);
     free(s->control_path);

@@ -224,12 +224,9 @@ static void listen_check(Document *d, SimConfig *c)
 {
     if (!c->listen)
         document_refuse(d, "", "listen", "missing, an array of at least one \"ADDRESS:PORT\" is expected");
-    for (size_t i = 0; c->listen && c->listen[i]; i++) {
-        const char *colon = strrchr(c->listen[i], ':');
-
-        if (!colon || !decimal(colon + 1) || strlen(colon + 1) > 5)
+    for (size_t i = 0; c->listen && c->listen[i]; i++)
+        if (!listen_text_valid(c->listen[i]))
             document_refuse(d, "", "listen", "[%zu] is \"%.80s\", ADDRESS:PORT is expected", i, c->listen[i]);
-    }
 }
 
 static void root_parse(Document *d, SimConfig *c)
@@ -242,6 +239,14 @@ static void root_parse(Document *d, SimConfig *c)
                                         "tenant",
                                         "clientId",
                                         "clientSecret",
+                                        "expiredSecrets",
+                                        "clientCertificates",
+                                        "federatedTokens",
+                                        "publicClientId",
+                                        "deviceCodeSeconds",
+                                        "deviceIntervalSeconds",
+                                        "imds",
+                                        "arc",
                                         "subscription",
                                         "scopes",
                                         "tokenSeconds",
@@ -280,6 +285,7 @@ static void root_parse(Document *d, SimConfig *c)
     c->client_secret = document_text(d, c->root, "", "clientSecret", true);
     c->subscription = name_text(d, c->root, "", "subscription");
     c->scopes = document_strv(d, c->root, "", "scopes");
+    login_config_parse(d, c->root, &c->login);
     c->token_seconds = document_number(d, c->root, "", "tokenSeconds", 3599, 0, SECONDS_MAX);
     c->api_version_max = document_text(d, c->root, "", "apiVersionMax", false);
     c->provision_seconds = document_number(d, c->root, "", "provisionSeconds", 0.3, 0, SECONDS_MAX);
@@ -407,6 +413,7 @@ SimConfig *sim_config_free(SimConfig *c)
     free(c->vaults);
     strv_free(c->listen);
     strv_free(c->scopes);
+    login_config_done(&c->login);
     free(c->control);
     free(c->certificate);
     free(c->key);

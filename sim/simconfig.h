@@ -6,6 +6,7 @@
 
 #include "backend.h"
 #include "scenario.h"
+#include "simconfig-login.h"
 
 typedef struct Point {
     struct Item *item;
@@ -45,6 +46,7 @@ typedef struct SimConfig {
     char *public_url;        /* base of the URLs in answers; NULL: "https://" and the request's Host */
     char *tenant, *client_id, *client_secret, *subscription;
     char **scopes; /* accepted besides the usual ones */
+    LoginConfig login;
     double token_seconds;
     char *api_version_max; /* newer ones are refused; NULL: none is */
     double provision_seconds, revoke_seconds, retry_after_seconds, valid_seconds;

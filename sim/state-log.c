@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The parts of the state that only remember: tokens, the log of requests, and the description of everything.
- */
+/* The parts of the state that only remember: the log of requests, and the description of everything. */
 
 #include "state.h"
 #include "timeutil.h"
@@ -10,36 +9,6 @@ static const char *const session_states[SESSION_STATE_MAX] = {
     [SESSION_CREATING] = "creating", [SESSION_ACTIVE] = "active",   [SESSION_FAILED] = "failed",
     [SESSION_REMOVING] = "removing", [SESSION_REMOVED] = "removed",
 };
-
-void state_token_new(State *s, char buf[static TOKEN_SIZE])
-{
-    random_text(buf, TOKEN_SIZE - 1, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789");
-    state_lock(s);
-    memcpy(s->tokens[s->token_next].text, buf, TOKEN_SIZE);
-    s->tokens[s->token_next].expires_usec =
-        now_usec(CLOCK_BOOTTIME) + (uint64_t)(s->config->token_seconds * (double)USEC_PER_SEC);
-    s->token_next = (s->token_next + 1) % TOKENS_MAX;
-    state_unlock(s);
-}
-
-bool state_token_valid(State *s, const char *text)
-{
-    uint64_t now = now_usec(CLOCK_BOOTTIME);
-    bool valid = false;
-
-    state_lock(s);
-    for (size_t i = 0; i < TOKENS_MAX && *text && !valid; i++)
-        valid = streq(s->tokens[i].text, text) && s->tokens[i].expires_usec > now;
-    state_unlock(s);
-    return valid;
-}
-
-void state_tokens_clear(State *s)
-{
-    state_lock(s);
-    memset(s->tokens, 0, sizeof(s->tokens));
-    state_unlock(s);
-}
 
 void state_log(State *s, json_object *entry)
 {
@@ -112,6 +81,8 @@ char *state_describe(State *s)
      */
     state_lock(s);
     json_add_strv(o, "listening", s->listening);
+    json_add_string(o, "imds", s->imds_address);
+    json_add_string(o, "arc", s->arc_address);
     json_add_string(o, "backend", s->config->backend->name);
     LIST_FOREACH (session, s->sessions)
         json_object_array_add(sessions, session_describe(session));
@@ -121,6 +92,7 @@ char *state_describe(State *s)
     for (size_t i = s->log_count - n; i < s->log_count; i++)
         json_object_array_add(requests, json_object_get(s->log[i % LOG_ENTRIES_MAX]));
     json_add_int64(o, "requestCount", (int64_t)s->log_count);
+    json_add(o, "devices", state_devices_describe(s));
     json_add(o, "registrations", sessions);
     json_add(o, "operations", operations);
     json_add(o, "requests", requests);

@@ -280,6 +280,10 @@ void state_done(State *s)
     for (size_t i = 0; i < LOG_ENTRIES_MAX; i++)
         json_object_put(s->log[i]);
     s->listening = strv_free(s->listening);
+    state_devices_done(s);
+    s->assertions = assertions_free(s->assertions);
+    free(s->imds_address);
+    free(s->arc_address);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
 }

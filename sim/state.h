@@ -5,6 +5,7 @@
  * bounded. One lock over everything; a worker thread calls the backend without holding it. Functions take the
  * lock themselves unless they say otherwise. */
 
+#include "assertion.h"
 #include "identity.h"
 #include "list.h"
 #include "simconfig.h"
@@ -51,7 +52,40 @@ typedef struct Job {
 #define OPERATIONS_MAX 4096
 #define TOKENS_MAX 1024
 #define LOG_ENTRIES_MAX 2000
-#define TOKEN_SIZE 44
+#define TOKEN_SIZE 1200
+#define PRINCIPAL_SIZE 160
+#define DEVICES_MAX 64
+#define DEVICE_CODE_SIZE 65
+#define USER_CODE_SIZE 10
+
+/* Whom a token speaks for: "app:CLIENTID", "identity:CLIENTID", "person:NAME". */
+typedef struct Token {
+    char text[TOKEN_SIZE];
+    char principal[PRINCIPAL_SIZE];
+    bool refresh;          /* good for new tokens only */
+    uint64_t expires_usec; /* CLOCK_BOOTTIME */
+} Token;
+
+typedef enum DeviceStatus {
+    DEVICE_PENDING,
+    DEVICE_APPROVED,
+    DEVICE_DECLINED,
+    DEVICE_USED,
+    DEVICE_EXPIRED,
+    DEVICE_SLOW_DOWN,
+    DEVICE_UNKNOWN,
+    DEVICE_STATUS_MAX,
+    DEVICE_STATUS_INVALID = -EINVAL,
+} DeviceStatus;
+
+/* A person's sign in on another device that was begun. */
+typedef struct Device {
+    char code[DEVICE_CODE_SIZE], user_code[USER_CODE_SIZE];
+    char principal[PRINCIPAL_SIZE]; /* once approved */
+    char *client_id, *scope;
+    DeviceStatus status;                              /* one of the first four */
+    uint64_t expires_usec, interval_usec, asked_usec; /* CLOCK_BOOTTIME; asked: the last time */
+} Device;
 
 typedef struct State {
     SimConfig *config; /* scenarios and Point.session under the lock, the rest constant */
@@ -66,11 +100,13 @@ typedef struct State {
     Operation *operations; /* newest first */
     size_t operation_count;
     Job *jobs; /* oldest first */
-    struct {
-        char text[TOKEN_SIZE];
-        uint64_t expires_usec; /* CLOCK_BOOTTIME */
-    } tokens[TOKENS_MAX];
+    Token tokens[TOKENS_MAX];
     size_t token_next;
+    Device devices[DEVICES_MAX]; /* a ring, too */
+    size_t device_next;
+    Assertions *assertions;           /* under the lock */
+    char *imds_address, *arc_address; /* with their real ports, or NULL */
+    struct ArcKeys *arc_keys;
     json_object *log[LOG_ENTRIES_MAX];
     size_t log_count;       /* ever since the last clearing */
     char **listening;       /* addresses with their real ports, for /sim/state */
@@ -96,9 +132,24 @@ static inline void state_unlock(State *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-void state_token_new(State *s, char buf[static TOKEN_SIZE]);
-bool state_token_valid(State *s, const char *text);
-void state_tokens_clear(State *s);
+/* A new token into buf. */
+void state_token_new(State *s, const char *principal, bool refresh, char buf[static TOKEN_SIZE]);
+/* Is it good? Then whom it speaks for. */
+bool state_token_valid(State *s, const char *text, bool refresh, char principal[static PRINCIPAL_SIZE]);
+/* No access token is good any more. With a principal, none of it is, those for renewing neither. */
+void state_tokens_clear(State *s, const char *principal);
+
+/* Begins a sign in; the codes are in *ret, whose texts are not the caller's. -ENOMEM. */
+int state_device_new(State *s, const char *client_id, const char *scope, Device *ret);
+/* A look at it. With DEVICE_APPROVED, which comes once, the principal is in principal and the scope, which is
+ * the caller's, in *ret_scope. */
+DeviceStatus state_device_poll(State *s, const char *code, const char *client_id,
+                               char principal[static PRINCIPAL_SIZE], char **ret_scope);
+/* What the person says to it; person NULL: no. -ENOENT: no such sign in is waiting. */
+int state_device_decide(State *s, const char *user_code, const char *person);
+/* With the lock held. */
+json_object *state_devices_describe(const State *s);
+void state_devices_done(State *s);
 
 /* Entry is taken. */
 void state_log(State *s, json_object *entry);

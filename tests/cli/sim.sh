@@ -76,7 +76,7 @@ manual() {
 }
 mapfile -t words < <(sed -n 's/^ *\[FAULT_[A-Z0-9_]*\] = {"\([a-z0-9-]*\)".*/\1/p' "$top/sim/scenario.c")
 is "every fault stands in the manual page" "${#words[@]}" "$(manual "${words[@]}")"
-mapfile -t words < <(sed -n '/ known\[\] = {/,/NULL}/p' "$top/sim/simconfig.c" "$top/sim/scenario.c" | grep -o '"[a-z][a-zA-Z]*"' | tr -d '"' | sort -u)
+mapfile -t words < <(cat "$top"/sim/simconfig*.c "$top/sim/scenario.c" | tr '\n' ' ' | grep -o ' known\[\] = {[^}]*}' | grep -o '"[a-z][a-zA-Z]*"' | tr -d '"' | sort -u)
 is "every key of the configuration, too" "${#words[@]}" "$(manual "${words[@]}")"
 check "there are plenty of them" test "${#words[@]}" -gt 40
 check "groff has nothing to say about it" test -z "$(groff -ww -mandoc -Tutf8 -z "$top/man/ilr-sim.1" 2>&1)"
