@@ -42,6 +42,7 @@ struct AzureOperation {
     char *host;                /* probed */
     AzureProvision *provision; /* as far as it has got */
     bool nothing_sent;
+    bool answered; /* a revoke: with success, but by what is not sure */
     Failure *kept; /* why the script of an earlier place would not do, for when there is none elsewhere */
 };
 

@@ -11,32 +11,50 @@ static void revoke_finish(AzureOperation *o, bool ok, Failure *failure)
     o->revoke_callbacks.done(ok, failure, o->userdata);
 }
 
-/* After a failed revoke: is there still anything to revoke? */
+/* Is there still anything to revoke? After a failed revoke only a clear no counts; after one that was
+ * answered without an operation, only a clear yes. */
 static void on_point(const AzureAnswer *a, Failure *failure, void *userdata)
 {
     AzureOperation *o = userdata;
     json_object *active =
         json_get_nocase(json_get_nocase(a->json, "properties"), "isInstantIlrSessionActive");
+    bool known = a->ok && json_object_is_type(active, json_type_boolean), gone;
 
-    if ((a->ok && json_object_is_type(active, json_type_boolean) && !json_object_get_boolean(active)) ||
-        (!a->ok && a->http && a->http->status == 404)) {
-        log_full(LOG_INFO, o->session, "Azure: could not %s, but it has no session any more", o->what);
-        failure_free(failure);
-        revoke_finish(o, true, NULL);
-        return;
-    }
+    gone = known    ? !json_object_get_boolean(active)
+           : !a->ok ? a->http && a->http->status == 404
+                    : o->answered;
     failure_free(failure);
-    revoke_finish(o, false, TAKE_PTR(o->kept));
+    if (gone && !o->answered)
+        log_full(LOG_INFO, o->session, "Azure: could not %s, but it has no session any more", o->what);
+    revoke_finish(o, gone, gone ? NULL : TAKE_PTR(o->kept));
+}
+
+static void look_at_point(AzureOperation *o)
+{
+    _cleanup_free_ char *path = azure_point_path(o->point, false);
+
+    if (azure_read(o, "GET", path, "", o->azure->client.config->api_version, NULL,
+                   "look at the recovery point", POINT_ACTION "read", on_point) < 0)
+        revoke_finish(o, false, TAKE_PTR(o->kept));
 }
 
 static void on_revoked(const AzureLongResult *result, Failure *failure, void *userdata)
 {
     AzureOperation *o = userdata;
-    _cleanup_free_ char *path = NULL;
-    int r;
 
-    if (result->ok) {
+    if (result->ok && (result->operation_id || result->post_status == 204)) {
         revoke_finish(o, true, NULL);
+        return;
+    }
+    if (result->ok) {
+        /* Not what is documented, and anything on the way can say "200". */
+        o->answered = true;
+        o->kept =
+            failure_new(FAILURE_AZURE_ANSWER_INVALID,
+                        "Could not %s: Azure answered with status %d and no operation, and the recovery "
+                        "point still has its session",
+                        o->what, result->post_status);
+        look_at_point(o);
         return;
     }
     if (result->post_status == 404) {
@@ -50,11 +68,7 @@ static void on_revoked(const AzureLongResult *result, Failure *failure, void *us
         return;
     }
     o->kept = failure;
-    path = azure_point_path(o->point, false);
-    r = azure_read(o, "GET", path, "", o->azure->client.config->api_version, NULL,
-                   "look at the recovery point", POINT_ACTION "read", on_point);
-    if (r < 0)
-        revoke_finish(o, false, TAKE_PTR(o->kept));
+    look_at_point(o);
 }
 
 int azure_revoke(Azure *a, const AzurePoint *p, uid_t uid, const char *session,

@@ -373,7 +373,7 @@ static int method_provision(VarlinkCall *call, json_object *parameters, void *us
         varlink_call_get_text(call, parameters, "reason", REASON_MAX, &reason) < 0)
         return 0;
     r = parse_resource(call, parameters, &resource, &f);
-    if (r >= 0)
+    if (r == 0)
         r = manager_check_kind(kind, &f);
     if (r != 0)
         return r > 0 ? 0 : f ? varlink_call_fail(call, f, NULL) : r;

@@ -189,7 +189,8 @@ static json_object *item_json(const Item *i)
     json_add_string(o, "type",
                     "Microsoft.RecoveryServices/vaults/backupFabrics/protectionContainers/protectedItems");
     json_add_string(p, "friendlyName", i->vm);
-    json_add_string(p, "virtualMachineId", i->vm_id);
+    if (!i->file_share)
+        json_add_string(p, "virtualMachineId", i->vm_id);
     json_add_string(p, "protectionStatus", "Healthy");
     json_add_string(p, "protectionState", "Protected");
     json_add_string(p, "healthStatus", "Passed");
@@ -198,10 +199,11 @@ static json_object *item_json(const Item *i)
         json_add_string(p, "lastBackupTime", timestamp_format(last, time));
     json_add_string(p, "protectedItemDataId", i->points && i->point_count ? i->points[0].id : "0");
     json_add_string(p, "protectedItemType",
-                    i->classic ? "Microsoft.ClassicCompute/virtualMachines"
-                               : "Microsoft.Compute/virtualMachines");
-    json_add_string(p, "backupManagementType", "AzureIaasVM");
-    json_add_string(p, "workloadType", "VM");
+                    i->file_share ? "AzureFileShareProtectedItem"
+                    : i->classic  ? "Microsoft.ClassicCompute/virtualMachines"
+                                  : "Microsoft.Compute/virtualMachines");
+    json_add_string(p, "backupManagementType", i->file_share ? "AzureStorage" : "AzureIaasVM");
+    json_add_string(p, "workloadType", i->file_share ? "AzureFileShare" : "VM");
     json_add_string(p, "containerName", strchr(i->container, ';') + 1);
     json_add_string(p, "sourceResourceId", i->vm_id);
     if (last)
@@ -212,7 +214,8 @@ static json_object *item_json(const Item *i)
 
 static bool filter_passes(Request *q, const Item *i)
 {
-    return filter_is(q, "backupManagementType", "AzureIaasVM") && filter_is(q, "itemType", "VM") &&
+    return filter_is(q, "backupManagementType", i->file_share ? "AzureStorage" : "AzureIaasVM") &&
+           filter_is(q, "itemType", i->file_share ? "AzureFileShare" : "VM") &&
            filter_is(q, "friendlyName", i->vm) && filter_is(q, "status", "Registered");
 }
 
@@ -297,6 +300,19 @@ static json_object *point_json(State *s, const Point *point)
     json_add_string(
         o, "type",
         "Microsoft.RecoveryServices/vaults/backupFabrics/protectionContainers/protectedItems/recoveryPoints");
+    if (point->item->file_share) {
+        json_add_string(p, "objectType", "AzureFileShareRecoveryPoint");
+        json_add_string(p, "recoveryPointType", "FileSystemConsistent");
+        json_add_string(p, "recoveryPointTime", fraction);
+        json_add_string(p, "fileShareSnapshotUri",
+                        "https://account.file.core.windows.net/share?sharesnapshot=1");
+        json_add_int64(p, "recoveryPointSizeInGB", 1);
+        json_object_put(tiers);
+        json_object_put(readiness);
+        json_object_put(archived);
+        json_add(o, "properties", p);
+        return o;
+    }
     json_add_string(p, "objectType", "IaasVMRecoveryPoint");
     json_add_string(p, "recoveryPointType", point->type);
     json_add_string(p, "recoveryPointTime", fraction);

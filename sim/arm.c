@@ -148,10 +148,13 @@ static bool provision_parse(Document *d, json_object *body, const Point *p, cons
                             bool *ret_renew)
 {
     static const char *const known[] = {"properties", "id", "name", "type", "location", "tags", "eTag", NULL};
-    static const char *const properties_known[] = {
-        "objectType",    "recoveryPointId",           "virtualMachineId",
-        "initiatorName", "renewExistingRegistration", NULL};
-    json_object *o;
+    static const char *const vm_known[] = {"objectType",    "recoveryPointId",           "virtualMachineId",
+                                           "initiatorName", "renewExistingRegistration", NULL};
+    static const char *const share_known[] = {"objectType", "recoveryPointId", "sourceResourceId", NULL};
+    const bool share = p->item->file_share;
+    const char *kind = share ? "AzureFileShareProvisionILRRequest" : "IaasVMILRRegistrationRequest",
+               *source = share ? "sourceResourceId" : "virtualMachineId";
+    json_object *o, *tags;
     const char *s;
 
     if (!document_check(d, body, "", known))
@@ -159,21 +162,27 @@ static bool provision_parse(Document *d, json_object *body, const Point *p, cons
     o = document_object(d, body, "", "properties");
     if (!o)
         document_refuse(d, "", "properties", "missing, an object is expected");
-    else if ((s = document_string(d, o, "properties", "objectType", true)) &&
-             !streq(s, "IaasVMILRRegistrationRequest"))
-        document_refuse(d, "properties", "objectType",
-                        "is \"%.80s\", IaasVMILRRegistrationRequest is expected for a "
-                        "virtual machine",
-                        s);
-    if (!document_check(d, o, "properties", properties_known))
+    else if ((s = document_string(d, o, "properties", "objectType", true)) && !streq(s, kind))
+        document_refuse(d, "properties", "objectType", "is \"%.80s\", %s is expected for %s", s, kind,
+                        share ? "a file share" : "a virtual machine");
+    if (!document_check(d, o, "properties", share ? share_known : vm_known))
         return false;
+    (void)document_string(d, body, "", "eTag", false);
+    (void)document_string(d, body, "", "location", false);
+    if ((tags = document_object(d, body, "", "tags"))) {
+        json_object_object_foreach(tags, name, value)
+        {
+            (void)value;
+            (void)document_string(d, tags, "tags", name, true);
+        }
+    }
     s = document_string(d, o, "properties", "recoveryPointId", true);
     if (s && !streq(s, p->id))
         document_refuse(d, "properties", "recoveryPointId", "is \"%.80s\", the path has \"%s\"", s, p->id);
-    s = document_string(d, o, "properties", "virtualMachineId", true);
+    s = document_string(d, o, "properties", source, true);
     if (s && strcasecmp(s, p->item->vm_id) != 0)
-        document_refuse(d, "properties", "virtualMachineId", "is \"%.300s\", the protected machine is \"%s\"",
-                        s, p->item->vm_id);
+        document_refuse(d, "properties", source, "is \"%.300s\", what is protected is \"%s\"", s,
+                        p->item->vm_id);
     *ret_renew = document_bool(d, o, "properties", "renewExistingRegistration", false);
     *ret_initiator = document_string(d, o, "properties", "initiatorName", false);
     if (*ret_initiator && !iscsi_name_valid(*ret_initiator))
@@ -280,7 +289,7 @@ static json_object *status_json(Request *q, const Operation *o)
     json_add_string(body, "endTime", status == OPERATION_IN_PROGRESS ? "0001-01-01T00:00:00" : started);
     if (status == OPERATION_FAILED || status == OPERATION_CANCELED)
         json_add(body, "error", operation_error(o));
-    if (status != OPERATION_SUCCEEDED || o->kind != REQUEST_PROVISION ||
+    if (status != OPERATION_SUCCEEDED || o->kind != REQUEST_PROVISION || o->point->item->file_share ||
         (o->fault && o->fault->kind == FAULT_NO_PROPERTIES))
         return body;
     properties = json_object_new_object();

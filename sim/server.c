@@ -57,6 +57,7 @@ static void request_log(Request *q, bool reset)
     char time[TIMESTAMP_MAX];
 
     json_add_string(o, "time", timestamp_format(now_usec(CLOCK_REALTIME), time));
+    json_add_int64(o, "timeUsec", (int64_t)now_usec(CLOCK_REALTIME));
     json_add_string(o, "method", q->method);
     json_add_string(o, "path", q->path);
     json_add_string(o, "kind", request_kind_to_string(q->route.kind));

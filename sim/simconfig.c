@@ -87,14 +87,18 @@ static void point_parse(Document *d, SimConfig *c, json_object *o, const char *p
 
 static void item_parse(Document *d, SimConfig *c, json_object *o, const char *path, Item *i)
 {
-    static const char *const known[] = {"vm", "resourceGroup", "osType", "classic", "withoutFabric", "points",
+    static const char *const known[] = {"vm",     "fileShare", "storageAccount", "resourceGroup",
+                                        "osType", "classic",   "withoutFabric",  "points",
                                         NULL};
-    _cleanup_free_ char *group = NULL, *vm = NULL;
+    _cleanup_free_ char *group = NULL, *vm = NULL, *account = NULL;
     json_object *points;
 
     if (!document_check(d, o, path, known))
         return;
-    i->vm = name_text(d, o, path, "vm");
+    i->file_share = json_object_object_get_ex(o, "fileShare", NULL);
+    i->vm = name_text(d, o, path, i->file_share ? "fileShare" : "vm");
+    if (i->file_share)
+        account = name_text(d, o, path, "storageAccount");
     i->resource_group = name_text(d, o, path, "resourceGroup");
     i->os_type = document_text(d, o, path, "osType", false);
     if (!i->os_type)
@@ -107,11 +111,18 @@ static void item_parse(Document *d, SimConfig *c, json_object *o, const char *pa
     group = lower(i->resource_group);
     vm = lower(i->vm);
     if (!group || !vm || !i->os_type ||
-        asprintf(&i->vm_id, "/subscriptions/%s/resourceGroups/%s/providers/Microsoft.%s/virtualMachines/%s",
-                 c->subscription, i->resource_group, i->classic ? "ClassicCompute" : "Compute", i->vm) < 0 ||
-        asprintf(&i->container, "IaasVMContainer;iaasvmcontainer%s;%s;%s", i->classic ? "" : "v2", group,
-                 vm) < 0 ||
-        asprintf(&i->name, "VM;iaasvmcontainer%s;%s;%s", i->classic ? "" : "v2", group, vm) < 0 ||
+        asprintf(&i->vm_id, "/subscriptions/%s/resourceGroups/%s/providers/Microsoft.%s/%s", c->subscription,
+                 i->resource_group,
+                 i->file_share ? "Storage/storageAccounts"
+                 : i->classic  ? "ClassicCompute/virtualMachines"
+                               : "Compute/virtualMachines",
+                 i->file_share ? account : i->vm) < 0 ||
+        (i->file_share ? asprintf(&i->container, "StorageContainer;Storage;%s;%s", group, account)
+                       : asprintf(&i->container, "IaasVMContainer;iaasvmcontainer%s;%s;%s",
+                                  i->classic ? "" : "v2", group, vm)) < 0 ||
+        (i->file_share
+             ? asprintf(&i->name, "AzureFileShare;%s", vm)
+             : asprintf(&i->name, "VM;iaasvmcontainer%s;%s;%s", i->classic ? "" : "v2", group, vm)) < 0 ||
         asprintf(&i->id, "%s/backupFabrics/Azure/protectionContainers/%s/protectedItems/%s", i->vault->id,
                  i->container, i->name) < 0) {
         document_refuse(d, path, NULL, "out of memory");

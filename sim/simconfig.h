@@ -26,6 +26,7 @@ typedef struct Point {
 typedef struct Item {
     struct Vault *vault;
     char *vm, *resource_group, *os_type;
+    bool file_share; /* then vm is the name of the share and vm_id is the storage account's */
     char *vm_id, *container, *name, *id; /* made from the names above */
     bool classic;                        /* of the classic deployment model */
     bool without_fabric;                 /* its id is shown without /backupFabrics/Azure in lists */

@@ -493,7 +493,9 @@ int state_provision(State *s, Point *p, const char *initiator, bool renew, char 
     state_lock(s);
     r = operation_new(s, p, REQUEST_PROVISION,
                       seconds_of(s, p, scenario_provision, s->config->provision_seconds), &o);
-    if (r >= 0 && !(fault && (fault->kind == FAULT_FAILED || fault->kind == FAULT_CANCELED))) {
+    /* A file share has no target: the operation is all there is. */
+    if (r >= 0 && !p->item->file_share &&
+        !(fault && (fault->kind == FAULT_FAILED || fault->kind == FAULT_CANCELED))) {
         /* An active recovery is shared by whoever asks as the same initiator; another one replaces it. */
         if (p->session && (p->session->state == SESSION_FAILED ||
                            !streq_ptr(p->session->registration.initiator_name, initiator)))

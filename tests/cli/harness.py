@@ -204,7 +204,7 @@ class World:
 
     def fault(self, *faults, **more):
         """Lets the requests about the point fail. "token" and other requests of no point: on="token"."""
-        of_server = [f for f in faults if f.get("on") in ("token", "openid")]
+        of_server = [f for f in faults if f.get("on") in ("token", "openid", "item", "items", "points")]
         of_point = [f for f in faults if f not in of_server]
         if of_server:
             self.control("PUT", "/sim/scenario", {"faults": of_server})
