@@ -105,7 +105,8 @@ static void on_provisioned(AzureProvision *provision, Failure *failure, bool not
     }
     p->script = TAKE_PTR(a->script);
     p->info = TAKE_PTR(a->info);
-    free_and_replace(&services(s)->portal, strdup(p->info->portal_host));
+    if (p->info)
+        free_and_replace(&services(s)->portal, strdup(p->info->portal_host));
     p->renewed = a->renewed;
     free_and_replace(&p->operation_id, TAKE_PTR(a->operation_id));
     if (!p->point->virtual_machine_id && a->virtual_machine_id)
