@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "assembly.h"
 
+#include "btrfs-devices.h"
 #include "log.h"
+#include "luks.h"
 #include "lvm.h"
+#include "md.h"
 #include "overlay.h"
 #include "probe.h"
 
@@ -131,8 +134,19 @@ int assembly_settle(Assembly *a, const size_t *members, size_t n, bool used, con
             return -ENOMEM;
         free_and_replace(&v->reason, copy);
         v->used = used;
+        v->waits = !used;
     }
     return 0;
+}
+
+bool assembly_anything_locked(const Assembly *a)
+{
+    size_t i;
+
+    for (i = 0; i < a->n_volumes; i++)
+        if (a->volumes[i].locked)
+            return true;
+    return false;
 }
 
 char **assembly_layers(const Assembly *a, const size_t *members, size_t n, const char *top)
@@ -186,6 +200,15 @@ static int look_into_disk(Assembly *a, size_t disk)
         return 0;
     }
     d->table = TAKE_PTR(table.type);
+    /* The superblock of an array of whole disks may lie at their end, and its partition table, or a file
+     * system, at the start of each. */
+    if (table.n_partitions > 0 && md_disk_is_member(fd, d->size_bytes, a->config->mount_timeout_usec)) {
+        v = assembly_add(a, disk, 0, d->size_bytes);
+        return v && (v->type = strdup("linux_raid_member")) &&
+                       (v->reason = strdup("member of a Linux RAID that was not put together"))
+                   ? 0
+                   : -ENOMEM;
+    }
     if (table.n_partitions > 0)
         r = add_partitions(a, disk, &table);
     else
@@ -205,49 +228,102 @@ int assembly_look_into_disks(Assembly *a)
     return r;
 }
 
-/* What is in the volumes that were made in this round. */
-static int probe_new(Assembly *a, size_t first)
+/* A partition table on something that is no disk: an array, a logical volume that was a machine's disk. */
+static int add_nested(Assembly *a, size_t parent, const PartitionTable *t)
 {
+    _cleanup_free_ char *own = NULL, *message = NULL;
     size_t i;
+    int r;
+
+    own = a->volumes[parent].base ? strdup(a->volumes[parent].base) : volume_place(&a->volumes[parent]);
+    if (!own)
+        return -ENOMEM;
+    for (i = 0; i < t->n_partitions && a->n_volumes < VOLUMES_MAX; i++) {
+        const Partition *p = &t->partitions[i];
+        char suffix[32], params[DM_PARAMS_SIZE], top[32];
+        DmTarget target = {.sectors = p->size_bytes / 512, .type = "linear", .params = params};
+        Volume *v = assembly_add(a, a->volumes[parent].disk, 0, p->size_bytes);
+
+        if (!v)
+            return -ENOMEM;
+        snprintf(suffix, sizeof(suffix), "x%u", ++a->n_made);
+        snprintf(top, sizeof(top), "partition %d", p->number);
+        dm_params_linear(a->volumes[parent].device, p->start_bytes / 512, params);
+        v->group = a->volumes[parent].group ? strdup(a->volumes[parent].group) : NULL;
+        v->layers = assembly_layers(a, &parent, 1, top);
+        v->degraded = a->volumes[parent].degraded;
+        v->partition_type = strdup(p->type);
+        v->partition_label = p->label ? strdup(p->label) : NULL;
+        if (!v->layers || !v->partition_type || asprintf(&v->base, "%s-part%d", own, p->number) < 0)
+            return -ENOMEM;
+        message = (free(message), NULL);
+        r = assembly_make(a, suffix, &target, 1, &v->device, &v->node, &message);
+        if (r == -ENOMEM ||
+            (r < 0 && asprintf(&v->reason, "no map of the partition could be made: %s", strerror(-r)) < 0))
+            return -ENOMEM;
+    }
+    return assembly_settle(a, &parent, 1, true, "partitioned");
+}
+
+int assembly_probe(Assembly *a, size_t first)
+{
+    size_t i, end = a->n_volumes;
     int r = 0;
 
-    for (i = first; r >= 0 && i < a->n_volumes; i++) {
+    for (i = first; r >= 0 && i < end; i++) {
+        _cleanup_(partition_table_done) PartitionTable table = {};
         Volume *v = &a->volumes[i];
         _cleanup_close_ int fd = -EBADF;
 
         if (v->reason || !v->node)
             continue;
         fd = device_open(v->device, O_RDONLY);
-        if (fd < 0)
+        if (fd < 0) {
             r = asprintf(&v->reason, "cannot be read: %s", strerror(-fd)) < 0 ? -ENOMEM : 0;
-        else
-            r = volume_probe(fd, v, a->config->mount_timeout_usec);
+            continue;
+        }
+        r = volume_probe(fd, v, a->config->mount_timeout_usec);
+        if (r < 0 || v->type || !v->reason ||
+            device_read_table(fd, a->config->mount_timeout_usec, &table) < 0 || table.n_partitions == 0)
+            continue;
+        r = add_nested(a, i, &table);
     }
-    return r;
+    return r < 0 || a->n_volumes == end ? r : assembly_probe(a, end);
+}
+
+/* One try for each kind, in this order, until one of them brings something new. */
+static int one_round(Assembly *a)
+{
+    static const struct {
+        int (*assemble)(Assembly *a, bool last);
+        bool last;
+    } steps[] = {{md_assemble, false},
+                 {luks_assemble, false},
+                 {lvm_assemble, false},
+                 {md_assemble, true}, /* nothing more comes: what is incomplete stays so */
+                 {lvm_assemble, true}};
+    size_t i, before = a->n_volumes;
+    int r = 0;
+
+    for (i = 0; r >= 0 && i < ELEMENTSOF(steps) && a->n_volumes == before; i++)
+        r = steps[i].assemble(a, steps[i].last);
+    return r < 0 ? r : assembly_probe(a, before);
 }
 
 int assemble(Assembly *a)
 {
     unsigned round;
-    bool last = false;
+    size_t before;
     int r;
 
     for (round = 0; round < ROUNDS_MAX; round++) {
-        size_t before = a->n_volumes;
-
-        r = lvm_assemble(a, last);
-        if (r >= 0)
-            r = probe_new(a, before);
+        before = a->n_volumes;
+        r = one_round(a);
         if (r < 0)
             return r;
-        if (a->n_volumes > before) {
-            last = false;
-            continue;
-        }
-        if (last)
-            return 0;
-        last = true; /* nothing more comes: what is incomplete stays so */
+        if (a->n_volumes == before)
+            return btrfs_assemble(a);
     }
     log_full(LOG_WARNING, a->id, "Layers over layers: not looked into further");
-    return 0;
+    return btrfs_assemble(a);
 }

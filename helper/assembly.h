@@ -40,7 +40,9 @@ int assembly_make(Assembly *a, const char *suffix, const DmTarget *targets, size
 
 /* All volumes of a type that are whole and are no member of anything yet; the caller's. NULL: no memory. */
 size_t *assembly_members(const Assembly *a, const char *type, size_t *ret_n);
-/* Sets the reason of all members, and whether they are to be looked at again. */
+/* Is there a LUKS volume without its key? What is missing may be inside of it. */
+bool assembly_anything_locked(const Assembly *a);
+/* Sets the reason of all members, and whether they are dealt with (used) or wait for more. */
 int assembly_settle(Assembly *a, const size_t *members, size_t n, bool used, const char *format, ...)
     _printf_(5, 6);
 /* Layers of something made of these volumes. NULL: no memory. */
@@ -48,6 +50,14 @@ char **assembly_layers(const Assembly *a, const size_t *members, size_t n, const
 
 /* Adds the volumes on the disks, whose overlays are there. */
 int assembly_look_into_disks(Assembly *a);
+/* What of the volumes and their numbers is kept for a helper that comes later (unlock); the rest is in
+ * volume_to_json(). Load gives an assembly without disks' overlays, whose volumes are as they were. -EBADMSG:
+ * the two do not fit. */
+int assembly_parts_to_json(const Assembly *a, json_object **ret);
+int assembly_load(Assembly *a, json_object *disks, json_object *volumes, json_object *parts);
+
+/* Looks into the volumes from this one on, and into partition tables inside of them. */
+int assembly_probe(Assembly *a, size_t first);
 /* Assembles until nothing new comes. Names nothing and mounts nothing. Returns a negative errno only for what
  * is wrong with the machine. */
 int assemble(Assembly *a);

@@ -11,6 +11,7 @@
 #define SUPER_NUM_DEVICES 0x88
 #define SUPER_INCOMPAT 0xbc
 #define SUPER_CSUM_TYPE 0xc4
+#define SUPER_DEVICE 0xc9
 #define SUPER_METADATA_UUID 0x23b
 #define INCOMPAT_METADATA_UUID UINT64_C(0x400)
 
@@ -61,7 +62,7 @@ static int super_check(const uint8_t *s, uint64_t offset)
     memcpy(&csum, s, sizeof(csum));
     if (csum != super_csum(s))
         return 0;
-    return get64(s + SUPER_NUM_DEVICES) == 1 ? 1 : -ENOTUNIQ;
+    return 1;
 }
 
 static int transfer(int fd, uint8_t *s, uint64_t offset, bool out)
@@ -69,6 +70,21 @@ static int transfer(int fd, uint8_t *s, uint64_t offset, bool out)
     ssize_t n = out ? pwrite(fd, s, SUPER_SIZE, (off_t)offset) : pread(fd, s, SUPER_SIZE, (off_t)offset);
 
     return n < 0 ? -errno : n != SUPER_SIZE ? -EIO : 0;
+}
+
+int btrfs_read(int fd, BtrfsSuper *ret)
+{
+    uint8_t s[SUPER_SIZE];
+    int r = transfer(fd, s, super_offsets[0], false);
+
+    if (r >= 0)
+        r = super_check(s, super_offsets[0]);
+    if (r <= 0)
+        return r < 0 ? r : -EMEDIUMTYPE;
+    memcpy(ret->fsid, s + SUPER_FSID, sizeof(ret->fsid));
+    ret->n_devices = get64(s + SUPER_NUM_DEVICES);
+    ret->device = get64(s + SUPER_DEVICE);
+    return 0;
 }
 
 int btrfs_set_fsid(int fd, uint64_t size_bytes, const uint8_t fsid[static 16])

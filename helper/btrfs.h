@@ -8,10 +8,18 @@
 
 #include "util.h"
 
-/* Gives the file system on fd (size_bytes long, a device or an image) the fsid given; the old one becomes its
- * metadata UUID. Returns 0; -EMEDIUMTYPE: no btrfs superblock that its checksum confirms; -ENOTUNIQ: it has
- * more devices than this one; -EOPNOTSUPP: a checksum algorithm other than crc32c; or the errno of read and
- * write. */
+typedef struct BtrfsSuper {
+    uint8_t fsid[16];
+    uint64_t n_devices; /* of the file system */
+    uint64_t device;    /* which of them this is */
+} BtrfsSuper;
+
+/* Reads the first superblock. 0; -EMEDIUMTYPE: none that its checksum confirms; -EOPNOTSUPP: a checksum
+ * algorithm other than crc32c; or the errno of the read. */
+int btrfs_read(int fd, BtrfsSuper *ret);
+
+/* Gives the device of a file system on fd (size_bytes long, a device or an image) the fsid given; the old one
+ * becomes its metadata UUID. All devices of one file system need the same. As btrfs_read(). */
 int btrfs_set_fsid(int fd, uint64_t size_bytes, const uint8_t fsid[static 16]);
 
 /* CRC-32C (Castagnoli) as btrfs uses it, for its tests. */

@@ -223,17 +223,29 @@ int verb_connect(Request *request, json_object **ret_answer, Failure **ret_failu
     return connection_answer(&file, ret_answer);
 }
 
-static int up_answer(const Record *record, json_object **ret_answer)
+/* How this session wants its journals; the unit reads it in the record. */
+static int keep_replay(Request *request, Failure **ret_failure)
 {
-    _cleanup_json_ json_object *answer = json_object_new_object();
-    int r = answer ? json_add(answer, "disks", json_object_get(record->disks)) : -ENOMEM;
+    _cleanup_(record_freep) Record *record = NULL;
+    _cleanup_lock_ int lock = -EBADF;
+    const char *text = NULL;
+    int r = json_get_string(request->parameters, "replay", &text);
 
+    if (r < 0 || (text && replay_from_string(text) < 0))
+        return verb_fail(ret_failure, -EINVAL, FAILURE_INVALID_REQUEST,
+                         "replay: \"overlay\" or \"none\" is expected");
+    if (!text)
+        return 0;
+    r = session_lock(request->session, LOCK_TIMEOUT_USEC, &lock);
     if (r >= 0)
-        r = json_add(answer, "volumes", json_object_get(record->volumes));
+        r = record_load(request->session, &record);
+    if (r == -ENOENT)
+        return verb_fail(ret_failure, r, FAILURE_NO_SUCH_SESSION, "session %s is not connected",
+                         request->session);
     if (r < 0)
         return r;
-    *ret_answer = TAKE_PTR(answer);
-    return 0;
+    record->replay = replay_from_string(text);
+    return record_save(record);
 }
 
 int verb_up(Request *request, json_object **ret_answer, Failure **ret_failure)
@@ -244,6 +256,9 @@ int verb_up(Request *request, json_object **ret_answer, Failure **ret_failure)
     Units units = {};
     int r, k;
 
+    r = keep_replay(request, ret_failure);
+    if (r < 0)
+        return r;
     units_of(request->session, &units);
     r = systemd_connect(&bus);
     if (r >= 0)
@@ -274,7 +289,7 @@ int verb_up(Request *request, json_object **ret_answer, Failure **ret_failure)
         return verb_fail(ret_failure, r, FAILURE_HELPER_FAILED,
                          "%s failed without saying why; see its journal", units.session);
     }
-    return up_answer(record, ret_answer);
+    return record_answer(record, ret_answer);
 }
 
 int verb_down(Request *request, json_object **ret_answer, Failure **ret_failure)

@@ -35,6 +35,8 @@ static int forget_disks(Record *record)
 {
     json_object_put(record->disks);
     json_object_put(record->volumes);
+    json_object_put(record->parts);
+    record->parts = NULL;
     record->disks = json_object_new_array();
     record->volumes = json_object_new_array();
     if (!record->disks || !record->volumes)

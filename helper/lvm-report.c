@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "lvm-report.h"
 
-#include <limits.h>
-
 #define ROWS_MAX 4096
 #define NAME_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-"
 
@@ -141,5 +139,92 @@ int lvm_report_lvs(const char *text, LvmLv **ret, size_t *ret_n)
     }
     *ret = TAKE_PTR(list);
     *ret_n = used;
+    return 0;
+}
+
+static int segment_read(json_object *row, LvmSegment *g)
+{
+    const char *devices;
+    char name[LVM_NAME_SIZE + 2];
+    size_t n;
+
+    if (get_text(row, "lv_name", name, sizeof(name)) < 0 || !*name ||
+        get_text(row, "segtype", g->type, sizeof(g->type)) < 0 ||
+        get_number(row, "seg_start", &g->start) < 0 || get_number(row, "seg_size", &g->sectors) < 0 ||
+        get_number(row, "stripe_size", &g->stripe_sectors) < 0 ||
+        json_get_string(row, "devices", &devices) <= 0)
+        return -EBADMSG;
+    n = strlen(name);
+    g->hidden = *name == '[';
+    if (g->hidden && (n < 3 || name[n - 1] != ']'))
+        return -EBADMSG;
+    n -= g->hidden ? 2 : 0;
+    if (n >= sizeof(g->lv))
+        return -EBADMSG;
+    memcpy(g->lv, name + g->hidden, n);
+    g->lv[n] = '\0';
+    if (g->lv[strspn(g->lv, NAME_CHARACTERS)])
+        return -EBADMSG;
+    return strv_split(devices, ",", &g->pieces);
+}
+
+static int by_volume_and_start(const void *a, const void *b)
+{
+    const LvmSegment *x = a, *y = b;
+    int r = strcmp(x->lv, y->lv);
+
+    return r ? r : x->start < y->start ? -1 : x->start > y->start;
+}
+
+void lvm_segments_free(LvmSegment *segments, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        strv_free(segments[i].pieces);
+    free(segments);
+}
+
+int lvm_report_segments(const char *text, LvmSegment **ret, size_t *ret_n)
+{
+    _cleanup_json_ json_object *document = NULL;
+    LvmSegment *list;
+    json_object *array;
+    size_t i, n;
+    int r = rows(text, "seg", &document, &array);
+
+    if (r < 0)
+        return r;
+    n = json_object_array_length(array);
+    list = calloc(n + 1, sizeof(*list));
+    if (!list)
+        return -ENOMEM;
+    for (i = 0; i < n; i++) {
+        r = segment_read(json_object_array_get_idx(array, i), &list[i]);
+        if (r < 0) {
+            lvm_segments_free(list, n);
+            return r;
+        }
+    }
+    if (n > 1)
+        qsort(list, n, sizeof(*list), by_volume_and_start);
+    *ret = list;
+    *ret_n = n;
+    return 0;
+}
+
+int lvm_piece_parse(const char *piece, char name[static 256], uint64_t *ret_extent)
+{
+    const char *paren = strrchr(piece, '(');
+    char *end;
+
+    if (!paren || paren == piece || paren - piece >= 256 || paren[1] < '0' || paren[1] > '9')
+        return -EBADMSG;
+    errno = 0;
+    *ret_extent = strtoull(paren + 1, &end, 10);
+    if (errno || !streq(end, ")") || *ret_extent > UINT32_MAX)
+        return -EBADMSG;
+    memcpy(name, piece, (size_t)(paren - piece));
+    name[paren - piece] = '\0';
     return 0;
 }

@@ -5,6 +5,7 @@
  * the text from a program that read foreign bytes: nothing is believed that does not look like it. Pure. */
 
 #include "json.h"
+#include "strv.h"
 
 #define LVM_NAME_SIZE 128
 
@@ -27,6 +28,22 @@ typedef struct LvmLv {
 #define LVM_PV_FIELDS                                                                                        \
     "pv_name,vg_name,vg_uuid,vg_systemid,pv_fmt,pv_missing,vg_exported,pe_start,vg_extent_size"
 #define LVM_LV_FIELDS "lv_name,segtype,lv_size,lv_active,lv_health_status,lv_kernel_major,lv_kernel_minor"
+
+/* One segment of a logical volume, hidden ones without their brackets. */
+typedef struct LvmSegment {
+    char lv[LVM_NAME_SIZE], type[32];
+    bool hidden;
+    uint64_t start, sectors, stripe_sectors;
+    char **pieces; /* "NAME(EXTENT)": devices, or hidden logical volumes; "[unknown](0)" */
+} LvmSegment;
+
+#define LVM_SEGMENT_FIELDS "lv_name,segtype,seg_start,seg_size,stripe_size,devices"
+
+/* By volume and start. -EBADMSG: that is no such report. */
+int lvm_report_segments(const char *text, LvmSegment **ret, size_t *ret_n);
+void lvm_segments_free(LvmSegment *segments, size_t n);
+/* Cuts "NAME(EXTENT)". -EBADMSG. */
+int lvm_piece_parse(const char *piece, char name[static 256], uint64_t *ret_extent);
 
 /* The arrays are the caller's. -EBADMSG: that is no such report. */
 int lvm_report_pvs(const char *text, LvmPv **ret, size_t *ret_n);

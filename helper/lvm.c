@@ -20,18 +20,8 @@
     " system_id_source=\"none\" thin_check_executable=\"\" cache_check_executable=\"\" }\n"                  \
     "local { extra_system_ids=[%s] }\n"
 
-/* One volume group, or what has none, of one set of physical volumes. */
-typedef struct Group {
-    Assembly *a;
-    size_t *members; /* volumes */
-    size_t n_members;
-    const LvmPv *first; /* for what is the same for all */
-    size_t n_missing;
-    char name[DM_NAME_SIZE]; /* that it is given */
-} Group;
-
-static int lvm(Assembly *a, const size_t *members, size_t n, const char *system_id, char *const *argv,
-               ChildResult *ret)
+int lvm_run(Assembly *a, const size_t *members, size_t n, const char *system_id, char *const *argv,
+            ChildResult *ret)
 {
     _cleanup_free_ ToolNode *nodes = calloc(n + 1, sizeof(*nodes));
     _cleanup_free_ char *config = NULL;
@@ -121,7 +111,7 @@ static int add_lvs(Group *g, const char *words)
     size_t i, n = 0;
     int r;
 
-    r = lvm(g->a, g->members, g->n_members, g->first->system_id, argv, &result);
+    r = lvm_run(g->a, g->members, g->n_members, g->first->system_id, argv, &result);
     if (r >= 0)
         r = lvm_report_lvs(result.output, &lvs, &n);
     if (r == -EBADMSG)
@@ -156,7 +146,7 @@ static int import(Group *g, ChildResult *ret)
         if (r < 0)
             return r;
     }
-    return lvm(g->a, g->members, g->n_members, g->first->system_id, argv, ret);
+    return lvm_run(g->a, g->members, g->n_members, g->first->system_id, argv, ret);
 }
 
 static int activate(Group *g)
@@ -184,7 +174,7 @@ static int activate(Group *g)
                                "volume group %s could not be given an identity of its own: %s", g->first->vg,
                                words ? words : "?");
     }
-    r = lvm(g->a, g->members, g->n_members, g->first->system_id, argv, &activated);
+    r = lvm_run(g->a, g->members, g->n_members, g->first->system_id, argv, &activated);
     if (r < 0)
         return r;
     words = tool_last_words(&activated);
@@ -192,19 +182,9 @@ static int activate(Group *g)
         return -ENOMEM;
     if (activated.status != 0)
         log_full(LOG_NOTICE, g->a->id, "Volume group %s: %s", g->first->vg, words);
-    r = assembly_settle(g->a, g->members, g->n_members, true, "physical volume of volume group %s",
+    r = assembly_settle(g->a, g->members, g->n_members, true, "physical volume of LVM, volume group %s",
                         g->first->vg);
     return r < 0 ? r : add_lvs(g, words);
-}
-
-static bool anything_locked(const Assembly *a)
-{
-    size_t i;
-
-    for (i = 0; i < a->n_volumes; i++)
-        if (a->volumes[i].locked)
-            return true;
-    return false;
 }
 
 static int group_do(Group *g, bool last)
@@ -215,15 +195,15 @@ static int group_do(Group *g, bool last)
         return assembly_settle(a, g->members, g->n_members, true,
                                "physical volume of LVM that belongs to no volume group");
     if (g->n_missing > 0) {
-        bool locked = anything_locked(a);
-
-        /* It may be inside of what is still to be assembled. */
-        return !last
-                   ? 0
-                   : assembly_settle(a, g->members, g->n_members, !locked,
-                                     "physical volume of volume group %s, of which %zu of %zu are missing%s",
-                                     g->first->vg, g->n_missing, g->n_missing + g->n_members,
-                                     locked ? "; a locked volume may hold one" : "");
+        if (!last) /* it may be inside of what is still to be assembled */
+            return 0;
+        if (assembly_anything_locked(a))
+            return assembly_settle(a, g->members, g->n_members, false,
+                                   "physical volume of LVM, volume group %s, of which %zu of %zu are "
+                                   "missing; a locked volume may "
+                                   "hold one",
+                                   g->first->vg, g->n_missing, g->n_missing + g->n_members);
+        return lvm_partial(g);
     }
     snprintf(g->name, sizeof(g->name), "ilr_%s_v%u", a->id, ++a->n_made);
     return activate(g);
@@ -240,7 +220,7 @@ static int groups_do(Assembly *a, const size_t *members, size_t n, const LvmPv *
         return -ENOMEM;
     for (i = 0; r >= 0 && i < n_pvs; i++) {
         _cleanup_free_ size_t *mine = NULL;
-        Group g = {.a = a, .first = &pvs[i]};
+        Group g = {.a = a, .pvs = pvs, .n_pvs = n_pvs, .first = &pvs[i]};
 
         if (done[i])
             continue;
@@ -285,7 +265,7 @@ static int set_do(Assembly *a, size_t *members, size_t n, bool last)
     size_t n_pvs = 0;
     int r;
 
-    r = lvm(a, members, n, NULL, argv, &result);
+    r = lvm_run(a, members, n, NULL, argv, &result);
     if (r == -ENOENT)
         return assembly_settle(a, members, n, true,
                                "physical volume of LVM: the program lvm is not installed (package lvm2)");

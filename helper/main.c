@@ -22,7 +22,7 @@
 
 static int usage(void)
 {
-    fprintf(stderr, "Usage: ilr-helper serve | up SESSION | down SESSION [--forced]\n"
+    fprintf(stderr, "Usage: ilr-helper serve | up SESSION | unlock SESSION | down SESSION [--forced]\n"
                     "Started by systemd, see ilrd(8).\n");
     return 2;
 }
@@ -64,6 +64,24 @@ static int up(const char *id, const Config *config)
     return r;
 }
 
+static int unlock(const char *id, const Config *config)
+{
+    _cleanup_failure_ Failure *failure = NULL;
+    _cleanup_lock_ int lock = -EBADF;
+    int r = session_lock(id, LOCK_TIMEOUT_USEC, &lock), k;
+
+    if (r < 0)
+        return log_errno_full(LOG_ERR, id, r, "Cannot lock the session");
+    r = storage_unlock(id, config, &failure);
+    if (r < 0)
+        (void)verb_fail(&failure, r, FAILURE_HELPER_FAILED, "unlocking a volume of session %s failed: %s", id,
+                        strerror(-r));
+    if (failure)
+        log_full(LOG_WARNING, id, "%s: %s", failure_name_to_string(failure->name), failure->message);
+    k = unlock_answer_put(id, failure);
+    return r < 0 ? r : k;
+}
+
 static int down(const char *id, bool forced)
 {
     _cleanup_failure_ Failure *failure = NULL;
@@ -102,6 +120,10 @@ int main(int argc, char *argv[])
             return EXIT_FAILURE;
         }
         return up(id, config) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    }
+    if (argc == 3 && streq(argv[1], "unlock")) {
+        r = config_load(NULL, &config, &failure);
+        return r < 0 || unlock(id, config) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
     }
     /* Going down needs no configuration: it must work when that is broken. */
     if (streq(argv[1], "down") && (argc == 3 || (argc == 4 && streq(argv[3], "--forced"))))

@@ -175,25 +175,14 @@ static const char *level_text(int level, char buf[static 16])
     return buf;
 }
 
-/* dm-raid's name for the layouts of levels 4 to 6. */
+/* dm-raid's name for the layouts of levels 4 and 5. */
 static const char *parity_type(int level, uint32_t layout)
 {
     static const char *const five[] = {"raid5_la", "raid5_ra", "raid5_ls", "raid5_rs", "raid4", "raid5_n"};
-    static const struct {
-        uint32_t layout;
-        const char *type;
-    } six[] = {{8, "raid6_zr"},    {9, "raid6_nr"},    {10, "raid6_nc"},   {16, "raid6_la_6"},
-               {17, "raid6_ra_6"}, {18, "raid6_ls_6"}, {19, "raid6_rs_6"}, {5, "raid6_n_6"}};
-    size_t i;
 
     if (level == 4)
         return "raid5_n"; /* all parity on the last one */
-    if (level == 5)
-        return layout < ELEMENTSOF(five) ? five[layout] : NULL;
-    for (i = 0; i < ELEMENTSOF(six); i++)
-        if (six[i].layout == layout)
-            return six[i].type;
-    return NULL;
+    return layout < ELEMENTSOF(five) ? five[layout] : NULL;
 }
 
 static bool chunk_valid(uint32_t chunk)
@@ -207,34 +196,13 @@ static int refuse(char reason[static 160], const char *why)
     return -EINVAL;
 }
 
-/* mdadm's own layout of raid6 (left-symmetric) is none of dm-raid's. Its data lies where that of raid6_nc
- * lies if all places are moved by one, only P and Q are exchanged: good as long as neither is needed. */
-static int plan_left_symmetric_6(const MdSuper *f, MdPlan *p, char reason[static 160])
-{
-    int first = p->legs[0];
-
-    if (p->n_present < p->n_legs) {
-        snprintf(reason, 160,
-                 "%u of its %u members are there, and a raid6 of this layout needs all of them here",
-                 p->n_present, p->n_legs);
-        return -EINVAL;
-    }
-    memmove(p->legs, p->legs + 1, (p->n_legs - 1) * sizeof(*p->legs));
-    p->legs[p->n_legs - 1] = first;
-    return 0;
-}
-
 static int plan_parity(const MdSuper *f, MdPlan *p, char reason[static 160])
 {
-    unsigned parity = f->level == 6 ? 2 : 1;
-    bool symmetric = f->level == 6 && f->layout == 2;
-    const char *type = symmetric ? "raid6_nc" : parity_type(f->level, f->layout);
+    const char *type = parity_type(f->level, f->layout);
 
-    if (symmetric && plan_left_symmetric_6(f, p, reason) < 0)
-        return -EINVAL;
-    if (!type || !chunk_valid(f->chunk_sectors) || f->raid_disks <= parity)
+    if (!type || !chunk_valid(f->chunk_sectors) || f->raid_disks < 2)
         return refuse(reason, "its layout is not known");
-    p->n_needed = f->raid_disks - parity;
+    p->n_needed = f->raid_disks - 1;
     p->leg_sectors = f->size - f->size % f->chunk_sectors;
     p->sectors = p->leg_sectors * p->n_needed;
     snprintf(p->type, sizeof(p->type), "%s", type);
@@ -272,7 +240,7 @@ static int plan_10(const MdSuper *f, MdPlan *p, char reason[static 160])
     p->sectors = chunks / far * f->raid_disks / near * f->chunk_sectors;
     snprintf(p->type, sizeof(p->type), "raid10");
     snprintf(p->options, sizeof(p->options), "%u %u nosync raid10_copies %u raid10_format %s%s",
-             near > 1 || f->layout >> 17 ? 6 : 7, f->chunk_sectors, copies,
+             near > 1 || f->layout >> 17 ? 6U : 7U, f->chunk_sectors, copies,
              near > 1 ? "near"
              : offset ? "offset"
                       : "far",
@@ -312,8 +280,9 @@ static int plan_by_level(const MdSuper *f, MdPlan *p, char reason[static 160])
         return 0;
     case 4:
     case 5:
-    case 6:
         return plan_parity(f, p, reason);
+    case 6: /* dm-raid has no name for mdadm's usual layout, and insists on computing all parity anew */
+        return refuse(reason, "raid6 is not put together here");
     case 10:
         return plan_10(f, p, reason);
     }

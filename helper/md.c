@@ -9,6 +9,9 @@
 #include <fcntl.h>
 #include <sys/sysmacros.h>
 
+/* Room for a superblock and a bitmap that nobody keeps. */
+#define RAID10_METADATA_SECTORS 16384
+
 typedef struct ReadCall {
     int fd;
     uint64_t sectors;
@@ -113,6 +116,39 @@ static int make_leg(Array *m, unsigned leg, dev_t *ret)
     return make(m, suffix, &target, 1, ret, &node);
 }
 
+static int make_filler(Array *m, char kind, const char *type, uint64_t sectors, dev_t *ret)
+{
+    DmTarget target = {.sectors = sectors, .type = type, .params = ""};
+    _cleanup_free_ char *node = NULL;
+    char suffix[32];
+
+    snprintf(suffix, sizeof(suffix), "m%u%c", m->number, kind);
+    return make(m, suffix, &target, 1, ret, &node);
+}
+
+/* dm-raid takes the layout of a raid10 only for a set that it believes to be new, and a new set must be
+ * complete. So each leg gets metadata that is always empty and forgets what is written, and for a missing one
+ * stands a device that gives errors, which the first read finds out. */
+static int raid10_words(Array *m, char ***words)
+{
+    dev_t metadata, hole = 0, leg;
+    unsigned i;
+    int r = make_filler(m, 'z', "zero", RAID10_METADATA_SECTORS, &metadata);
+
+    for (i = 0; r >= 0 && i < m->plan.n_legs; i++) {
+        if (m->plan.legs[i] >= 0)
+            r = make_leg(m, i, &leg);
+        else {
+            if (!hole)
+                r = make_filler(m, 'e', "error", m->plan.leg_sectors, &hole);
+            leg = hole;
+        }
+        if (r >= 0)
+            r = strv_extendf(words, "%u:%u %u:%u", major(metadata), minor(metadata), major(leg), minor(leg));
+    }
+    return r;
+}
+
 static int make_redundant(Array *m, const char *suffix, dev_t *ret, char **ret_node)
 {
     _cleanup_strv_free_ char **words = NULL;
@@ -136,7 +172,9 @@ static int make_redundant(Array *m, const char *suffix, dev_t *ret, char **ret_n
         return make(m, suffix, &target, 1, ret, ret_node);
     }
     r = strv_extendf(&words, "%s %s %u", m->plan.type, m->plan.options, m->plan.n_legs);
-    for (i = 0; r >= 0 && i < m->plan.n_legs; i++) {
+    if (r >= 0 && streq(m->plan.type, "raid10"))
+        r = raid10_words(m, &words);
+    for (i = 0; r >= 0 && i < m->plan.n_legs && !streq(m->plan.type, "raid10"); i++) {
         dev_t leg;
 
         if (m->plan.legs[i] < 0)
@@ -209,7 +247,8 @@ static int array_add(Array *m, dev_t device, char *node)
     int r;
 
     r = !name ? -ENOMEM
-              : assembly_settle(m->a, m->volumes, m->n, true, "member of the array %s", *name ? name : "md");
+              : assembly_settle(m->a, m->volumes, m->n, true, "member of a Linux RAID (array %s)",
+                                *name ? name : "md");
     v = r < 0 ? NULL : assembly_add(m->a, m->a->volumes[m->volumes[0]].disk, 0, m->plan.sectors * 512);
     if (!v) {
         free(node);
@@ -234,8 +273,9 @@ static int array_do(Array *m, bool last)
     if (!last && (r < 0 || m->plan.degraded))
         return 0; /* the others may be inside of what is still to be assembled */
     if (r < 0)
-        return assembly_settle(m->a, m->volumes, m->n, true, "member of the array %s, which stays down: %s",
-                               m->supers[0].name, reason);
+        return assembly_settle(m->a, m->volumes, m->n, !assembly_anything_locked(m->a),
+                               "member of a Linux RAID (array %s), which stays down: %s", m->supers[0].name,
+                               reason);
     m->number = ++m->a->n_made;
     snprintf(suffix, sizeof(suffix), "m%u", m->number);
     r = m->plan.leg_sectors > 0 ? make_redundant(m, suffix, &device, &node)
@@ -244,7 +284,7 @@ static int array_do(Array *m, bool last)
         return r;
     if (r < 0)
         return assembly_settle(m->a, m->volumes, m->n, true,
-                               "member of the array %s, which device-mapper refuses (%s): %s %s",
+                               "member of a Linux RAID (array %s), which device-mapper refuses (%s): %s %s",
                                m->supers[0].name, m->plan.text, strerror(-r), m->message ? m->message : "");
     log_full(LOG_INFO, m->a->id, "Array %s: %s", m->supers[0].name, m->plan.text);
     return array_add(m, device, TAKE_PTR(node));

@@ -3,7 +3,7 @@
 
 #include "child.h"
 #include "paths.h"
-#include "volume.h"
+#include "tool.h"
 
 #include <fcntl.h>
 #include <libmount.h>
@@ -13,13 +13,44 @@
 #define KERNEL_LINES_MAX 3
 #define REASON_MAX 1024
 
-const char *mount_options(const char *type)
+static const struct {
+    const char *type, *options, *no_replay;
+} types[] = {
+    {"ext3", NULL, "noload"},
+    {"ext4", NULL, "noload"},
+    /* The kernel remembers the UUID of an XFS mounted without nouuid and refuses the next one. */
+    {"xfs", "nouuid", "norecovery"},
+    {"btrfs", NULL, "rescue=nologreplay"},
+    {"f2fs", NULL, "norecovery"},
+    /* These have neither owners nor modes, or those of another system: directory and group of the session
+     * decide who gets here. */
+    {"vfat", "uid=0,gid=0,umask=0022,utf8", NULL},
+    {"exfat", "uid=0,gid=0,umask=0022", NULL},
+    {"ntfs", "uid=0,gid=0,umask=0022", NULL},
+    {"iso9660", "uid=0,gid=0,mode=0444,dmode=0555", NULL},
+    {"udf", "uid=0,gid=0,mode=0444,dmode=0555", NULL},
+};
+
+char *mount_options(const Volume *v, bool replay)
 {
-    /* The kernel remembers the UUID of an XFS mounted without nouuid and refuses the next one. FAT has
-     * neither owners nor modes: directory and group of the session decide who gets here. */
-    return streq(type, "xfs")    ? "ro,nosuid,nodev,noexec,nouuid"
-           : streq(type, "vfat") ? "ro,nosuid,nodev,noexec,uid=0,gid=0,umask=0022,utf8"
-                                 : "ro,nosuid,nodev,noexec";
+    _cleanup_strv_free_ char **words = NULL;
+    char **partner;
+    size_t i;
+    int r = strv_extend(&words, "ro,nosuid,nodev,noexec");
+
+    for (i = 0; r >= 0 && i < ELEMENTSOF(types); i++) {
+        if (!streq(v->type, types[i].type))
+            continue;
+        if (types[i].options)
+            r = strv_extend(&words, types[i].options);
+        if (r >= 0 && !replay && types[i].no_replay)
+            r = strv_extend(&words, types[i].no_replay);
+    }
+    if (r >= 0 && v->degraded && streq(v->type, "btrfs"))
+        r = strv_extend(&words, "degraded");
+    for (partner = v->partners; r >= 0 && partner && *partner; partner++)
+        r = strv_extendf(&words, "device=/dev/mapper/%s", *partner);
+    return r < 0 ? NULL : strv_join(words, ",");
 }
 
 static void context_freep(struct libmnt_context **c)
@@ -103,7 +134,7 @@ static bool kernel_said(int kmsg, const char *name, char **what)
 }
 
 typedef struct MountCall {
-    const char *node, *type, *directory;
+    const char *node, *type, *directory, *options;
     dev_t device;
 } MountCall;
 
@@ -122,8 +153,7 @@ static int mount_child(void *userdata, int fd)
     if (kmsg >= 0)
         (void)lseek(kmsg, 0, SEEK_END);
     if (mnt_context_set_source(context, c->node) < 0 || mnt_context_set_target(context, c->directory) < 0 ||
-        mnt_context_set_fstype(context, c->type) < 0 ||
-        mnt_context_set_options(context, mount_options(c->type)) < 0 ||
+        mnt_context_set_fstype(context, c->type) < 0 || mnt_context_set_options(context, c->options) < 0 ||
         mnt_context_set_optsmode(context, MNT_OMODE_NOTAB) < 0 ||
         mnt_context_disable_helpers(context, true) < 0 || mnt_context_disable_mtab(context, true) < 0)
         return -ENOMEM;
@@ -156,20 +186,49 @@ static int reason_make(char **ret, int error, const char *type, const char *said
     return r < 0 ? -ENOMEM : 0;
 }
 
-int volume_mount(const char *node, dev_t device, const char *type, const char *directory,
-                 uint64_t timeout_usec, char **ret_reason, bool *ret_replayed)
+/* NTFS is read by a program of its own, in which hostile bytes meet no kernel. */
+static int mount_ntfs(const char *node, const char *directory, const char *options, uint64_t timeout_usec,
+                      char **ret_reason)
 {
-    MountCall call = {.node = node, .type = type, .directory = directory, .device = device};
-    _cleanup_free_ char *text = NULL;
+    char *const argv[] = {(char *)"ntfs-3g", (char *)"-o",      (char *)options,
+                          (char *)node,      (char *)directory, NULL};
+    const ChildOptions how = {.timeout_usec = timeout_usec};
+    _cleanup_child_ ChildResult result = {};
+    _cleanup_free_ char *words = NULL;
+    int r;
+
+    if (!tool_exists(argv[0]))
+        return (*ret_reason =
+                    strdup("NTFS needs the program ntfs-3g, which is not installed (package ntfs-3g)"))
+                   ? 0
+                   : -ENOMEM;
+    r = child_run(argv, &how, &result);
+    if (r < 0 || result.status == 0)
+        return r;
+    words = tool_last_words(&result);
+    return words && asprintf(ret_reason, "ntfs-3g refused to mount it: %s", words) >= 0 ? 0 : -ENOMEM;
+}
+
+int volume_mount(const Volume *v, const char *directory, bool replay, uint64_t timeout_usec,
+                 char **ret_reason, bool *ret_replayed)
+{
+    _cleanup_free_ char *text = NULL, *node = NULL, *options = mount_options(v, replay);
+    MountCall call = {.type = v->type, .directory = directory, .device = v->device};
     int r;
 
     *ret_reason = NULL;
     *ret_replayed = false;
+    if (!options || asprintf(&node, "/dev/mapper/%s", v->node) < 0)
+        return (node = NULL), -ENOMEM;
+    if (streq(v->type, "ntfs"))
+        return mount_ntfs(node, directory, options, timeout_usec, ret_reason);
+    call.node = node;
+    call.options = options;
     r = child_call(mount_child, &call, timeout_usec, &text);
     if (r == -ENOMEM && isempty(text))
         return r;
     if (r < 0)
-        return reason_make(ret_reason, r, type, isempty(text) ? "" : text + 1);
+        return reason_make(ret_reason, r, v->type, isempty(text) ? "" : text + 1);
     *ret_replayed = text[0] == '1';
     return 0;
 }

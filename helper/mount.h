@@ -4,17 +4,17 @@
 /* Mounting and unmounting through libmount, in children with a deadline. Always ro,nosuid,nodev,noexec; no
  * helper program, no fstab. What the kernel refuses is a reason for people, with the kernel's own words. */
 
-#include "util.h"
+#include "volume.h"
 #include <sys/types.h>
 
-/* node: /dev/mapper/NAME. type: one of type_mountable(). ret_reason: NULL on success, else why not.
- * ret_replayed: the kernel said that it replayed a journal. Returns 0 in both cases; an error only if the
- * machine failed. */
-int volume_mount(const char *node, dev_t device, const char *type, const char *directory,
-                 uint64_t timeout_usec, char **ret_reason, bool *ret_replayed);
+/* Mounts a volume that has a node on a directory. replay: the file system may replay its journal, which the
+ * overlay takes. ret_reason: NULL on success, else why not. ret_replayed: the kernel said that it replayed a
+ * journal. Returns 0 in both cases; an error only if the machine failed. */
+int volume_mount(const Volume *volume, const char *directory, bool replay, uint64_t timeout_usec,
+                 char **ret_reason, bool *ret_replayed);
 
-/* The options for a type. */
-const char *mount_options(const char *type);
+/* The options for a volume; the caller's. NULL: no memory. */
+char *mount_options(const Volume *volume, bool replay);
 
 /* Does a line of the kernel's log say that a journal of this device was replayed? name: "dm-3". For tests,
  * too. */

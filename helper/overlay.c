@@ -30,6 +30,23 @@ int device_open(dev_t device, int flags)
     return r;
 }
 
+int device_sectors(dev_t device, uint64_t *ret)
+{
+    _cleanup_free_ char *path = NULL, *line = NULL;
+    unsigned long long n;
+    int r;
+
+    if (asprintf(&path, "%s/dev/block/%u:%u/size", paths.sysfs, major(device), minor(device)) < 0)
+        return (path = NULL), -ENOMEM;
+    r = file_read_line(path, &line);
+    if (r < 0)
+        return r;
+    if (sscanf(line, "%llu", &n) != 1 || n == 0)
+        return -EIO;
+    *ret = n;
+    return 0;
+}
+
 typedef struct MountCall {
     const char *source, *directory, *options;
 } MountCall;
@@ -155,6 +172,29 @@ int overlay_make(const char *id, unsigned number, Disk *disk, uint64_t size_byte
         return fail(ret_failure, r, disk, "the overlay", message2);
     disk->overlay_bytes = size_bytes;
     return 0;
+}
+
+int overlay_status_parse(const char *status, uint64_t *ret)
+{
+    unsigned long long used, total;
+
+    if (startswith(status, "Invalid") || startswith(status, "Overflow"))
+        return -ENOSPC;
+    if (sscanf(status, "%llu/%llu", &used, &total) != 2 || used > total)
+        return -EBADMSG;
+    *ret = used * 512;
+    return 0;
+}
+
+int overlay_used(const char *id, unsigned number, uint64_t timeout_usec, uint64_t *ret)
+{
+    _cleanup_free_ char *status = NULL;
+    char name[DM_NAME_SIZE];
+    int r;
+
+    dm_name(id, number, 0, name);
+    r = dm_status(name, timeout_usec, &status);
+    return r < 0 ? r : overlay_status_parse(status, ret);
 }
 
 static int stores_release_child(void *userdata, int fd)

@@ -18,9 +18,17 @@ int overlay_stores_mount(const char *id, size_t n_disks, uint64_t size_bytes, ui
  * dm.h. */
 int overlay_make(const char *id, unsigned number, Disk *disk, uint64_t size_bytes, uint64_t timeout_usec,
                  uint32_t *cookie, Failure **ret_failure);
+/* How much of the store of a disk's overlay is in use, bytes. -ENXIO: there is no overlay; -ENOSPC: it is
+ * full and of no use any more. */
+int overlay_used(const char *id, unsigned number, uint64_t timeout_usec, uint64_t *ret);
+/* The same from the words of device-mapper: "96/524288 32". */
+int overlay_status_parse(const char *status, uint64_t *ret);
+
 /* Frees the loop devices whose file is below the session's stores and unmounts the tmpfs; lazily if forced.
  * Nothing there: 0. -EBUSY: a store is still used. */
 int overlay_stores_release(const char *id, bool forced, uint64_t timeout_usec);
 
 /* A descriptor on a block device by its number: its name in /dev may be gone or may not be ours. */
 int device_open(dev_t device, int flags);
+/* The size of a block device, by sysfs, in sectors of 512 bytes. */
+int device_sectors(dev_t device, uint64_t *ret);

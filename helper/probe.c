@@ -12,7 +12,8 @@
 #define EMPTY_CHECK_BYTES (1 * MIB)
 #define PROBE_FLAGS (BLKID_SUBLKS_LABEL | BLKID_SUBLKS_UUID | BLKID_SUBLKS_TYPE | BLKID_SUBLKS_USAGE)
 
-static const char *const mountable[] = {"ext2", "ext3", "ext4", "xfs", "btrfs", "vfat"};
+static const char *const mountable[] = {"ext2", "ext3",  "ext4", "xfs",     "btrfs", "f2fs",
+                                        "vfat", "exfat", "ntfs", "iso9660", "udf"};
 
 bool type_mountable(const char *type)
 {
@@ -174,9 +175,9 @@ static char *type_reason(const char *type, const char *usage)
     } known[] = {
         {"swap", "swap space: holds no files"},
         {"swsuspend", "swap space with a suspended system: holds no files"},
-        {"LVM2_member", "physical volume of LVM: logical volumes are not assembled"},
-        {"LVM1_member", "physical volume of LVM: logical volumes are not assembled"},
-        {"linux_raid_member", "member of a Linux RAID: arrays are not assembled"},
+        {"LVM2_member", "physical volume of LVM that was not put together"},
+        {"LVM1_member", "physical volume of LVM's first format, which is not supported any more"},
+        {"linux_raid_member", "member of a Linux RAID that was not put together"},
         {"crypto_LUKS", "encrypted with LUKS: not unlocked"},
         {"BitLocker", "encrypted with BitLocker: not unlocked"},
     };
@@ -186,7 +187,9 @@ static char *type_reason(const char *type, const char *usage)
     for (i = 0; i < ELEMENTSOF(known); i++)
         if (streq(type, known[i].type))
             return strdup(known[i].reason);
-    return asprintf(&s, "%s %s is not mounted: only ext2, ext3, ext4, XFS, btrfs and vfat are",
+    return asprintf(&s,
+                    "%s %s is not mounted: only ext2, ext3, ext4, XFS, btrfs, f2fs, vfat, exfat, "
+                    "NTFS, ISO 9660 and UDF are",
                     streq_ptr(usage, "filesystem") ? "file system" : "content of type", type) < 0
                ? NULL
                : s;

@@ -15,6 +15,16 @@
 #define RECORD_FILE "session.json"
 #define LOCK_POLL_MSEC 50
 
+const char *replay_to_string(Replay replay)
+{
+    return replay == REPLAY_OVERLAY ? "overlay" : replay == REPLAY_NONE ? "none" : NULL;
+}
+
+Replay replay_from_string(const char *s)
+{
+    return streq(s, "overlay") ? REPLAY_OVERLAY : streq(s, "none") ? REPLAY_NONE : REPLAY_INVALID;
+}
+
 int record_new(const char *id, Record **ret)
 {
     _cleanup_(record_freep) Record *r = NULL;
@@ -25,6 +35,7 @@ int record_new(const char *id, Record **ret)
     if (!r)
         return -ENOMEM;
     r->session = strdup(id);
+    r->replay = REPLAY_INVALID;
     r->disks = json_object_new_array();
     r->volumes = json_object_new_array();
     if (!r->session || !r->disks || !r->volumes)
@@ -51,6 +62,7 @@ Record *record_free(Record *r)
     free(r->session);
     json_object_put(r->disks);
     json_object_put(r->volumes);
+    json_object_put(r->parts);
     failure_free(r->failure);
     free(r);
     return NULL;
@@ -132,8 +144,8 @@ int record_load(const char *id, Record **ret)
     _cleanup_(record_freep) Record *record = NULL;
     _cleanup_free_ char *path = NULL, *text = NULL;
     _cleanup_json_ json_object *o = NULL;
-    json_object *array, *failure;
-    const char *session;
+    json_object *array, *failure, *parts;
+    const char *session, *replay = NULL;
     int64_t version;
     size_t size;
     int r;
@@ -165,6 +177,11 @@ int record_load(const char *id, Record **ret)
         return -EBADMSG;
     json_object_put(record->volumes);
     record->volumes = json_object_get(array);
+    r = json_get_object(o, "parts", &parts);
+    if (r < 0 || json_get_string(o, "replay", &replay) < 0)
+        return -EBADMSG;
+    record->parts = r > 0 ? json_object_get(parts) : NULL;
+    record->replay = replay ? replay_from_string(replay) : REPLAY_INVALID;
     r = json_get_object(o, "failure", &failure);
     if (r < 0)
         return -EBADMSG;
@@ -200,7 +217,9 @@ int record_save(const Record *record)
         (r = json_add_string(o, "session", record->session)) < 0 ||
         (r = json_add(o, "targets", TAKE_PTR(targets))) < 0 ||
         (r = json_add(o, "disks", json_object_get(record->disks))) < 0 ||
-        (r = json_add(o, "volumes", json_object_get(record->volumes))) < 0)
+        (r = json_add(o, "volumes", json_object_get(record->volumes))) < 0 ||
+        (record->parts && (r = json_add(o, "parts", json_object_get(record->parts))) < 0) ||
+        (r = json_add_string(o, "replay", replay_to_string(record->replay))) < 0)
         return r;
     if (record->failure) {
         r = failure_to_json(record->failure, &failure);
@@ -214,6 +233,18 @@ int record_save(const Record *record)
     if (!text)
         return -ENOMEM;
     return file_write_atomic(AT_FDCWD, path, text, strlen(text), 0600, (uid_t)-1, (gid_t)-1);
+}
+
+int record_answer(const Record *r, json_object **ret)
+{
+    _cleanup_json_ json_object *answer = json_object_new_object();
+    int k = answer ? json_add(answer, "disks", json_object_get(r->disks)) : -ENOMEM;
+
+    if (k >= 0)
+        k = json_add(answer, "volumes", json_object_get(r->volumes));
+    if (k >= 0)
+        *ret = TAKE_PTR(answer);
+    return k;
 }
 
 static int compare_string(const void *a, const void *b)

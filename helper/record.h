@@ -17,13 +17,27 @@ typedef struct RecordTarget {
     int64_t sid;  /* of the kernel's session; -1: not known (yet) */
 } RecordTarget;
 
+/* Whether journals are replayed on the overlays of this session. */
+typedef enum Replay {
+    REPLAY_OVERLAY,
+    REPLAY_NONE,
+    REPLAY_MAX,
+    REPLAY_INVALID = -EINVAL, /* as the configuration says */
+} Replay;
+
+/* "overlay", "none" */
+const char *replay_to_string(Replay replay);
+Replay replay_from_string(const char *s);
+
 typedef struct Record {
     char *session;
     RecordTarget *targets;
     size_t n_targets;
     json_object *disks;   /* array, never NULL */
     json_object *volumes; /* array, never NULL */
-    Failure *failure;     /* the last up's; NULL: none */
+    json_object *parts;   /* what of the volumes is nobody else's matter (helper/assembly.h); NULL: none */
+    Replay replay;
+    Failure *failure; /* the last up's; NULL: none */
 } Record;
 
 int record_new(const char *id, Record **ret);
@@ -35,6 +49,9 @@ DEFINE_CLEANUP(Record *, record_free)
 int record_load(const char *id, Record **ret);
 /* Atomic: a reader sees the old or the new one. */
 int record_save(const Record *r);
+
+/* {"disks","volumes"}: what up and unlock answer. */
+int record_answer(const Record *r, json_object **ret);
 
 /* Borrowed, or NULL. */
 RecordTarget *record_target(Record *r, const char *name);

@@ -5,9 +5,12 @@
 
 #include "iscsi.h"
 #include "mount.h"
+#include "overlay.h"
 #include "paths.h"
 #include "systemd.h"
 #include "verb.h"
+
+#define STATUS_TIMEOUT_USEC (5 * USEC_PER_SEC)
 
 static int add_units(sd_bus *bus, const char *id, json_object *o)
 {
@@ -31,6 +34,28 @@ static int add_units(sd_bus *bus, const char *id, json_object *o)
     return 0;
 }
 
+/* How full the overlays are, as device-mapper says now. */
+static json_object *disks_now(const Record *record)
+{
+    json_object *disks = json_object_new_array();
+    size_t i;
+
+    for (i = 0; disks && i < json_object_array_length(record->disks); i++) {
+        json_object *copy = NULL;
+        uint64_t used;
+
+        if (json_object_deep_copy(json_object_array_get_idx(record->disks, i), &copy, NULL) < 0 ||
+            (overlay_used(record->session, (unsigned)i + 1, STATUS_TIMEOUT_USEC, &used) >= 0 &&
+             json_add_int64(copy, "overlayUsedBytes", (int64_t)used) < 0) ||
+            json_object_array_add(disks, copy) < 0) {
+            json_object_put(copy);
+            json_object_put(disks);
+            return NULL;
+        }
+    }
+    return disks;
+}
+
 static int add_record(const Record *record, json_object *o)
 {
     _cleanup_json_ json_object *failure = NULL;
@@ -42,7 +67,7 @@ static int add_record(const Record *record, json_object *o)
         return r;
     iscsi_sessions_free(sessions, n);
     if ((r = json_add_int64(o, "iscsiSessions", (int64_t)n)) < 0 ||
-        (r = json_add(o, "disks", json_object_get(record->disks))) < 0 ||
+        (r = json_add(o, "disks", disks_now(record))) < 0 ||
         (r = json_add(o, "volumes", json_object_get(record->volumes))) < 0)
         return r;
     if (!record->failure)

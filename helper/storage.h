@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* From logged in targets to mounted volumes, and back. Both are called with the session's lock held. */
+/* From logged in targets to mounted volumes, and back. All are called with the session's lock held. */
 
 #include "config.h"
 #include "record.h"
@@ -16,3 +16,8 @@ int storage_up(const char *id, const Config *config, Failure **ret_failure);
  * retry finds what it needs. A missing record is success after looking whether mounts or devices of the id
  * still stand. The record stays, without targets and disks, and with its failure. */
 int storage_down(const char *id, bool forced, Failure **ret_failure);
+
+/* Opens the locked volume that the request waiting in the session's pipe names (unlock.h), and mounts what
+ * comes of it. The answer goes into the session's directory for whoever asked. */
+int storage_unlock(const char *id, const Config *config, Failure **ret_failure);
+int unlock_answer_put(const char *id, const Failure *failure);

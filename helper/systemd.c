@@ -150,6 +150,11 @@ int systemd_stop(sd_bus *bus, const char *unit, uint64_t timeout_usec)
     return r == -ENOENT ? 0 : r;
 }
 
+int systemd_reload(sd_bus *bus, const char *unit, uint64_t timeout_usec)
+{
+    return unit_job(bus, "ReloadUnit", unit, timeout_usec, -EBADF);
+}
+
 void systemd_reset_failed(sd_bus *bus, const char *unit)
 {
     (void)sd_bus_call_method(bus, DESTINATION, MANAGER_PATH, MANAGER, "ResetFailedUnit", NULL, NULL, "s",

@@ -21,6 +21,8 @@ int systemd_connect(sd_bus **ret);
  * conversation. Stopping what is not there is success. */
 int systemd_start(sd_bus *bus, const char *unit, uint64_t timeout_usec, int caller_fd);
 int systemd_stop(sd_bus *bus, const char *unit, uint64_t timeout_usec);
+/* The same for its ExecReload=; the unit must be active. */
+int systemd_reload(sd_bus *bus, const char *unit, uint64_t timeout_usec);
 
 /* Has the caller closed his socket? Only a full close counts: he may have ended his half after the request.
  */

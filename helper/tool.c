@@ -73,9 +73,8 @@ static int text_write(const char *path, const char *text)
     return fd < 0 || write(fd, text, n) != (ssize_t)n ? -EIO : 0;
 }
 
-static int setup(void *userdata)
+static int make_namespace(const ToolCall *c)
 {
-    const ToolCall *c = userdata;
     int r;
 
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
@@ -91,6 +90,15 @@ static int setup(void *userdata)
         return -errno;
     r = c->lvm_config ? text_write("/run/lvm/lvm.conf", c->lvm_config) : 0;
     return r < 0 ? r : make_dev(c);
+}
+
+static int setup(void *userdata)
+{
+    int r = make_namespace(userdata);
+
+    if (r < 0) /* taken for the tool's own words */
+        dprintf(STDERR_FILENO, "its namespace cannot be made: %s\n", strerror(-r));
+    return r;
 }
 
 int tool_run(const ToolNode *nodes, size_t n_nodes, char *const *argv, const char *lvm_config,

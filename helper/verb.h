@@ -38,6 +38,7 @@ int verb_logout(Request *request, json_object **ret_answer, Failure **ret_failur
 int verb_status(Request *request, json_object **ret_answer, Failure **ret_failure);
 /* Start ilr-session@ID and answer with what it left in the record; take the lock and call storage_down(). */
 int verb_up(Request *request, json_object **ret_answer, Failure **ret_failure);
+int verb_unlock(Request *request, json_object **ret_answer, Failure **ret_failure);
 int verb_down(Request *request, json_object **ret_answer, Failure **ret_failure);
 
 /* Sets *ret_failure (if it is not NULL and still empty) and returns r, so that one line can fail. */

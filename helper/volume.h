@@ -44,7 +44,8 @@ typedef struct Volume {
     bool mounted, replayed;
     bool locked;     /* LUKS, no key yet */
     bool degraded;   /* something that it is made of is missing */
-    bool used;       /* a member of something that stands: not to be looked at again */
+    bool used;       /* dealt with: not to be looked at again */
+    bool waits;      /* it has a reason that may pass, when something is unlocked */
     char *node;      /* its name in /dev/mapper; NULL: not made yet */
     dev_t device;    /* 0: not made yet */
     char **partners; /* names in /dev/mapper of a btrfs's other devices */

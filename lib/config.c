@@ -196,6 +196,14 @@ static int parse_initiator(Parser *p, const char *key, const char *value, size_t
                       p->config->initiator_mode == INITIATOR_NAME ? value : "");
 }
 
+static int parse_replay(Parser *p, const char *key, const char *value, size_t offset)
+{
+    if (!streq(value, "overlay") && !streq(value, "none"))
+        return complain(p, key, value, "overlay or none");
+    *(bool *)((char *)p->config + offset) = streq(value, "overlay");
+    return 1;
+}
+
 static const struct {
     const char *section, *key;
     int (*parse)(Parser *p, const char *key, const char *value, size_t offset);
@@ -222,6 +230,7 @@ static const struct {
     {"Storage", "DiskTimeoutSec", parse_span, offsetof(Config, disk_timeout_usec)},
     {"Storage", "MountTimeoutSec", parse_span, offsetof(Config, mount_timeout_usec)},
     {"Storage", "OverlaySizeBytes", parse_size, offsetof(Config, overlay_size_bytes)},
+    {"Storage", "Replay", parse_replay, offsetof(Config, replay)},
     {"Session", "SessionsMax", parse_sessions_max, offsetof(Config, sessions_max)},
     {"Session", "BusyRetrySec", parse_span, offsetof(Config, busy_retry_usec)},
 };
@@ -335,6 +344,7 @@ static Config *config_new(void)
         .disk_timeout_usec = 2 * USEC_PER_MINUTE,
         .mount_timeout_usec = 5 * USEC_PER_MINUTE,
         .overlay_size_bytes = 256 * MIB,
+        .replay = true,
         .sessions_max = 32,
         .busy_retry_usec = 10 * USEC_PER_SEC,
     };

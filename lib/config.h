@@ -41,6 +41,7 @@ typedef struct Config {
     uint64_t disk_timeout_usec;  /* DiskTimeoutSec=, all disks there and seen by udev */
     uint64_t mount_timeout_usec; /* MountTimeoutSec=, probing and mounting one volume */
     uint64_t overlay_size_bytes; /* OverlaySizeBytes=, per disk */
+    bool replay;                 /* Replay=overlay (true) or none */
     /* [Session] */
     uint64_t sessions_max;    /* SessionsMax=, 1..256 */
     uint64_t busy_retry_usec; /* BusyRetrySec= */

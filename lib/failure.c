@@ -40,6 +40,8 @@ static const struct {
     [FAILURE_NOT_SUPPORTED] = {"NotSupported", FAILURE_CLASS_REQUEST,
                                "mount the share's snapshot by hand: mount.cifs(8), option snapshot="},
     [FAILURE_NO_SUCH_SESSION] = {"NoSuchSession", FAILURE_CLASS_NOT_FOUND, "ilrctl list shows what there is"},
+    [FAILURE_NO_SUCH_VOLUME] = {"NoSuchVolume", FAILURE_CLASS_NOT_FOUND,
+                                "ilrctl status SESSION shows the volumes and which of them are locked"},
     [FAILURE_POINT_NOT_FOUND] =
         {"PointNotFound", FAILURE_CLASS_NOT_FOUND,
          "check vault, container, item and recovery point; old points expire by policy"},
@@ -120,6 +122,9 @@ static const struct {
                                 "see the kernel's log; check dm_snapshot, loop and the free space of /run"},
     [FAILURE_NOTHING_TO_MOUNT] = {"NothingToMount", FAILURE_CLASS_STORAGE,
                                   "see the reason of each volume; another recovery point may be whole"},
+    [FAILURE_WRONG_KEY] = {"WrongKey", FAILURE_CLASS_STORAGE, "try another passphrase or key file"},
+    [FAILURE_UNLOCK_FAILED] = {"UnlockFailed", FAILURE_CLASS_STORAGE,
+                               "see the kernel's log; cryptsetup must be installed"},
     [FAILURE_BUSY] = {"Busy", FAILURE_CLASS_BUSY,
                       "leave the directory or end the processes named; the release is tried again by itself"},
     [FAILURE_CANCELLED] = {"Cancelled", FAILURE_CLASS_CANCELLED, "nothing: it was taken back as asked"},

@@ -32,6 +32,7 @@ typedef enum FailureName {
     FAILURE_NOT_SUPPORTED,
     /* not found */
     FAILURE_NO_SUCH_SESSION,
+    FAILURE_NO_SUCH_VOLUME,
     FAILURE_POINT_NOT_FOUND,
     FAILURE_ITEM_NOT_FOUND,
     /* limit */
@@ -72,6 +73,8 @@ typedef enum FailureName {
     FAILURE_DISK_NOT_PROTECTED,
     FAILURE_OVERLAY_FAILED,
     FAILURE_NOTHING_TO_MOUNT,
+    FAILURE_WRONG_KEY,
+    FAILURE_UNLOCK_FAILED,
     /* busy */
     FAILURE_BUSY,
     /* cancelled */

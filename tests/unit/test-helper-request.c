@@ -48,6 +48,7 @@ static void test_authorise(void **state)
         {"initiator-name", false, true, false, false},
         {"connect", true, true, false, false},
         {"up", true, true, false, false},
+        {"unlock", true, true, false, true},
         {"down", true, true, false, true},
         {"disconnect", true, true, false, true},
         {"status", true, true, false, true},

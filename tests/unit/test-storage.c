@@ -3,6 +3,7 @@
 /* What of the disks' side of the helper needs no disk: names, tables, device-mapper's lines, REPORT LUNS, the
  * btrfs superblock, who is in the way (on a made-up /proc). */
 
+#include "assembly.h"
 #include "btrfs.h"
 #include "child.h"
 #include "disk.h"
@@ -10,8 +11,10 @@
 #include "files.h"
 #include "holder.h"
 #include "lvm-report.h"
+#include "md-super.h"
 #include "mount.h"
 #include "names.h"
+#include "overlay.h"
 #include "partition.h"
 #include "paths.h"
 #include "probe.h"
@@ -212,6 +215,251 @@ static void lvm_reports(void **state)
     assert_int_equal(lvm_report_lvs(bad, &lvs, &n), -EBADMSG);
     assert_int_equal(lvm_report_lvs("", &lvs, &n), -EBADMSG);
     assert_int_equal(lvm_report_pvs("{\"report\":[]}", &pvs, &n), -EBADMSG);
+}
+
+static void lvm_segments(void **state)
+{
+    static const char text[] =
+        "{\"report\":[{\"seg\":[{\"lv_name\":\"root\",\"segtype\":\"linear\",\"seg_start\":\"8192\","
+        "\"seg_size\":\"16\",\"stripe_size\":\"0\",\"devices\":\"[unknown](3)\"},{\"lv_name\":\"root\","
+        "\"segtype\":\"striped\",\"seg_start\":\"0\",\"seg_size\":\"8192\",\"stripe_size\":\"128\","
+        "\"devices\":\"/dev/mapper/ilr_a_d1(0),/dev/mapper/ilr_a_d2(7)\"},{\"lv_name\":\"[m_rimage_0]\","
+        "\"segtype\":\"linear\",\"seg_start\":\"0\",\"seg_size\":\"8\",\"stripe_size\":\"0\","
+        "\"devices\":\"/dev/mapper/ilr_a_d1(9)\"}]}]}";
+    static const char *const bad[] = {"", "(1)", "x", "x(", "x()", "x(-1)", "x(1", "x(1)y", "x(99999999999)"};
+    LvmSegment *segments;
+    char name[256];
+    uint64_t extent;
+    size_t i, n;
+
+    assert_int_equal(lvm_report_segments(text, &segments, &n), 0);
+    assert_int_equal(n, 3);
+    assert_string_equal(segments[0].lv, "m_rimage_0");
+    assert_true(segments[0].hidden);
+    assert_string_equal(segments[1].lv, "root");
+    assert_int_equal(segments[1].start, 0); /* sorted */
+    assert_int_equal(strv_length(segments[1].pieces), 2);
+    assert_int_equal(lvm_piece_parse(segments[1].pieces[1], name, &extent), 0);
+    assert_string_equal(name, "/dev/mapper/ilr_a_d2");
+    assert_int_equal(extent, 7);
+    assert_int_equal(lvm_piece_parse(segments[2].pieces[0], name, &extent), 0);
+    assert_string_equal(name, "[unknown]");
+    lvm_segments_free(segments, n);
+    for (i = 0; i < ELEMENTSOF(bad); i++)
+        assert_int_equal(lvm_piece_parse(bad[i], name, &extent), -EBADMSG);
+}
+
+/* What a later helper finds is what the earlier one had. */
+static void kept_assembly(void **state)
+{
+    Disk disk = {.name = (char *)"disk1",
+                 .target = (char *)"iqn.x",
+                 .lun = 1,
+                 .device = makedev(8, 16),
+                 .size_bytes = 1 << 20,
+                 .sector_bytes = 512,
+                 .overlay_bytes = 4096};
+    char *layers[] = {(char *)"disk1", (char *)"md raid1", NULL},
+         *partners[] = {(char *)"ilr_abcd1234_d2", NULL};
+    Volume volumes[] = {{.name = (char *)"md0",
+                         .base = (char *)"md0",
+                         .type = (char *)"crypto_LUKS",
+                         .node = (char *)"ilr_abcd1234_m1",
+                         .device = makedev(253, 7),
+                         .size_bytes = 4096,
+                         .layers = layers,
+                         .reason = (char *)"locked",
+                         .locked = true,
+                         .degraded = true,
+                         .used = true},
+                        {.name = (char *)"disk1-part2",
+                         .partition = 2,
+                         .start_bytes = 512,
+                         .size_bytes = 1024,
+                         .type = (char *)"btrfs",
+                         .partners = partners,
+                         .reason = (char *)"waits",
+                         .waits = true}};
+    const Assembly a = {
+        .id = "abcd1234", .disks = &disk, .n_disks = 1, .volumes = volumes, .n_volumes = 2, .n_made = 3};
+    _cleanup_json_ json_object *disks = json_object_new_array(), *list = json_object_new_array(),
+                               *parts = NULL;
+    Assembly b = {.id = "abcd1234"}, c = {.id = "abcd1234"};
+    json_object *o;
+    size_t i;
+
+    assert_int_equal(disk_to_json(&disk, &o), 0);
+    json_object_array_add(disks, o);
+    for (i = 0; i < 2; i++) {
+        assert_int_equal(volume_to_json(&volumes[i], &disk, "/run/ilr/abcd1234/volumes", &o), 0);
+        json_object_array_add(list, o);
+    }
+    assert_int_equal(assembly_parts_to_json(&a, &parts), 0);
+    assert_int_equal(assembly_load(&b, disks, list, parts), 0);
+    assert_int_equal(b.n_made, 3);
+    assert_int_equal(b.n_volumes, 2);
+    assert_int_equal(b.disks[0].overlay_bytes, 4096);
+    assert_string_equal(b.volumes[0].node, "ilr_abcd1234_m1");
+    assert_int_equal(b.volumes[0].device, makedev(253, 7));
+    assert_string_equal(b.volumes[0].layers[1], "md raid1");
+    assert_true(b.volumes[0].locked && b.volumes[0].used && b.volumes[0].degraded);
+    assert_int_equal(b.volumes[1].partition, 2);
+    assert_null(b.volumes[1].layers);
+    assert_string_equal(b.volumes[1].partners[0], "ilr_abcd1234_d2");
+    assert_true(b.volumes[1].waits && !b.volumes[1].used);
+    assembly_done(&b);
+    json_object_array_del_idx(list, 1, 1);
+    assert_int_equal(assembly_load(&c, disks, list, parts), -EBADMSG);
+    assembly_done(&c);
+}
+
+/* ---- arrays ---- */
+
+typedef struct ArrayCase {
+    const char *what;
+    int level;
+    uint32_t layout, n;
+    const char *there; /* which members, a digit each */
+    bool dirty;
+    const char *text, *type, *options; /* NULL text: refused */
+    uint64_t sectors;
+} ArrayCase;
+
+static MdSuper array_member(const ArrayCase *c, unsigned number)
+{
+    MdSuper m = {.level = c->level,
+                 .minor_version = 2,
+                 .layout = c->layout,
+                 .chunk_sectors = 128,
+                 .raid_disks = c->n,
+                 .size = 1280,
+                 .data_offset = 2048,
+                 .data_size = 1280,
+                 .events = 7,
+                 .clean = !c->dirty,
+                 .number = number};
+    unsigned i;
+
+    for (i = 0; i < MD_ROLES_MAX; i++)
+        m.roles[i] = i < c->n ? (uint16_t)i : MD_ROLE_SPARE;
+    return m;
+}
+
+static void arrays(void **state)
+{
+    static const ArrayCase cases[] = {
+        {"mirror", 1, 0, 2, "01", false, "md raid1", "raid1", "2 0 nosync", 1280},
+        {"half a mirror", 1, 0, 2, "1", false, "md raid1 (degraded, 1 of 2)", "raid1", "2 0 nosync", 1280},
+        {"raid5", 5, 2, 3, "012", false, "md raid5", "raid5_ls", "2 128 nosync", 2560},
+        {"raid5 without one", 5, 0, 3, "02", true, "md raid5 (degraded, 2 of 3, not clean)", "raid5_la",
+         "2 128 nosync", 2560},
+        {"raid5 without two", 5, 2, 3, "0", false, NULL, NULL, NULL, 0},
+        {"raid5 of no known layout", 5, 77, 3, "012", false, NULL, NULL, NULL, 0},
+        {"raid6", 6, 2, 4, "0123", false, NULL, NULL, NULL, 0},
+        {"near", 10, 0x102, 4, "03", false, "md raid10 (degraded, 2 of 4)", "raid10",
+         "6 128 nosync raid10_copies 2 raid10_format near", 2560},
+        {"both copies gone", 10, 0x102, 4, "01", false, NULL, NULL, NULL, 0},
+        {"far", 10, 0x201, 4, "0123", false, "md raid10", "raid10",
+         "7 128 nosync raid10_copies 2 raid10_format far raid10_use_near_sets", 2560},
+        {"stripes", 0, 2, 2, "01", false, "md raid0", "", "", 0},
+        {"half of them", 0, 2, 2, "0", false, NULL, NULL, NULL, 0},
+        {"multipath", -4, 0, 2, "01", false, NULL, NULL, NULL, 0},
+    };
+    size_t i, k, n;
+
+    for (i = 0; i < ELEMENTSOF(cases); i++) {
+        const ArrayCase *c = &cases[i];
+        _cleanup_free_ MdSuper *members = calloc(4, sizeof(*members));
+        char reason[160] = "";
+        MdPlan plan;
+
+        assert_non_null(members);
+        for (n = 0; c->there[n]; n++)
+            members[n] = array_member(c, (unsigned)(c->there[n] - '0'));
+        if (!c->text) {
+            assert_int_equal(md_plan(members, n, &plan, reason), -EINVAL);
+            assert_true(*reason);
+            continue;
+        }
+        assert_int_equal(md_plan(members, n, &plan, reason), 0);
+        assert_string_equal(plan.text, c->text);
+        assert_string_equal(plan.type, c->type);
+        assert_string_equal(plan.options, c->options);
+        assert_int_equal(plan.sectors, c->sectors);
+        for (k = 0; k < plan.n_legs; k++)
+            assert_true(plan.legs[k] < 0 || (unsigned)(c->there[plan.legs[k]] - '0') == k);
+    }
+}
+
+static void stale_members(void **state)
+{
+    const ArrayCase c = {.level = 1, .n = 2};
+    _cleanup_free_ MdSuper *members = calloc(3, sizeof(*members));
+    char reason[160];
+    MdPlan plan;
+
+    assert_non_null(members);
+    members[0] = array_member(&c, 0);
+    members[1] = array_member(&c, 1);
+    members[0].events = 3; /* it fell out long ago */
+    assert_int_equal(md_plan(members, 2, &plan, reason), 0);
+    assert_string_equal(plan.text, "md raid1 (degraded, 1 of 2)");
+    assert_int_equal(plan.legs[0], -1);
+    assert_int_equal(plan.legs[1], 1);
+    members[0].events = 6; /* the last moment before the power went */
+    assert_int_equal(md_plan(members, 2, &plan, reason), 0);
+    assert_int_equal(plan.n_present, 2);
+    members[0].recovering = true;
+    assert_int_equal(md_plan(members, 2, &plan, reason), 0);
+    assert_int_equal(plan.n_present, 1);
+    /* Not clean: one copy only is read. */
+    members[0].recovering = false;
+    members[0].clean = members[1].clean = false;
+    assert_int_equal(md_plan(members, 2, &plan, reason), 0);
+    assert_string_equal(plan.text, "md raid1 (not clean)");
+    assert_int_equal(plan.legs[1], -1);
+    members[1].reshaping = true;
+    assert_int_equal(md_plan(members, 2, &plan, reason), -EINVAL);
+    assert_non_null(strstr(reason, "reshaped"));
+}
+
+static void array_zones(void **state)
+{
+    const ArrayCase c = {.level = 0, .layout = 2, .n = 3};
+    _cleanup_free_ MdSuper *members = calloc(3, sizeof(*members));
+    _cleanup_free_ MdZone *zones = NULL;
+    char reason[160];
+    MdPlan plan;
+    size_t i, n;
+
+    assert_non_null(members);
+    for (i = 0; i < 3; i++)
+        members[i] = array_member(&c, (unsigned)i);
+    members[1].data_size = 1280 + 300; /* two chunks and a bit more */
+    members[2].data_size = 1280 + 256;
+    assert_int_equal(md_plan(members, 3, &plan, reason), 0);
+    assert_int_equal(md_zones(members, &plan, &zones, &n), 0);
+    assert_int_equal(n, 2);
+    assert_int_equal(zones[0].sectors, 3 * 1280);
+    assert_int_equal(zones[1].start, 3 * 1280);
+    assert_int_equal(zones[1].sectors, 2 * 256);
+    assert_int_equal(zones[1].leg_start, 1280);
+    assert_int_equal(zones[1].n_legs, 2);
+    assert_int_equal(zones[1].legs[0], 1);
+    zones = (free(zones), NULL);
+    for (i = 0; i < 3; i++)
+        members[i].layout = 0; /* nobody can say how the second zone lies */
+    assert_int_equal(md_zones(members, &plan, &zones, &n), -EINVAL);
+}
+
+static void overlay_words(void **state)
+{
+    uint64_t used;
+
+    assert_int_equal(overlay_status_parse("96/524288 32", &used), 0);
+    assert_int_equal(used, 96 * 512);
+    assert_int_equal(overlay_status_parse("Invalid", &used), -ENOSPC);
+    assert_int_equal(overlay_status_parse("", &used), -EBADMSG);
 }
 
 static void labels_for_people(void **state)
@@ -455,12 +703,36 @@ static void types(void **state)
 {
     assert_true(type_mountable("ext4"));
     assert_true(type_mountable("btrfs"));
-    assert_false(type_mountable("ntfs"));
+    assert_true(type_mountable("ntfs"));
     assert_false(type_mountable("nfs"));
     assert_false(type_mountable(""));
-    assert_non_null(strstr(mount_options("xfs"), "ro,nosuid,nodev,noexec,nouuid"));
-    assert_string_equal(mount_options("ext4"), "ro,nosuid,nodev,noexec");
-    assert_ptr_equal(startswith(mount_options("vfat"), "ro,nosuid,nodev,noexec"), mount_options("vfat") + 22);
+    static const struct {
+        const char *type;
+        bool replay, degraded;
+        const char *options;
+    } mounts[] = {
+        {"ext4", true, false, "ro,nosuid,nodev,noexec"},
+        {"ext4", false, false, "ro,nosuid,nodev,noexec,noload"},
+        {"ext4", true, true, "ro,nosuid,nodev,noexec"},
+        {"ext2", false, false, "ro,nosuid,nodev,noexec"},
+        {"xfs", true, false, "ro,nosuid,nodev,noexec,nouuid"},
+        {"xfs", false, false, "ro,nosuid,nodev,noexec,nouuid,norecovery"},
+        {"btrfs", false, true, "ro,nosuid,nodev,noexec,rescue=nologreplay,degraded"},
+        {"vfat", true, false, "ro,nosuid,nodev,noexec,uid=0,gid=0,umask=0022,utf8"},
+    };
+    char *partners[] = {(char *)"ilr_abcd1234_d2", NULL};
+    size_t i;
+
+    for (i = 0; i < ELEMENTSOF(mounts); i++) {
+        Volume v = {.type = (char *)mounts[i].type, .degraded = mounts[i].degraded};
+        _cleanup_free_ char *options = mount_options(&v, mounts[i].replay);
+
+        assert_string_equal(options, mounts[i].options);
+        v.partners = partners;
+        free(options);
+        options = mount_options(&v, true);
+        assert_true(endswith(options, ",device=/dev/mapper/ilr_abcd1234_d2"));
+    }
 }
 
 static void words_of_the_kernel(void **state)
@@ -527,14 +799,13 @@ static void btrfs_identity(void **state)
 static void btrfs_refused(void **state)
 {
     _cleanup_close_ int fd = image("btrfs-bad", 1 * MIB);
-    uint8_t s[4096], t[4096];
+    BtrfsSuper super;
 
     assert_int_equal(btrfs_set_fsid(fd, 1 * MIB, fsid), -EMEDIUMTYPE);
+    assert_int_equal(btrfs_read(fd, &super), -EMEDIUMTYPE);
     put_super(fd, 64 * KIB, 2, 0);
-    assert_int_equal(pread(fd, s, sizeof(s), 64 * KIB), sizeof(s));
-    assert_int_equal(btrfs_set_fsid(fd, 1 * MIB, fsid), -ENOTUNIQ);
-    assert_int_equal(pread(fd, t, sizeof(t), 64 * KIB), sizeof(t));
-    assert_memory_equal(s, t, sizeof(s));
+    assert_int_equal(btrfs_read(fd, &super), 0);
+    assert_int_equal(super.n_devices, 2);
     put_super(fd, 64 * KIB, 1, 1);
     assert_int_equal(btrfs_set_fsid(fd, 1 * MIB, fsid), -EOPNOTSUPP);
     put_super(fd, 64 * KIB, 1, 0);
@@ -630,6 +901,12 @@ int main(void)
         cmocka_unit_test(names_of_logical_volumes),
         cmocka_unit_test(layers_of_volumes),
         cmocka_unit_test(lvm_reports),
+        cmocka_unit_test(lvm_segments),
+        cmocka_unit_test(kept_assembly),
+        cmocka_unit_test(arrays),
+        cmocka_unit_test(stale_members),
+        cmocka_unit_test(array_zones),
+        cmocka_unit_test(overlay_words),
         cmocka_unit_test(labels_for_people),
         cmocka_unit_test(dm_words),
         cmocka_unit_test(luns),

@@ -69,7 +69,7 @@ session_new() { # ID NAME...
     )
 }
 record() { # ID JQ-FILTER
-    jq -e "$2" "/run/ilr-private/$1/session.json" || { cat "/run/ilr-private/$1/session.json"; return 1; }
+    jq -e "$2" "/run/ilr-private/$1/session.json" || { jq -c '.volumes[], .failure' "/run/ilr-private/$1/session.json"; return 1; }
 }
 gone() { # ID
     not grep "ilr_$1" <(dmsetup ls)
@@ -120,7 +120,7 @@ has_files() { (cd "$1" && sha256sum --quiet --strict -c $work/files.sha256); } #
 # What the host's own tools say, errors too.
 host_view() { # FILE
     {
-        for what in pvs vgs lvs; do LVM_SUPPRESS_FD_WARNINGS=1 "$what" -a 2>&1 | grep -v '^  */dev/\(loop\|ram\|vd\)[^ ]* *---' || true; done
+        for what in pvs vgs 'lvs -a'; do LVM_SUPPRESS_FD_WARNINGS=1 $what 2>&1 || true; done
         echo "md:"; grep -A 2 ^md /proc/mdstat || true
         echo "mounts:"; grep -v ' /run/ilr' /proc/self/mounts
         echo "links:"; find /dev -type l ! -path '*/by-diskseq/*' ! -path '/dev/block/*' ! -path '/dev/char/*' ! -path '/dev/ilr_*' ! -path '/dev/mapper/ilr_*' -printf '%p %l\n' | sort

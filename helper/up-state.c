@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "up-state.h"
+
+#include "files.h"
+#include "log.h"
+#include "mount.h"
+#include "paths.h"
+
+#include <grp.h>
+#include <sys/stat.h>
+
+static gid_t group_of_users(const char *id)
+{
+    const struct group *g = getgrnam("ilr");
+
+    if (!g)
+        log_full(LOG_WARNING, id, "There is no group ilr, only root will reach the volumes");
+    return g ? g->gr_gid : 0;
+}
+
+int up_init(Up *u, const char *id, const Config *config)
+{
+    int r;
+
+    *u = (Up){.id = id, .config = config, .a = {.id = id, .config = config}};
+    u->mounts = mounts_path(id, "volumes");
+    if (!u->mounts)
+        return -ENOMEM;
+    r = record_load(id, &u->record);
+    if (r < 0)
+        return r;
+    u->group = group_of_users(id);
+    u->replay = u->record->replay < 0 ? config->replay : u->record->replay == REPLAY_OVERLAY;
+    return 0;
+}
+
+void up_done(Up *u)
+{
+    record_free(u->record);
+    free(u->mounts);
+    assembly_done(&u->a);
+}
+
+int up_save(Up *u)
+{
+    _cleanup_json_ json_object *disks = json_object_new_array(), *volumes = json_object_new_array();
+    json_object *o;
+    size_t i;
+    int r;
+
+    if (!disks || !volumes)
+        return -ENOMEM;
+    for (i = 0; i < u->a.n_disks; i++) {
+        r = disk_to_json(&u->a.disks[i], &o);
+        if (r < 0 || json_object_array_add(disks, o) < 0)
+            return r < 0 ? r : -ENOMEM;
+    }
+    for (i = 0; i < u->a.n_volumes; i++) {
+        r = volume_to_json(&u->a.volumes[i], u->a.disks, u->mounts, &o);
+        if (r < 0 || json_object_array_add(volumes, o) < 0)
+            return r < 0 ? r : -ENOMEM;
+    }
+    r = assembly_parts_to_json(&u->a, &o);
+    if (r < 0)
+        return r;
+    json_object_put(u->record->parts);
+    u->record->parts = o;
+    json_object_put(u->record->disks);
+    json_object_put(u->record->volumes);
+    u->record->disks = TAKE_PTR(disks);
+    u->record->volumes = TAKE_PTR(volumes);
+    return record_save(u->record);
+}
+
+static bool wanted(const Volume *v)
+{
+    return !v->reason && !v->mounted;
+}
+
+static int mount_one(Up *u, Volume *v)
+{
+    _cleanup_free_ char *directory = NULL;
+    int r;
+
+    if (asprintf(&directory, "%s/%s", u->mounts, v->name) < 0)
+        return (directory = NULL), -ENOMEM;
+    r = dir_make(directory, 0755, 0, 0);
+    if (r >= 0)
+        r = volume_mount(v, directory, u->replay, u->config->mount_timeout_usec, &v->reason, &v->replayed);
+    if (r < 0)
+        return r;
+    v->mounted = !v->reason;
+    if (!v->mounted)
+        (void)rmdir(directory);
+    log_full(LOG_INFO, u->id, "Volume %s: %s%s", v->name, v->mounted ? "mounted" : v->reason,
+             v->replayed ? ", journal replayed" : "");
+    return 0;
+}
+
+int up_mount_volumes(Up *u)
+{
+    _cleanup_free_ char *top = mounts_path(u->id, NULL);
+    size_t i;
+    int r, k;
+
+    if (!top)
+        return -ENOMEM;
+    r = dir_make(top, 0750, 0, u->group);
+    if (r >= 0)
+        r = dir_make(u->mounts, 0750, 0, u->group);
+    for (i = 0; r >= 0 && i < u->a.n_volumes; i++)
+        if (wanted(&u->a.volumes[i]))
+            r = assembly_map(&u->a, &u->a.volumes[i]);
+    k = dm_settle(&u->a.cookie, DEVICE_TIMEOUT_USEC);
+    if (k < 0)
+        log_errno_full(LOG_WARNING, u->id, k, "udev did not finish with the overlays");
+    for (i = 0; r >= 0 && i < u->a.n_volumes; i++)
+        if (wanted(&u->a.volumes[i]))
+            r = mount_one(u, &u->a.volumes[i]);
+    return r;
+}

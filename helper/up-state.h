@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What up and unlock share: a session's volumes, its record and its mounts. */
+
+#include "assembly.h"
+#include "record.h"
+
+typedef struct Up {
+    const char *id;
+    const Config *config;
+    Record *record;
+    char *mounts; /* directory of the volumes */
+    gid_t group;  /* of the users */
+    bool replay;
+    Assembly a;
+} Up;
+
+/* Loads the record: -ENOENT: the session is not connected. id and config are borrowed. */
+int up_init(Up *u, const char *id, const Config *config);
+void up_done(Up *u);
+/* Puts what is known now into the record. */
+int up_save(Up *u);
+/* Mounts every volume that has no reason not to be, and is not yet. */
+int up_mount_volumes(Up *u);

@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# LUKS (alone; under LVM in md), unlocked later; btrfs over several devices, whole, with one missing, twice, beside the
+# living original.
+set -eEuo pipefail
+cd "$(dirname "$0")"
+# shellcheck source=tests/vm/storage/lib.sh
+. ./lib.sh
+
+host_clean_up() {
+    systemctl stop ilr-session@aaaaaaaa.service ilr-connection@aaaaaaaa.service || true
+    rm -f /run/systemd/system/ilr-connection@aaaaaaaa.service
+    systemctl daemon-reload
+    umount $work/live 2>/dev/null || true
+    vgchange -an vgc >/dev/null 2>&1 || true
+    cryptsetup close made 2>/dev/null || true
+    mdadm --quiet --stop --scan || true
+    losetup -D
+}
+luks_new() { # DEVICE TYPE LABEL
+    cryptsetup luksFormat -q --type "$2" --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file key "$1"
+    cryptsetup open --key-file key "$1" made
+    mkfs.ext4 -q -L "$3" -d files /dev/mapper/made
+    cryptsetup close made
+}
+make_images() {
+    make_files
+    printf 'pass\0word\n' >key
+    truncate -s 24M luks1.img luks2.img
+    luks_new luks1.img luks1 first
+    luks_new luks2.img luks2 second
+    # md, LVM in it, LUKS on a logical volume, a file system in that
+    truncate -s 48M tower1 tower2
+    losetup /dev/loop11 tower1
+    losetup /dev/loop12 tower2
+    mdadm --quiet --create /dev/md/tower --run --assume-clean -l 1 -n 2 /dev/loop11 /dev/loop12
+    vgcreate -q -s 1M vgc /dev/md/tower
+    lvcreate -q -y -n plain -L 8M vgc
+    lvcreate -q -y -n crypt -L 24M vgc
+    mkfs.ext4 -q -d files /dev/vgc/plain
+    luks_new /dev/vgc/crypt luks2 top
+    vgchange -q -an vgc
+    mdadm --quiet --stop /dev/md/tower
+    cp --sparse=always tower1 tower1.img
+    cp --sparse=always tower2 tower2.img
+    truncate -s 128M pool1 pool2
+    losetup /dev/loop13 pool1
+    losetup /dev/loop14 pool2
+    mkfs.btrfs -q -L pool -d raid1 -m raid1 /dev/loop13 /dev/loop14
+    mkdir live
+    mount /dev/loop13 live
+    cp -a files/. live
+    btrfs -q subvolume create live/sub
+    cp -a files/etc live/sub/
+    sync
+    echo new >live/newest
+    python3 -c 'import os; f = os.open("live/newest", os.O_RDWR); os.fsync(f)'
+    dd if=/dev/loop13 of=pool1.img bs=1M conv=sparse iflag=direct status=none
+    dd if=/dev/loop14 of=pool2.img bs=1M conv=sparse iflag=direct status=none
+    images_done
+}
+must "the images can be made" make_images
+host_view host.before
+helper_ask() { # JSON: as root does
+    printf '%s\0' "$1" | socat -t 120 - UNIX-CONNECT:/run/ilrd/helper | tr -d '\0' >answer
+    cat answer
+}
+unlock() { # ID VOLUME KEY-FILE
+    helper_ask "$(jq -nc --arg s "$1" --arg v "$2" --arg k "$(base64 -w0 "$3")" '{verb: "unlock", session: $s, volume: $v, key: $k}')"
+    jq -e 'has("failure") | not' answer
+}
+refused() { # NAME ID VOLUME KEY-FILE
+    not unlock "$2" "$3" "$4"
+    jq -e --arg n "$1" '.failure.name == $n' answer
+}
+systemctl start ilr-helper.socket
+# The session's unit belongs to a connection's; this one has none to make.
+printf '[Service]\nType=exec\nExecStart=/bin/sleep infinity\n' >/run/systemd/system/ilr-connection@aaaaaaaa.service
+systemctl daemon-reload
+
+target_new a luks1.img luks2.img
+target_new b tower1.img tower2.img
+target_new c pool1.img pool2.img
+target_new d pool1.img pool2.img
+session_new aaaaaaaa a b c d
+must "up" systemctl start ilr-session@aaaaaaaa.service
+v=/run/ilr/aaaaaaaa/volumes
+jq -c '.volumes[] | select(.name | startswith("disk") | not) | [.name, .layers, .reason]' /run/ilr-private/aaaaaaaa/session.json | sed 's/^/# /'
+check "a volume beside a locked one" has_files $v/plain
+for volume in disk1 disk2 crypt; do
+    check "$volume is locked" record aaaaaaaa ".volumes[] | select(.name == \"$volume\") | .locked and (.reason | startswith(\"locked\"))"
+done
+check "btrfs over two disks" has_files $v/pool-disk5
+check "the newest file, too" grep -x new $v/pool-disk5/newest
+check "its subvolume" grep -x debian $v/pool-disk5/sub/etc/hostname
+check "the same once more, of its own" has_files $v/pool-disk7
+check "the host sees nothing new" host_same
+
+echo wrong >wrong
+check "a wrong key" refused WrongKey aaaaaaaa disk1 wrong
+check "no such volume" refused NoSuchVolume aaaaaaaa nothing key
+check "not encrypted" refused InvalidRequest aaaaaaaa plain key
+check "still locked, nothing lost" record aaaaaaaa '.volumes[] | select(.name == "disk1") | .locked'
+check "the right key, LUKS1" unlock aaaaaaaa disk1 key
+check "LUKS2" unlock aaaaaaaa disk2 key
+check "LUKS in LVM in md" unlock aaaaaaaa crypt key
+check "once more is no mistake" unlock aaaaaaaa crypt key
+for volume in first second top; do check "$volume has its files" has_files "$v/$volume"; done
+check "what it lies on" record aaaaaaaa '.volumes[] | select(.name == "top") | .layers == ["disk3 + disk4", "md raid1", "LV vgc/crypt", "LUKS"]'
+check "none is locked any more" record aaaaaaaa '[.volumes[] | select(.locked)] == []'
+check "the host sees nothing new" host_same
+check "down" down aaaaaaaa
+check "nothing is left" gone aaaaaaaa
+systemctl stop ilr-session@aaaaaaaa.service ilr-connection@aaaaaaaa.service
+
+target_new e pool2.img
+session_new bbbbbbbb e
+must "up with a device of the btrfs missing" up bbbbbbbb
+check "its files" has_files /run/ilr/bbbbbbbb/volumes/pool
+check "degraded" record bbbbbbbb '.volumes[] | select(.name == "pool") | .degraded and (.layers | index("btrfs (degraded, 1 of 2 devices)"))'
+check "down" down bbbbbbbb
+check "nothing is left" gone bbbbbbbb
+check "the original goes on" touch live/alive
+check "the host saw nothing" host_same
+check "the backing stores are what they were" same_bytes
+finish

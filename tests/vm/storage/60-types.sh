@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Types of file systems, and journals that are left as they are.
+set -eEuo pipefail
+cd "$(dirname "$0")"
+# shellcheck source=tests/vm/storage/lib.sh
+. ./lib.sh
+
+host_clean_up() { rm -f /etc/ilrd/ilrd.conf.d/90-storage.conf; }
+fill() { # FILE [MOUNT-OPTION...]: copies the files into a new file system
+    local file=$1
+    shift
+    mkdir -p mnt
+    mount "$@" "$file" mnt
+    cp -r files/. mnt/
+    umount mnt
+}
+make_images() {
+    make_files
+    truncate -s 24M exfat.img ntfs.img udf.img
+    mkfs.exfat -L exfat exfat.img >/dev/null
+    fill exfat.img -o loop -t exfat
+    mkntfs -q -F -f -L ntfs ntfs.img
+    mkdir -p mnt
+    ntfs-3g ntfs.img mnt
+    cp -r files/. mnt/
+    umount mnt
+    eventually 10 not pgrep ntfs-3g
+    cp ntfs.img hibernated.img
+    # What Windows leaves when it hibernates: a file that begins so.
+    ntfslabel hibernated.img hibernated
+    ntfs-3g hibernated.img mnt
+    { printf 'hibr'; head -c 4092 /dev/zero; } >mnt/hiberfil.sys
+    umount mnt
+    eventually 10 not pgrep ntfs-3g
+    mkudffs -q --label=udf udf.img >/dev/null 2>&1 || mkudffs --label=udf udf.img
+    fill udf.img -o loop -t udf
+    genisoimage -quiet -R -V iso -o iso.img files
+    truncate -s 64M f2fs.img
+    mkfs.f2fs -q -l f2fs f2fs.img
+    fill f2fs.img -o loop -t f2fs
+    truncate -s 48M ext4.img; mkfs.ext4 -q -L ext4 -d files ext4.img; dirty ext4.img
+    truncate -s 32M xfs.img; mkfs.xfs -q --unsupported -L xfs xfs.img; dirty xfs.img
+    truncate -s 128M btrfs.img; mkfs.btrfs -q -L btrfs btrfs.img; dirty btrfs.img
+    truncate -s 128M xxhash.img; mkfs.btrfs -q -L xxhash --csum xxhash xxhash.img
+    images_done
+}
+must "the images can be made" make_images
+target_new a exfat.img ntfs.img udf.img iso.img f2fs.img hibernated.img xxhash.img
+session_new aaaaaaaa a
+must "up" up aaaaaaaa
+v=/run/ilr/aaaaaaaa/volumes
+jq -c '.volumes[] | [.name, .type, .reason]' /run/ilr-private/aaaaaaaa/session.json | sed 's/^/# /'
+for volume in exfat ntfs udf iso f2fs hibernated; do check "$volume has its files" has_files "$v/$volume"; done
+read_only() { not touch "$1/x" && grep -E " $1 [^ ]+ ro,nosuid,nodev,noexec" /proc/self/mounts; }
+for volume in exfat ntfs udf iso f2fs hibernated; do check "$volume is read-only" read_only "$v/$volume"; done
+check "what cannot be says why" record aaaaaaaa '.volumes[] | select(.name == "xxhash") | .reason | contains("checksums other than crc32c")'
+check "down" down aaaaaaaa
+check "nothing is left" gone aaaaaaaa
+check "no program is left" not pgrep ntfs-3g
+
+mkdir -p /etc/ilrd/ilrd.conf.d
+printf '[Storage]\nReplay=none\n' >/etc/ilrd/ilrd.conf.d/90-storage.conf
+target_new b ext4.img xfs.img btrfs.img
+session_new bbbbbbbb b
+must "up, journals left as they are" up bbbbbbbb
+v=/run/ilr/bbbbbbbb/volumes
+check "ext4 is as it lies on the disk" is $v/ext4/synced old
+check "so is btrfs" is $v/btrfs/synced old
+check "without what was in the journal only" test ! -e $v/ext4/newest -a ! -e $v/btrfs/newest -a ! -e $v/xfs/newest
+check "nothing was replayed" record bbbbbbbb '[.volumes[] | select(.replayed)] == []'
+check "down" down bbbbbbbb
+rm /etc/ilrd/ilrd.conf.d/90-storage.conf
+session_new cccccccc b
+jq '.replay = "overlay"' /run/ilr-private/cccccccc/session.json >session.json
+cp session.json /run/ilr-private/cccccccc/session.json
+printf '[Storage]\nReplay=none\n' >/etc/ilrd/ilrd.conf.d/90-storage.conf
+must "up, as the session wants it" up cccccccc
+check "the newest file is there" is /run/ilr/cccccccc/volumes/ext4/newest new
+check "down" down cccccccc
+check "nothing is left" gone cccccccc
+check "the backing stores are what they were" same_bytes
+finish
