@@ -163,8 +163,11 @@ static void report_token(AzureCheck *c, const Failure *failure)
     if (failure)
         report(c, "access token", CHECK_FAILED, failure_hint(failure), "%s",
                failure->message ? failure->message : "no token");
-    else
-        report(c, "access token", CHECK_OK, NULL, "the login service gives one");
+    else {
+        _cleanup_free_ char *how = azure_token_describe(azure_client_token(&c->azure->client, c->uid));
+
+        report(c, "access token", CHECK_OK, NULL, "%s", how ? how : "there is one");
+    }
     c->timer = sd_event_source_disable_unref(c->timer);
     go_on(c);
 }

@@ -2,15 +2,11 @@
 #include "azure-token.h"
 
 #include "list.h"
+#include "log.h"
+#include "strv.h"
 #include "timeutil.h"
 
-#define SECRET_FILE_MAX (4 * KIB)
-#define TOKEN_MAX (64 * KIB)
-#define ANSWER_MAX (1 * MIB)
 #define EARLY_USEC (5 * USEC_PER_MINUTE)
-#define CREDENTIAL "azure-client-secret"
-
-static const AzureSubject subject = {.what = "get an access token", .not_found = FAILURE_CREDENTIAL_REJECTED};
 
 struct AzureTokenWaiter {
     LIST_FIELDS(AzureTokenWaiter);
@@ -21,11 +17,13 @@ struct AzureTokenWaiter {
 };
 
 struct AzureToken {
-    Http *http;
-    const Config *config;
+    AzureFetchContext context;
     Secret *current;       /* or NULL */
     uint64_t expires_usec; /* CLOCK_BOOTTIME, 5 minutes early */
-    HttpRequest *request;  /* the fetch under way, or NULL */
+    AzureFetch *fetch;     /* the one under way, or NULL */
+    CredentialKind trying; /* what it tries */
+    CredentialKind taken;  /* what "auto" has found; CREDENTIAL_AUTO: nothing yet */
+    char **reasons;        /* why not those before it */
     AzureTokenWaiter *waiters;
 };
 
@@ -35,8 +33,9 @@ int azure_token_new(AzureToken **ret, Http *http, const Config *config)
 
     if (!t)
         return -ENOMEM;
-    t->http = http;
-    t->config = config;
+    t->context = (AzureFetchContext){.http = http, .config = config};
+    t->trying = CREDENTIAL_AUTO;
+    t->taken = CREDENTIAL_AUTO;
     *ret = t;
     return 0;
 }
@@ -49,8 +48,9 @@ AzureToken *azure_token_free(AzureToken *t)
         t->waiters->token = NULL;
         LIST_REMOVE(t->waiters, t->waiters);
     }
-    http_request_free(t->request);
+    azure_fetch_free(t->fetch);
     secret_unref(t->current);
+    strv_free(t->reasons);
     free(t);
     return NULL;
 }
@@ -65,7 +65,7 @@ AzureTokenWaiter *azure_token_waiter_free(AzureTokenWaiter *w)
     if (t) {
         LIST_REMOVE(t->waiters, w);
         if (!t->waiters)
-            t->request = http_request_free(t->request);
+            t->fetch = azure_fetch_free(t->fetch);
     }
     free(w);
     return NULL;
@@ -77,128 +77,74 @@ void azure_token_drop(AzureToken *t, const Secret *token)
         t->current = secret_unref(t->current);
 }
 
-static int read_secret(AzureToken *t, Secret **ret, Failure **ret_failure)
+char *azure_token_describe(const AzureToken *t)
 {
-    const Config *c = t->config;
-    const char *dir = getenv("CREDENTIALS_DIRECTORY");
-    _cleanup_free_ char *path = NULL;
-    char buf[128];
-    int r;
+    _cleanup_free_ char *others = strv_join(t->reasons, "; ");
+    CredentialKind kind = t->context.config->credential ? t->context.config->credential : t->taken;
+    char *s;
 
-    if (dir) {
-        if (asprintf(&path, "%s/" CREDENTIAL, dir) < 0)
-            return -ENOMEM;
-        if (access(path, F_OK) < 0)
-            path = (free(path), NULL);
-    }
-    if (!path && c->client_secret_file && !(path = strdup(c->client_secret_file)))
-        return -ENOMEM;
-    if (!path) {
-        *ret_failure = failure_new(FAILURE_NOT_CONFIGURED,
-                                   "There is no client secret: neither the credential " CREDENTIAL
-                                   " nor ClientSecretFile= in [Azure]");
-        return -ENOENT;
-    }
-    r = secret_read_file(path, SECRET_FILE_MAX, ret);
-    if (r == -ENOMEM)
-        return r;
-    if (r == -EPERM)
-        *ret_failure = failure_new(
-            FAILURE_NOT_CONFIGURED,
-            "The client secret %s can be read by others than its owner: expected mode 0600", path);
-    else if (r == -ENODATA)
-        *ret_failure = failure_new(FAILURE_NOT_CONFIGURED, "The client secret %s is empty", path);
-    else if (r < 0)
-        *ret_failure = failure_new(FAILURE_NOT_CONFIGURED, "The client secret %s cannot be read: %s", path,
-                                   strerror_r(-r, buf, sizeof(buf)));
-    return r;
+    if (kind == CREDENTIAL_AUTO || !t->current)
+        return NULL;
+    if (asprintf(&s, "by %s%s%s%s", credential_kind_to_string(kind), others && *others ? " (not by " : "",
+                 others && *others ? others : "", others && *others ? ")" : "") < 0)
+        return NULL;
+    return s;
 }
 
-static int make_body(AzureToken *t, Secret **ret, Failure **ret_failure)
-{
-    _cleanup_secret_ Secret *secret = NULL, *body = NULL;
-    _cleanup_erase_ char *escaped = NULL, *form = NULL;
-    _cleanup_free_ char *id = NULL, *scope_url = NULL, *scope = NULL;
-    int r;
+/* ---- which way ---- */
 
-    r = read_secret(t, &secret, ret_failure);
-    if (r < 0)
-        return r;
-    escaped = http_escape(secret_text(secret));
-    id = http_escape(t->config->client_id);
-    if (!escaped || !id || asprintf(&scope_url, "%s/.default", t->config->management_url) < 0)
-        return -ENOMEM;
-    scope = http_escape(scope_url);
-    if (!scope || asprintf(&form, "grant_type=client_credentials&client_id=%s&scope=%s&client_secret=%s", id,
-                           scope, escaped) < 0)
-        return -ENOMEM;
-    body = secret_new(form, strlen(form));
-    if (!body)
-        return -ENOMEM;
-    *ret = TAKE_PTR(body);
-    return 0;
+static void on_fetched(AzureFetched *fetched, void *userdata);
+
+static int start(AzureToken *t, CredentialKind kind, bool probe, Failure **ret_failure)
+{
+    t->trying = kind;
+    return azure_fetch_start(&t->context, kind, probe, on_fetched, t, &t->fetch, ret_failure);
 }
 
-/* Reads the token out of the answer. NULL: no memory for the failure either. */
-static Failure *take_answer(AzureToken *t, const char *host, const HttpAnswer *a)
+static int note(AzureToken *t, CredentialKind kind, const Failure *why)
 {
-    _cleanup_json_erase_ json_object *o = NULL;
-    const char *token = NULL, *number = NULL;
-    int64_t seconds = 0;
+    return strv_extendf(&t->reasons, "%s: %s", credential_kind_to_string(kind),
+                        why && why->message ? why->message : "no reason is known");
+}
 
-    if (json_parse(a->body, a->body_size, &o) < 0 || !json_object_is_type(o, json_type_object)) {
-        _cleanup_free_ char *excerpt = azure_excerpt(a->body, a->body_size), *problem = NULL;
+/* The first way from this one on that there is. -ENOENT with a failure: there is none. */
+static int start_auto(AzureToken *t, CredentialKind kind, Failure **ret_failure)
+{
+    _cleanup_free_ char *reasons = NULL;
 
-        if (asprintf(&problem, "is no JSON object%s%s", excerpt ? ": " : "", excerpt ? excerpt : "") < 0)
-            problem = NULL;
-        return azure_failure_invalid(&subject, host, a, problem ? problem : "is no JSON object");
+    for (; kind < CREDENTIAL_KIND_MAX; kind++) {
+        _cleanup_failure_ Failure *f = NULL;
+        int r = start(t, kind, true, &f);
+
+        if (r >= 0)
+            return 0;
+        if (r != -ENOENT) {
+            *ret_failure = TAKE_PTR(f);
+            return r;
+        }
+        r = note(t, kind, f);
+        if (r < 0)
+            return r;
     }
-    if (json_get_string(o, "access_token", &token) <= 0 || !*token || strlen(token) > TOKEN_MAX ||
-        token[strspn(token, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")])
-        return azure_failure_invalid(&subject, host, a, "has no usable access_token");
-    /* Some token services send numbers as strings. */
-    if (json_get_int64(o, "expires_in", &seconds) < 0 && json_get_string(o, "expires_in", &number) > 0 &&
-        strlen(number) < 10)
-        seconds = strtoll(number, NULL, 10);
-    if (seconds <= 0 || seconds > 7 * 24 * 3600)
-        return azure_failure_invalid(&subject, host, a, "has no usable expires_in");
-    secret_unref(t->current);
-    t->current = secret_new(token, strlen(token));
-    t->expires_usec = now_usec(CLOCK_BOOTTIME) + (uint64_t)seconds * USEC_PER_SEC;
-    if ((uint64_t)seconds * USEC_PER_SEC > 2 * EARLY_USEC)
-        t->expires_usec -= EARLY_USEC;
-    return NULL;
+    reasons = strv_join(t->reasons, "; ");
+    *ret_failure = failure_new(FAILURE_NOT_CONFIGURED, "This host has no credential for Azure. %s",
+                               reasons ? reasons : "");
+    return -ENOENT;
 }
 
-/* Errors of the login service speak of the credential whatever their status. */
-static Failure *refusal(const char *host, const HttpAnswer *a)
+static int begin(AzureToken *t, Failure **ret_failure)
 {
-    _cleanup_json_ json_object *o = NULL;
-    AzureError e = {};
-    Failure *f;
-    size_t n;
+    CredentialKind kind = t->context.config->credential;
 
-    (void)json_parse(a->body, a->body_size, &o);
-    if (!o || a->status == 429 || a->status >= 500 || a->status < 400)
-        return azure_failure(&subject, host, a, o);
-    (void)azure_error_read(o, &e);
-    f = failure_new(FAILURE_CREDENTIAL_REJECTED,
-                    "Could not get an access token: %s answered with status %d: %s", host, a->status,
-                    e.message ? e.message
-                    : e.code  ? e.code
-                              : "no reason given");
-    azure_error_move(&e, f);
-    /* "AADSTS7000215: Invalid client secret provided. ..." is more use than "invalid_client". */
-    n = e.message && startswith(e.message, "AADSTS") ? 6 + strspn(e.message + 6, "0123456789") : 0;
-    if (f && n > 6 && n < 24) {
-        char *code = strndup(e.message, n);
-
-        if (code)
-            free_and_replace(&f->code, code);
-    }
-    azure_error_done(&e);
-    return f;
+    if (kind == CREDENTIAL_AUTO)
+        kind = t->taken;
+    if (kind != CREDENTIAL_AUTO)
+        return start(t, kind, false, ret_failure);
+    t->reasons = strv_free(t->reasons);
+    return start_auto(t, CREDENTIAL_AUTO + 1, ret_failure);
 }
+
+/* ---- the end of a fetch ---- */
 
 static AzureTokenWaiter *waiter_next(AzureToken *t)
 {
@@ -210,44 +156,67 @@ static AzureTokenWaiter *waiter_next(AzureToken *t)
     return NULL;
 }
 
-static void on_answer(const HttpAnswer *a, void *userdata)
+/* Whoever is told may free others that wait, or begin to wait anew: only those that waited for this answer
+ * are told, and each is taken off the list before. */
+static void tell(AzureToken *t, Secret *token, const Failure *failure, bool transient, uint64_t wait_usec)
 {
-    AzureToken *t = userdata;
-    _cleanup_free_ char *host = http_url_host(t->config->login_url);
-    const char *name = host ? host : "login service", *after = http_answer_header(a, "Retry-After");
-    _cleanup_secret_ Secret *token = NULL;
-    _cleanup_failure_ Failure *failure = NULL;
     AzureTokenWaiter *w;
-    bool transient = false;
-    uint64_t wait = 0;
 
-    if (a->outcome == HTTP_ANSWERED && a->status == 200)
-        failure = take_answer(t, name, a);
-    else {
-        transient = azure_answer_transient(a);
-        failure = a->outcome == HTTP_ANSWERED ? refusal(name, a) : azure_failure(&subject, name, a, NULL);
-        if (after && (a->status == 429 || a->status == 503))
-            (void)azure_retry_after_parse(after, now_usec(CLOCK_REALTIME), &wait);
-    }
-    if (!failure && a->outcome == HTTP_ANSWERED && a->status == 200 && t->current)
-        token = secret_ref(t->current);
-    t->request = http_request_free(t->request); /* a is gone from here on */
-
-    /* Whoever is told may free others that wait, or begin to wait anew: only those that waited for this
-     * answer are told, and each is taken off the list before. */
     LIST_FOREACH (w, t->waiters)
         w->notify = true;
     while ((w = waiter_next(t))) {
         LIST_REMOVE(t->waiters, w);
         w->token = NULL;
-        w->done(token, token ? NULL : failure_copy(failure), transient, wait, w->userdata);
+        w->done(token, token ? NULL : failure_copy(failure), transient, wait_usec, w->userdata);
     }
+}
+
+static void keep(AzureToken *t, Secret *token, uint64_t lifetime_usec)
+{
+    secret_unref(t->current);
+    t->current = secret_ref(token);
+    t->expires_usec = now_usec(CLOCK_BOOTTIME) + lifetime_usec;
+    if (lifetime_usec > 2 * EARLY_USEC)
+        t->expires_usec -= EARLY_USEC;
+    if (t->context.config->credential == CREDENTIAL_AUTO && t->taken != t->trying) {
+        _cleanup_free_ char *how = NULL;
+
+        t->taken = t->trying;
+        how = azure_token_describe(t);
+        log_info("Azure: the access token is got %s", how ? how : credential_kind_to_string(t->taken));
+    }
+}
+
+static void on_fetched(AzureFetched *fetched, void *userdata)
+{
+    _cleanup_secret_ Secret *token = TAKE_PTR(fetched->token);
+    _cleanup_failure_ Failure *failure = TAKE_PTR(fetched->failure);
+    bool absent = fetched->absent, transient = fetched->transient;
+    uint64_t wait_usec = fetched->retry_after_usec, lifetime_usec = fetched->lifetime_usec;
+    AzureToken *t = userdata;
+    int r;
+
+    t->fetch = azure_fetch_free(t->fetch); /* fetched is gone from here on */
+    if (token)
+        keep(t, token, lifetime_usec);
+    else if (absent && t->context.config->credential == CREDENTIAL_AUTO) {
+        Failure *next = NULL;
+
+        r = note(t, t->trying, failure);
+        if (r >= 0)
+            r = start_auto(t, t->trying + 1, &next);
+        if (r >= 0)
+            return;
+        failure_free(failure);
+        failure = next;
+    } else if (!transient)
+        t->taken = CREDENTIAL_AUTO; /* look again next time */
+    tell(t, token, failure, transient, wait_usec);
 }
 
 int azure_token_get(AzureToken *t, AzureTokenDone done, void *userdata, Secret **ret_token,
                     AzureTokenWaiter **ret_waiter, Failure **ret_failure)
 {
-    const Config *c = t->config;
     AzureTokenWaiter *w;
     int r;
 
@@ -256,28 +225,8 @@ int azure_token_get(AzureToken *t, AzureTokenDone done, void *userdata, Secret *
         return 1;
     }
     t->current = secret_unref(t->current);
-    if (!t->request) {
-        _cleanup_secret_ Secret *body = NULL;
-        _cleanup_free_ char *url = NULL;
-
-        if (!c->tenant_id || !c->client_id) {
-            *ret_failure = failure_new(FAILURE_NOT_CONFIGURED, "%s= is missing in [Azure]",
-                                       c->tenant_id ? "ClientId" : "TenantId");
-            return -ENOENT;
-        }
-        r = make_body(t, &body, ret_failure);
-        if (r < 0)
-            return r;
-        if (asprintf(&url, "%s/%s/oauth2/v2.0/token", c->login_url, c->tenant_id) < 0)
-            return -ENOMEM;
-        r = http_start(t->http,
-                       &(HttpOptions){.method = "POST",
-                                      .url = url,
-                                      .headers = (char *[]){"Accept: application/json", NULL},
-                                      .body = body,
-                                      .content_type = "application/x-www-form-urlencoded",
-                                      .body_max = ANSWER_MAX},
-                       on_answer, t, &t->request);
+    if (!t->fetch) {
+        r = begin(t, ret_failure);
         if (r < 0)
             return r;
     }

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The access token of this host, by client secret. Kept in memory until 5 minutes before its end, fetched
- * once however many wait for it. The client secret is read from its file at each fetch, so that a new one is
- * used at once. */
+/* The access token of this host. Kept in memory until 5 minutes before its end, fetched once however many
+ * wait for it, by the way that Credential= says; "auto" takes the first that there is and stays with it until
+ * it is refused. */
 
-#include "azure-error.h"
-#include "config.h"
+#include "azure-credential.h"
 
 typedef struct AzureToken AzureToken;
 typedef struct AzureTokenWaiter AzureTokenWaiter;
@@ -26,6 +25,10 @@ int azure_token_get(AzureToken *t, AzureTokenDone done, void *userdata, Secret *
                     AzureTokenWaiter **ret_waiter, Failure **ret_failure);
 AzureTokenWaiter *azure_token_waiter_free(AzureTokenWaiter *w);
 DEFINE_CLEANUP(AzureTokenWaiter *, azure_token_waiter_free)
+
+/* How the latest token was got, and by "auto" why not in the ways before: one line for people, the caller's.
+ * NULL: none was got yet, or out of memory. */
+char *azure_token_describe(const AzureToken *t);
 
 /* Azure did not accept this token: forget it, if it is still the one that is kept. */
 void azure_token_drop(AzureToken *t, const Secret *token);

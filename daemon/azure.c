@@ -175,6 +175,9 @@ int azure_new(Azure **ret, sd_event *event, const Config *config, Failure **ret_
     r = http_new(&a->client.http, event, config->ca_file, config->request_timeout_usec);
     if (r < 0)
         return r;
+    r = http_set_proxy(a->client.http, config->proxy);
+    if (r < 0)
+        return r;
     r = azure_token_new(&a->client.token, a->client.http, config);
     if (r < 0)
         return r;

@@ -28,7 +28,7 @@ struct Http {
     sd_event_source *timer; /* CLOCK_MONOTONIC, libcurl's one timer */
     sd_event_source *check; /* defer: finished transfers are handed out one per turn of the loop */
     Watch *watches;
-    char *ca_file;
+    char *ca_file, *proxy;
     uint64_t timeout_usec;
 };
 
@@ -364,9 +364,16 @@ static int set_request(HttpRequest *q, const HttpOptions *o)
     Http *h = q->http;
     int r;
 
-    r = set_common(q, "https", o->url, h->timeout_usec);
+    r = set_common(q, o->local ? "http" : "https", o->url,
+                   o->timeout_usec ? o->timeout_usec : h->timeout_usec);
     if (r < 0)
         return r;
+    if (h->proxy && !o->local) {
+        SET(CURLOPT_PROXY, h->proxy);
+        SET(CURLOPT_PROXYTYPE, (long)CURLPROXY_HTTP);
+        SET(CURLOPT_HTTPPROXYTUNNEL, 1L);
+        SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    }
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
@@ -502,6 +509,16 @@ int http_new(Http **ret, sd_event *event, const char *ca_file, uint64_t timeout_
     return 0;
 }
 
+int http_set_proxy(Http *h, const char *proxy)
+{
+    char *copy = proxy ? strdup(proxy) : NULL;
+
+    if (proxy && !copy)
+        return -ENOMEM;
+    free_and_replace(&h->proxy, copy);
+    return 0;
+}
+
 Http *http_free(Http *h)
 {
     if (!h)
@@ -515,6 +532,7 @@ Http *http_free(Http *h)
     sd_event_source_disable_unref(h->check);
     sd_event_unref(h->event);
     free(h->ca_file);
+    free(h->proxy);
     free(h);
     return NULL;
 }

@@ -2,8 +2,8 @@
 #pragma once
 
 /* HTTPS requests on the event loop: the only file that sees libcurl. It verifies peer and host, follows no
- * redirect, uses no proxy, no cookie and no .netrc, takes at most as many bytes as it was told, and tells
- * what became of a request. It knows no Azure and retries nothing.
+ * redirect, uses no proxy but the one it was given, no cookie and no .netrc, takes at most as many bytes as
+ * it was told, and tells what became of a request. It knows no Azure and retries nothing.
  *
  * done is called exactly once, never from inside http_start(); freeing a request cancels it at once. */
 
@@ -47,6 +47,8 @@ typedef struct HttpOptions {
     const Secret *bearer;     /* goes into an Authorization header; NULL: none */
     const Secret *body;       /* of a POST; NULL: empty */
     const char *content_type; /* of the body, or NULL */
+    bool local;               /* a service of this machine or its link: plain http, never by the proxy */
+    uint64_t timeout_usec;    /* 0: that of http_new() */
     size_t body_max;          /* bytes of the answer */
     bool once; /* on a new connection, since libcurl sends again when an old one turns out to be dead */
 } HttpOptions;
@@ -56,6 +58,8 @@ typedef struct HttpRequest HttpRequest;
 
 /* ca_file NULL: the system's. */
 int http_new(Http **ret, sd_event *event, const char *ca_file, uint64_t timeout_usec);
+/* Requests that are not local go through it from now on: "http://HOST:PORT"; NULL: none. 0 or -ENOMEM. */
+int http_set_proxy(Http *h, const char *proxy);
 Http *http_free(Http *h);
 DEFINE_CLEANUP(Http *, http_free)
 

@@ -59,6 +59,102 @@ static int parse_url(Parser *p, const char *key, const char *value, size_t offse
     return set_string(p, (char **)((char *)p->config + offset), value);
 }
 
+static const char *const credential_names[] = {
+    [CREDENTIAL_AUTO] = "auto",
+    [CREDENTIAL_CLIENT_SECRET] = "client-secret",
+    [CREDENTIAL_CLIENT_CERTIFICATE] = "client-certificate",
+    [CREDENTIAL_WORKLOAD_IDENTITY] = "workload-identity",
+    [CREDENTIAL_ARC] = "arc",
+    [CREDENTIAL_MANAGED_IDENTITY] = "managed-identity",
+};
+
+const char *credential_kind_to_string(CredentialKind kind)
+{
+    return kind >= 0 && kind < CREDENTIAL_KIND_MAX ? credential_names[kind] : NULL;
+}
+
+static int parse_credential(Parser *p, const char *key, const char *value, size_t offset)
+{
+    size_t i;
+
+    for (i = 0; i < ELEMENTSOF(credential_names); i++)
+        if (streq(value, credential_names[i])) {
+            p->config->credential = (CredentialKind)i;
+            return 1;
+        }
+    return complain(p, key, value,
+                    "auto, client-secret, client-certificate, workload-identity, arc or managed-identity");
+}
+
+static const struct {
+    const char *name, *management, *login;
+} clouds[CLOUD_MAX] = {
+    [CLOUD_PUBLIC] = {"public", "https://management.azure.com", "https://login.microsoftonline.com"},
+    [CLOUD_CHINA] = {"china", "https://management.chinacloudapi.cn", "https://login.chinacloudapi.cn"},
+    [CLOUD_USGOVERNMENT] = {"usgovernment", "https://management.usgovcloudapi.net",
+                            "https://login.microsoftonline.us"},
+};
+
+static int parse_cloud(Parser *p, const char *key, const char *value, size_t offset)
+{
+    size_t i;
+
+    for (i = 0; i < ELEMENTSOF(clouds); i++)
+        if (streq(value, clouds[i].name)) {
+            p->config->cloud = (CloudName)i;
+            return 1;
+        }
+    return complain(p, key, value, "public, china or usgovernment");
+}
+
+static int parse_bool(Parser *p, const char *key, const char *value, size_t offset)
+{
+    if (!streq(value, "yes") && !streq(value, "no"))
+        return complain(p, key, value, "yes or no");
+    *(bool *)((char *)p->config + offset) = streq(value, "yes");
+    return 1;
+}
+
+/* "HOST" or "HOST:PORT", nothing behind it. The caller's host, or NULL. */
+static char *parse_authority(const char *s)
+{
+    size_t n = strcspn(s, ":");
+    char *host = strndup(s, n);
+
+    if (host && ((!host_name_valid(host) && !address_valid(host)) ||
+                 (s[n] && (!isdigit((unsigned char)s[n + 1]) || s[n + 1 + strspn(s + n + 1, "0123456789")]))))
+        host = (free(host), NULL);
+    return host;
+}
+
+/* Tokens come from there in clear text: this machine or its own link only. */
+static int parse_imds(Parser *p, const char *key, const char *value, size_t offset)
+{
+    const char *rest = startswith(value, "http://");
+    _cleanup_free_ char *host = rest ? parse_authority(rest) : NULL;
+
+    if (!host || !(startswith(host, "169.254.") || startswith(host, "127.")) || !address_valid(host))
+        return complain(p, key, value, "http://ADDRESS or http://ADDRESS:PORT with 169.254.x.y or 127.x.y.z");
+    return set_string(p, (char **)((char *)p->config + offset), value);
+}
+
+static int parse_proxy(Parser *p, const char *key, const char *value, size_t offset)
+{
+    const char *rest = startswith(value, "http://");
+    _cleanup_free_ char *host = rest ? parse_authority(rest) : NULL;
+
+    if (*value && !host)
+        return complain(p, key, value, "http://HOST:PORT, without user and password");
+    return set_string(p, (char **)((char *)p->config + offset), value);
+}
+
+static int parse_resource(Parser *p, const char *key, const char *value, size_t offset)
+{
+    if (*value && (*value != '/' || strlen(value) > 1024 || strpbrk(value, "?#% \t")))
+        return complain(p, key, value, "a resource id: /subscriptions/...");
+    return set_string(p, (char **)((char *)p->config + offset), value);
+}
+
 static int parse_path(Parser *p, const char *key, const char *value, size_t offset)
 {
     if (*value && *value != '/')
@@ -216,6 +312,18 @@ static const struct {
     {"Azure", "FallbackApiVersion", parse_api_version, offsetof(Config, fallback_api_version)},
     {"Azure", "TenantId", parse_id, offsetof(Config, tenant_id)},
     {"Azure", "ClientId", parse_id, offsetof(Config, client_id)},
+    {"Azure", "Cloud", parse_cloud, 0},
+    {"Azure", "Proxy", parse_proxy, offsetof(Config, proxy)},
+    {"Azure", "Credential", parse_credential, 0},
+    {"Azure", "ClientCertificateFile", parse_path, offsetof(Config, client_certificate_file)},
+    {"Azure", "ClientKeyFile", parse_path, offsetof(Config, client_key_file)},
+    {"Azure", "ClientKeyPassphraseFile", parse_path, offsetof(Config, client_key_passphrase_file)},
+    {"Azure", "SendCertificateChain", parse_bool, offsetof(Config, send_certificate_chain)},
+    {"Azure", "FederatedTokenFile", parse_path, offsetof(Config, federated_token_file)},
+    {"Azure", "ImdsUrl", parse_imds, offsetof(Config, imds_url)},
+    {"Azure", "ManagedIdentityClientId", parse_id, offsetof(Config, managed_client_id)},
+    {"Azure", "ManagedIdentityObjectId", parse_id, offsetof(Config, managed_object_id)},
+    {"Azure", "ManagedIdentityResourceId", parse_resource, offsetof(Config, managed_resource_id)},
     {"Azure", "ClientSecretFile", parse_path, offsetof(Config, client_secret_file)},
     {"Azure", "Vault", parse_vaults, offsetof(Config, vaults)},
     {"Azure", "Location", parse_locations, offsetof(Config, locations)},
@@ -328,8 +436,7 @@ static Config *config_new(void)
     if (!c)
         return NULL;
     *c = (Config){
-        .management_url = strdup("https://management.azure.com"),
-        .login_url = strdup("https://login.microsoftonline.com"),
+        .imds_url = strdup("http://169.254.169.254"),
         .api_version = strdup("2026-08-01"),
         .fallback_api_version = strdup("2025-08-01"),
         .poll_interval_usec = 7 * USEC_PER_SEC,
@@ -348,7 +455,7 @@ static Config *config_new(void)
         .sessions_max = 32,
         .busy_retry_usec = 10 * USEC_PER_SEC,
     };
-    if (!c->management_url || !c->login_url || !c->api_version || !c->fallback_api_version)
+    if (!c->imds_url || !c->api_version || !c->fallback_api_version)
         return config_free(c);
     return c;
 }
@@ -389,6 +496,16 @@ int config_load(const char *path, Config **ret, Failure **ret_failure)
     free(entries);
     if (r < 0)
         return r;
+    if (!!c->managed_client_id + !!c->managed_object_id + !!c->managed_resource_id > 1) {
+        *ret_failure = failure_new(FAILURE_NOT_CONFIGURED,
+                                   "%s: only one of ManagedIdentityClientId=, ManagedIdentityObjectId= and "
+                                   "ManagedIdentityResourceId= can be meant",
+                                   path);
+        return -EINVAL;
+    }
+    if ((!c->management_url && !(c->management_url = strdup(clouds[c->cloud].management))) ||
+        (!c->login_url && !(c->login_url = strdup(clouds[c->cloud].login))))
+        return -ENOMEM;
     *ret = TAKE_PTR(c);
     return 0;
 }
@@ -405,6 +522,15 @@ Config *config_free(Config *c)
     free(c->tenant_id);
     free(c->client_id);
     free(c->client_secret_file);
+    free(c->client_certificate_file);
+    free(c->client_key_file);
+    free(c->client_key_passphrase_file);
+    free(c->federated_token_file);
+    free(c->imds_url);
+    free(c->managed_client_id);
+    free(c->managed_object_id);
+    free(c->managed_resource_id);
+    free(c->proxy);
     strv_free(c->vaults);
     strv_free(c->locations);
     free(c->initiator_name);

@@ -16,6 +16,29 @@ typedef enum InitiatorMode {
     INITIATOR_MODE_INVALID = -EINVAL,
 } InitiatorMode;
 
+typedef enum CloudName {
+    CLOUD_PUBLIC,
+    CLOUD_CHINA,
+    CLOUD_USGOVERNMENT,
+    CLOUD_MAX,
+    CLOUD_INVALID = -EINVAL,
+} CloudName;
+
+/* How this host gets an access token. */
+typedef enum CredentialKind {
+    CREDENTIAL_AUTO, /* the first of the following that there is, in this order */
+    CREDENTIAL_CLIENT_SECRET,
+    CREDENTIAL_CLIENT_CERTIFICATE,
+    CREDENTIAL_WORKLOAD_IDENTITY,
+    CREDENTIAL_ARC,
+    CREDENTIAL_MANAGED_IDENTITY, /* of an Azure VM */
+    CREDENTIAL_KIND_MAX,
+    CREDENTIAL_KIND_INVALID = -EINVAL,
+} CredentialKind;
+
+/* "managed-identity", as in Credential=. */
+const char *credential_kind_to_string(CredentialKind kind);
+
 typedef struct Config {
     /* [Azure] */
     char *management_url;        /* ManagementUrl=, https, no trailing slash */
@@ -24,6 +47,16 @@ typedef struct Config {
     char *api_version;           /* ApiVersion=, YYYY-MM-DD or YYYY-MM-DD-preview */
     char *fallback_api_version;  /* FallbackApiVersion=, for the script in the status */
     char *tenant_id, *client_id; /* TenantId=, ClientId= */
+    CloudName cloud;             /* Cloud=, whose addresses management_url and login_url are by default */
+    CredentialKind credential;   /* Credential= */
+    char *client_certificate_file, *client_key_file,
+        *client_key_passphrase_file; /* absolute, or NULL; systemd credentials go first */
+    bool send_certificate_chain;     /* SendCertificateChain=, x5c */
+    char *federated_token_file;      /* FederatedTokenFile=, absolute, or NULL */
+    char *imds_url;                  /* ImdsUrl=, http, of this machine or its link */
+    char *managed_client_id, *managed_object_id,
+        *managed_resource_id; /* ManagedIdentity...=, at most one, or NULL: the system-assigned one */
+    char *proxy;              /* Proxy=, http://HOST:PORT, for Azure only, or NULL */
     char *client_secret_file; /* ClientSecretFile=, absolute; the credential azure-client-secret goes first */
     char **vaults;            /* Vault=, resource ids, each once: where VMs are looked for; may be NULL */
     char **locations;         /* Location=, regions of VMs that are given by their resource id; may be NULL */

@@ -185,7 +185,7 @@ class World:
         self.sim_log = open(f"{self.dir}/sim.log", "w")
         self.sim = subprocess.Popen([f"{BUILD}/ilr-sim", "--config", f"{self.dir}/sim.json"], stderr=self.sim_log,
                                     stdout=self.sim_log)
-        wait_for("the simulator listens", lambda: can_connect(("127.0.0.1", self.port)))
+        wait_for("the simulator listens", lambda: can_connect(("127.0.0.1", self.port)) and can_connect(f"{self.dir}/control"))
 
     def control(self, method, path, body=None):
         s = socket.socket(socket.AF_UNIX)

@@ -18,17 +18,17 @@ JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 class Login(World):
-    def __init__(self, **sim):
+    def __init__(self, config="", **sim):
         self.imds, self.arc = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-        super().__init__(start_sim=False)
+        super().__init__(config, start_sim=False)
         subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=app",
                         "-keyout", f"{self.dir}/app.key", "-out", f"{self.dir}/app.crt"], check=True,
                        capture_output=True)
         self.start_sim({
             "expiredSecrets": ["old"], "clientCertificates": [f"{self.dir}/app.crt"], "federatedTokens": ["from-k8s"],
-            "deviceIntervalSeconds": 0, "imds": {"listen": self.imds, "systemAssigned": {"clientId": "sys"},
+            "deviceIntervalSeconds": 0, "scopes": [f"https://localhost:{self.port}/.default"], "imds": {"listen": self.imds, "systemAssigned": {"clientId": "sys"},
                                                  "userAssigned": [{"clientId": "user1", "objectId": "o1"}]},
-            "arc": {"listen": self.arc, "clientId": "arc1", "keyDirectory": self.dir}, **sim})
+            "arc": {"listen": self.arc, "clientId": "arc1", "keyDirectory": sim.pop("keyDirectory", self.dir)}, **sim})
         self.tls = ssl.create_default_context(cafile=f"{self.dir}/ca.pem")
 
     def ask(self, url, form=None, headers=None):
@@ -160,6 +160,7 @@ def declined_and_expired_are_told():
         assert w.ask(w.token_url(), form)[1]["error"] == "authorization_declined"
 
 
-main([secrets_are_told_apart, certificate_signs_an_assertion_that_is_good_once, federated_token_is_good_as_it_is,
-      metadata_service_gives_tokens_of_identities, arc_wants_its_key_file_read,
-      person_signs_in_by_device_code_and_the_log_names_her, declined_and_expired_are_told])
+if __name__ == "__main__":
+    main([secrets_are_told_apart, certificate_signs_an_assertion_that_is_good_once, federated_token_is_good_as_it_is,
+          metadata_service_gives_tokens_of_identities, arc_wants_its_key_file_read,
+          person_signs_in_by_device_code_and_the_log_names_her, declined_and_expired_are_told])

@@ -107,6 +107,7 @@ static void world_init(World *w, const Exchange *exchanges)
     assert_int_equal(write(fd, "s3cret&=\n", 9), 9);
     close(fd);
     w->config = (Config){
+        .credential = CREDENTIAL_CLIENT_SECRET,
         .management_url = (char *)server_url(w->server),
         .login_url = (char *)server_url(w->server),
         .ca_file = (char *)server_ca_file(),
