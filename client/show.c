@@ -129,6 +129,33 @@ void show_renewed(json_object *session, FILE *f)
               f);
 }
 
+/* What bringing up has changed on the overlays, of all disks together, and the fullest one. */
+static void show_overlays(json_object *session, FILE *f)
+{
+    int64_t total = 0, worst = 0;
+    json_object *disks;
+    char a[32], text[96];
+    size_t i;
+
+    if (json_get_array(session, "disks", &disks) <= 0)
+        return;
+    for (i = 0; i < json_object_array_length(disks); i++) {
+        json_object *d = json_object_array_get_idx(disks, i);
+        int64_t size = 0, used = 0;
+
+        if (json_get_int64(d, "overlaySizeBytes", &size) <= 0 || size <= 0 ||
+            json_get_int64(d, "overlayUsedBytes", &used) <= 0 || used < 0 || used > size)
+            continue;
+        total += used;
+        worst = MAX(worst, used * 100 / size);
+    }
+    if (total == 0)
+        return;
+    snprintf(text, sizeof(text), "%s in memory, the fullest overlay at %lld%%",
+             text_size((uint64_t)total, a, sizeof(a)), (long long)worst);
+    show_field(f, "changes", text);
+}
+
 void show_session(json_object *session, FILE *f)
 {
     static const struct {
@@ -162,6 +189,7 @@ void show_session(json_object *session, FILE *f)
                    fields[i].time ? session_time(session, fields[i].key, buf)
                                   : session_text(session, fields[i].key));
     show_renewed(session, f);
+    show_overlays(session, f);
     show_volumes(session, f);
     if (json_get_object(session, "failure", &o) > 0 && failure_from_json(o, &failure) >= 0)
         show_failure(NULL, failure, NULL, f);

@@ -265,6 +265,16 @@ static int add_nested(Assembly *a, size_t parent, const PartitionTable *t)
     return assembly_settle(a, &parent, 1, true, "partitioned");
 }
 
+/* Nothing was found in it, and this may be why. */
+static int note_missing(Volume *v)
+{
+    char *reason;
+
+    if (asprintf(&reason, "%s (a part of it is missing)", v->reason) < 0)
+        return -ENOMEM;
+    return free_and_replace(&v->reason, reason);
+}
+
 int assembly_probe(Assembly *a, size_t first)
 {
     size_t i, end = a->n_volumes;
@@ -283,6 +293,8 @@ int assembly_probe(Assembly *a, size_t first)
             continue;
         }
         r = volume_probe(fd, v, a->config->mount_timeout_usec);
+        if (r >= 0 && v->degraded && v->reason && !v->type)
+            r = note_missing(v);
         if (r < 0 || v->type || !v->reason ||
             device_read_table(fd, a->config->mount_timeout_usec, &table) < 0 || table.n_partitions == 0)
             continue;

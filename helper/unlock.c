@@ -72,6 +72,7 @@ static int unlock(Up *u, const char *name, const Secret *key, Failure **ret_fail
         r = up_save(u);
     if (r >= 0)
         r = up_mount_volumes(u);
+    up_measure_overlays(u);
     log_full(LOG_INFO, u->id, "Volume %s was unlocked", name);
     return r < 0 ? r : up_save(u);
 }

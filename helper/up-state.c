@@ -4,6 +4,7 @@
 #include "files.h"
 #include "log.h"
 #include "mount.h"
+#include "overlay.h"
 #include "paths.h"
 
 #include <grp.h>
@@ -70,6 +71,23 @@ int up_save(Up *u)
     u->record->disks = TAKE_PTR(disks);
     u->record->volumes = TAKE_PTR(volumes);
     return record_save(u->record);
+}
+
+void up_measure_overlays(Up *u)
+{
+    size_t i;
+    int r;
+
+    for (i = 0; i < u->a.n_disks; i++) {
+        Disk *d = &u->a.disks[i];
+
+        r = overlay_used(u->id, (unsigned)i + 1, u->config->mount_timeout_usec, &d->overlay_used_bytes);
+        if (r == -ENOSPC) {
+            d->overlay_used_bytes = d->overlay_bytes;
+            log_full(LOG_WARNING, u->id, "The overlay of %s is full: see OverlaySizeBytes=", d->name);
+        } else if (r < 0)
+            log_errno_full(LOG_WARNING, u->id, r, "Cannot tell how full the overlay of %s is", d->name);
+    }
 }
 
 static bool wanted(const Volume *v)

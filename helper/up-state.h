@@ -21,5 +21,7 @@ int up_init(Up *u, const char *id, const Config *config);
 void up_done(Up *u);
 /* Puts what is known now into the record. */
 int up_save(Up *u);
+/* How much of the overlays is in use now. */
+void up_measure_overlays(Up *u);
 /* Mounts every volume that has no reason not to be, and is not yet. */
 int up_mount_volumes(Up *u);

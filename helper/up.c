@@ -103,6 +103,7 @@ static int bring_up(Up *u, Failure **ret_failure)
         r = up_save(u);
     if (r >= 0)
         r = up_mount_volumes(u);
+    up_measure_overlays(u);
     if (r >= 0)
         r = up_save(u);
     if (r < 0)

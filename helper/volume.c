@@ -66,7 +66,9 @@ int disk_to_json(const Disk *d, json_object **ret)
         (r = json_add_int64(o, "sectorBytes", d->sector_bytes)) < 0 ||
         (r = add_string_or_null(o, "table", d->table)) < 0 ||
         (r = json_add_string(o, "device", device)) < 0 ||
-        (d->overlay_bytes > 0 && (r = json_add_int64(o, "overlaySizeBytes", (int64_t)d->overlay_bytes)) < 0))
+        (d->overlay_bytes > 0 &&
+         ((r = json_add_int64(o, "overlaySizeBytes", (int64_t)d->overlay_bytes)) < 0 ||
+          (r = json_add_int64(o, "overlayUsedBytes", (int64_t)d->overlay_used_bytes)) < 0)))
         return r;
     *ret = TAKE_PTR(o);
     return 0;

@@ -23,6 +23,7 @@ typedef struct Disk {
     char *table;            /* "gpt", "dos"; NULL: none */
     dev_t overlay;          /* 0: not made yet */
     uint64_t overlay_bytes; /* how much may be changed on it; 0: no overlay */
+    uint64_t overlay_used_bytes;
 } Disk;
 
 /* What a session may have at most; more are not looked at. */
