@@ -10,7 +10,7 @@ cd "$(dirname "$0")"
 host_clean_up() {
     local name
     mdadm --quiet --stop --scan || true
-    for name in bad1 bad2 bad3; do dmsetup remove --retry $name || true; done
+    for name in bad1 bad2 bad3; do dmsetup remove --deferred $name || true; done
     losetup -D
 }
 # bad NAME IMAGE FROM TO: serves the image's sectors, those from FROM to before TO give errors.
