@@ -293,7 +293,7 @@ int assembly_probe(Assembly *a, size_t first)
             continue;
         }
         r = volume_probe(fd, v, a->config->mount_timeout_usec);
-        if (r >= 0 && v->degraded && v->reason && !v->type)
+        if (r >= 0 && v->degraded && v->group && v->reason && !v->type)
             r = note_missing(v);
         if (r < 0 || v->type || !v->reason ||
             device_read_table(fd, a->config->mount_timeout_usec, &table) < 0 || table.n_partitions == 0)

@@ -26,11 +26,16 @@ bool volume_name_usable(const char *s)
            !has_own_form(s);
 }
 
-/* The n-th best name of a volume, or NULL. */
+/* The n-th best name of a volume, or NULL. A member of something has its place only: its label, if it has
+ * one, is that of the whole. */
 static const char *wish(const Volume *v, int n)
 {
     const char *wishes[] = {v->label, v->base, v->partition_label};
+    bool member = v->used && v->reason && !v->locked;
     size_t i;
+
+    if (member)
+        return NULL;
 
     for (i = 0; i < ELEMENTSOF(wishes); i++)
         if (volume_name_usable(wishes[i]) && n-- == 0)

@@ -142,12 +142,15 @@ static void names_of_logical_volumes(void **state)
         {.disk = 3, .base = (char *)"home", .group = (char *)"vg2"}, /* the disk is there twice */
         {.disk = 4, .base = (char *)"-", .group = (char *)"vg2"},
         {.disk = 5, .base = (char *)"md0"},
+        {.disk = 6, .label = (char *)"pool"},
+        {.disk = 7, .label = (char *)"pool", .used = true}, /* the second device of the same */
     };
-    const char *expected[] = {"vg0-root", "vg1-root",   "logs",  "srv",
-                              "vg2-home", "vg2-home-2", "vg2--", "md0"};
+    const char *expected[] = {"vg0-root",   "vg1-root", "logs", "srv",  "vg2-home",
+                              "vg2-home-2", "vg2--",    "md0",  "pool", "disk8"};
     Volume *v = volumes_new(from, ELEMENTSOF(from));
     size_t i;
 
+    v[9].reason = strdup("device of the btrfs on disk7");
     assert_int_equal(volumes_name(v, ELEMENTSOF(from)), 0);
     for (i = 0; i < ELEMENTSOF(from); i++)
         assert_string_equal(v[i].name, expected[i]);

@@ -55,8 +55,8 @@ killed_at() { # PER-CENT of an undisturbed up
     say "killed at $1 per cent of $whole s: exit status $result, $(dmsetup ls | grep -c ^ilr_ || true) devices, \
 $(grep -c /run/ilr/ /proc/self/mounts || true) mounts"
 }
-points=(15 35 50 65 80 95)
-[[ -z ${ILR_FULL-} ]] || mapfile -t points < <(seq 2 2 110)
+points=(20 50 80 110 140)
+[[ -z ${ILR_FULL-} ]] || mapfile -t points < <(seq 2 2 150)
 for point in "${points[@]}"; do killed_at "$point"; done
 v=/run/ilr/aaaaaaaa/volumes
 must "up after all that" up aaaaaaaa
