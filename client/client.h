@@ -29,6 +29,8 @@ int verb_list(const Client *c, int argc, char **argv);
 int verb_status(const Client *c, int argc, char **argv);
 int verb_monitor(const Client *c, int argc, char **argv);
 int verb_release(const Client *c, int argc, char **argv);
+int verb_login(const Client *c, int argc, char **argv);
+int verb_logout(const Client *c, int argc, char **argv);
 int verb_doctor(const Client *c, int argc, char **argv);
 int verb_browse(const Client *c, int argc, char **argv);
 

@@ -40,6 +40,7 @@ static void print_help(void)
         "  browse ID [VOLUME]        print the directory of the files; --open: open it in mc or a file "
         "manager\n"
         "  release ID...             give sessions back; --all: all of them\n"
+        "  login, logout             sign in to Azure, so that its activity log names you and not the host\n"
         "  doctor                    is all there that a recovery needs? --portal=HOST: try this one, too\n"
         "  version, help\n"
         "\n"
@@ -76,7 +77,8 @@ static int run_verb(const Client *c, int argc, char **argv)
         {"provision", 1, 1, verb_provision}, {"list", 0, 0, verb_list},
         {"status", 1, 1, verb_status},       {"monitor", 0, 1, verb_monitor},
         {"browse", 1, 2, verb_browse},       {"release", 0, MANY, verb_release},
-        {"doctor", 0, 0, verb_doctor},
+        {"doctor", 0, 0, verb_doctor},       {"login", 0, 0, verb_login},
+        {"logout", 0, 0, verb_logout},
     };
     size_t i;
 

@@ -41,7 +41,9 @@ struct AzureRequest {
 
 AzureToken *azure_client_token(AzureClient *c, uid_t uid)
 {
-    return c->token;
+    AzureToken *own = c->logins && uid != (uid_t)-1 ? azure_logins_token(c->logins, uid) : NULL;
+
+    return own ? own : c->token;
 }
 
 uint64_t azure_jitter(uint64_t usec)

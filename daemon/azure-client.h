@@ -6,17 +6,18 @@
  * inside azure_request_start(); freeing a request cancels it at once. */
 
 #include "azure-limit.h"
-#include "azure-token.h"
+#include "azure-login.h"
 
 typedef struct AzureClient {
     sd_event *event;
     Http *http;
-    AzureToken *token;
-    AzureLimit *limit; /* for all requests */
+    AzureToken *token;   /* the host's */
+    AzureLogins *logins; /* people's; NULL: none (tests) */
+    AzureLimit *limit;   /* for all requests */
     const Config *config;
 } AzureClient;
 
-/* The token that speaks for this caller: the host's. */
+/* The token that speaks for this caller: his own if he has signed in, else the host's. */
 AzureToken *azure_client_token(AzureClient *c, uid_t uid);
 
 typedef struct AzureRequest AzureRequest;

@@ -159,3 +159,33 @@ int azure_login_request(const Config *c, CredentialKind kind, char **ret_url, Se
     *ret_url = TAKE_PTR(url);
     return 0;
 }
+
+int azure_refresh_request(const Config *c, const Secret *refresh_token, char **ret_url, Secret **ret_body,
+                          Failure **ret_failure)
+{
+    _cleanup_free_ char *url = NULL, *id = NULL, *scope = NULL, *scope_escaped = NULL;
+    _cleanup_erase_ char *escaped = NULL, *form = NULL;
+
+    if (!refresh_token) {
+        *ret_failure = failure_new(FAILURE_CREDENTIAL_REJECTED, "The sign-in is over and cannot be renewed");
+        if (*ret_failure)
+            (*ret_failure)->hint = strdup("sign in again: ilrctl login");
+        return -EKEYEXPIRED;
+    }
+    if (asprintf(&url, "%s/%s/oauth2/v2.0/token", c->login_url, c->tenant_id) < 0)
+        return -ENOMEM;
+    if (asprintf(&scope, "%s/user_impersonation openid profile offline_access", c->management_url) < 0)
+        return -ENOMEM;
+    id = http_escape(c->login_client_id ? c->login_client_id : c->client_id);
+    scope_escaped = http_escape(scope);
+    escaped = http_escape(secret_text(refresh_token));
+    if (!id || !scope_escaped || !escaped ||
+        asprintf(&form, "grant_type=refresh_token&client_id=%s&scope=%s&refresh_token=%s", id, scope_escaped,
+                 escaped) < 0)
+        return -ENOMEM;
+    *ret_body = secret_new(form, strlen(form));
+    if (!*ret_body)
+        return -ENOMEM;
+    *ret_url = TAKE_PTR(url);
+    return 0;
+}

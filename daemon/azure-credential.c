@@ -90,13 +90,15 @@ void azure_token_answer(const char *host, const HttpAnswer *a, AzureFetched *ret
 }
 
 /* Errors of these services speak of the credential whatever their status. */
-static Failure *refusal(const char *host, const HttpAnswer *a)
+Failure *azure_login_refusal(const char *host, const HttpAnswer *a)
 {
     _cleanup_json_ json_object *o = NULL;
     AzureError e = {};
     Failure *f;
     size_t n;
 
+    if (a->outcome != HTTP_ANSWERED)
+        return azure_failure(&subject, host, a, NULL);
     (void)json_parse(a->body, a->body_size, &o);
     if (!o || a->status == 429 || a->status >= 500 || a->status < 400)
         return azure_failure(&subject, host, a, o);
@@ -137,6 +139,9 @@ static void finish(AzureFetch *f)
     };
     Failure *failure = f->fetched.failure;
 
+    if (failure && f->context.refresh_token && failure->name == FAILURE_CREDENTIAL_REJECTED)
+        free_and_replace(&failure->hint,
+                         strdup("sign in again: ilrctl login; or ilrctl logout, for the host's own right"));
     if (failure && !failure->hint && failure->name == FAILURE_CREDENTIAL_REJECTED && hints[f->kind])
         failure->hint = strdup(hints[f->kind]);
     f->done(&f->fetched, f->userdata);
@@ -175,6 +180,23 @@ static bool on_challenge(AzureFetch *f, const HttpAnswer *a)
     return ask_managed(f, key) >= 0;
 }
 
+/* Each answer may bring a new one; the old one stays good if none comes. */
+static void keep_refresh_token(AzureFetch *f, const HttpAnswer *a)
+{
+    _cleanup_json_erase_ json_object *o = NULL;
+    const char *text = NULL;
+    Secret *s;
+
+    if (json_parse(a->body, a->body_size, &o) < 0 || json_get_string(o, "refresh_token", &text) <= 0 ||
+        !*text)
+        return;
+    s = secret_new(text, strlen(text));
+    if (s) {
+        secret_unref(*f->context.refresh_token);
+        *f->context.refresh_token = s;
+    }
+}
+
 static void on_answer(const HttpAnswer *a, void *userdata)
 {
     AzureFetch *f = userdata;
@@ -187,6 +209,8 @@ static void on_answer(const HttpAnswer *a, void *userdata)
     }
     if (a->outcome == HTTP_ANSWERED && a->status == 200) {
         azure_token_answer(f->host, a, d);
+        if (d->token && f->context.refresh_token)
+            keep_refresh_token(f, a);
         finish(f);
         return;
     }
@@ -194,8 +218,8 @@ static void on_answer(const HttpAnswer *a, void *userdata)
         return;
     if (!d->failure) {
         d->transient = azure_answer_transient(a);
-        d->failure =
-            a->outcome == HTTP_ANSWERED ? refusal(f->host, a) : azure_failure(&subject, f->host, a, NULL);
+        d->failure = a->outcome == HTTP_ANSWERED ? azure_login_refusal(f->host, a)
+                                                 : azure_failure(&subject, f->host, a, NULL);
         if (after && (a->status == 429 || a->status == 503))
             (void)azure_retry_after_parse(after, now_usec(CLOCK_REALTIME), &d->retry_after_usec);
     }
@@ -264,8 +288,9 @@ int azure_fetch_start(const AzureFetchContext *c, CredentialKind kind, bool prob
     f->done = done;
     f->userdata = userdata;
     f->probing = probe && kind == CREDENTIAL_MANAGED_IDENTITY;
-    r = managed(kind) ? azure_managed_url(c->config, kind, &f->url, ret_failure)
-                      : azure_login_request(c->config, kind, &f->url, &body, ret_failure);
+    r = c->refresh_token ? azure_refresh_request(c->config, *c->refresh_token, &f->url, &body, ret_failure)
+        : managed(kind)  ? azure_managed_url(c->config, kind, &f->url, ret_failure)
+                         : azure_login_request(c->config, kind, &f->url, &body, ret_failure);
     if (r < 0)
         return r;
     f->host = http_url_host(f->url);

@@ -10,6 +10,8 @@
 typedef struct AzureFetchContext {
     Http *http;
     const Config *config;
+    Secret **
+        refresh_token; /* of a person: by this, whatever kind is said; renewed with each answer. NULL: none */
 } AzureFetchContext;
 
 /* What a fetch gives: either token or failure (both NULL: out of memory). Owned by the fetch: take what is
@@ -43,6 +45,10 @@ DEFINE_CLEANUP(AzureFetch *, azure_fetch_free)
 int azure_login_request(const Config *c, CredentialKind kind, char **ret_url, Secret **ret_body,
                         Failure **ret_failure);
 
+/* The same for a person who has signed in (RFC 6749, 6). */
+int azure_refresh_request(const Config *c, const Secret *refresh_token, char **ret_url, Secret **ret_body,
+                          Failure **ret_failure);
+
 /* An assertion (RFC 7523; JSON web token, PS256 with x5t#S256) by certificate and key of the configuration,
  * for the token endpoint url. Failures name the file and what is wrong with it. */
 int azure_assertion_make(const Config *c, const char *url, Secret **ret, Failure **ret_failure);
@@ -59,6 +65,9 @@ int azure_managed_url(const Config *c, CredentialKind kind, char **ret, Failure 
  * directory: where it must be, with a slash at its end. */
 int azure_arc_key(const char *challenge, const char *directory, Secret **ret, Failure **ret_failure);
 #define ARC_KEY_DIRECTORY "/var/opt/azcmagent/tokens/"
+
+/* Why a login service did not give what was asked for; NULL: out of memory. */
+Failure *azure_login_refusal(const char *host, const HttpAnswer *a);
 
 /* Reads a token answer (RFC 6749, 5.1; numbers may be strings; expires_on instead of expires_in). Fills
  * token and lifetime, or failure. */

@@ -24,6 +24,8 @@ struct AzureToken {
     CredentialKind trying; /* what it tries */
     CredentialKind taken;  /* what "auto" has found; CREDENTIAL_AUTO: nothing yet */
     char **reasons;        /* why not those before it */
+    bool person;           /* by refresh_token, none of these ways */
+    Secret *refresh_token; /* or NULL */
     AzureTokenWaiter *waiters;
 };
 
@@ -50,6 +52,7 @@ AzureToken *azure_token_free(AzureToken *t)
     }
     azure_fetch_free(t->fetch);
     secret_unref(t->current);
+    secret_unref(t->refresh_token);
     strv_free(t->reasons);
     free(t);
     return NULL;
@@ -83,6 +86,8 @@ char *azure_token_describe(const AzureToken *t)
     CredentialKind kind = t->context.config->credential ? t->context.config->credential : t->taken;
     char *s;
 
+    if (t->person)
+        return t->current ? strdup("by your own sign-in") : NULL;
     if (kind == CREDENTIAL_AUTO || !t->current)
         return NULL;
     if (asprintf(&s, "by %s%s%s%s", credential_kind_to_string(kind), others && *others ? " (not by " : "",
@@ -136,6 +141,8 @@ static int begin(AzureToken *t, Failure **ret_failure)
 {
     CredentialKind kind = t->context.config->credential;
 
+    if (t->person)
+        return start(t, CREDENTIAL_AUTO, false, ret_failure);
     if (kind == CREDENTIAL_AUTO)
         kind = t->taken;
     if (kind != CREDENTIAL_AUTO)
@@ -178,13 +185,41 @@ static void keep(AzureToken *t, Secret *token, uint64_t lifetime_usec)
     t->expires_usec = now_usec(CLOCK_BOOTTIME) + lifetime_usec;
     if (lifetime_usec > 2 * EARLY_USEC)
         t->expires_usec -= EARLY_USEC;
-    if (t->context.config->credential == CREDENTIAL_AUTO && t->taken != t->trying) {
+    if (!t->person && t->context.config->credential == CREDENTIAL_AUTO && t->taken != t->trying) {
         _cleanup_free_ char *how = NULL;
 
         t->taken = t->trying;
         how = azure_token_describe(t);
         log_info("Azure: the access token is got %s", how ? how : credential_kind_to_string(t->taken));
     }
+}
+
+int azure_token_new_person(AzureToken **ret, Http *http, const Config *config, Secret *token,
+                           uint64_t lifetime_usec, Secret *refresh_token)
+{
+    AzureToken *t;
+    int r = azure_token_new(&t, http, config);
+
+    if (r < 0)
+        return r;
+    t->person = true;
+    t->refresh_token = refresh_token ? secret_ref(refresh_token) : NULL;
+    t->context.refresh_token = &t->refresh_token;
+    keep(t, token, lifetime_usec);
+    *ret = t;
+    return 0;
+}
+
+AzureToken *azure_token_end(AzureToken *t)
+{
+    _cleanup_failure_ Failure *f = NULL;
+
+    if (!t)
+        return NULL;
+    f = failure_new(FAILURE_CREDENTIAL_REJECTED, "The sign-in was ended");
+    t->fetch = azure_fetch_free(t->fetch);
+    tell(t, NULL, f, false, 0);
+    return azure_token_free(t);
 }
 
 static void on_fetched(AzureFetched *fetched, void *userdata)

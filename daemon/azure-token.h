@@ -11,7 +11,13 @@ typedef struct AzureToken AzureToken;
 typedef struct AzureTokenWaiter AzureTokenWaiter;
 
 int azure_token_new(AzureToken **ret, Http *http, const Config *config);
+/* That of a person who has signed in: token for lifetime_usec, then by refresh_token (NULL: there is none).
+ */
+int azure_token_new_person(AzureToken **ret, Http *http, const Config *config, Secret *token,
+                           uint64_t lifetime_usec, Secret *refresh_token);
 AzureToken *azure_token_free(AzureToken *t);
+/* Ends it while others may wait for it: they get a failure. Then as azure_token_free(). */
+AzureToken *azure_token_end(AzureToken *t);
 DEFINE_CLEANUP(AzureToken *, azure_token_free)
 
 /* Exactly one of token (borrowed) and failure (the callee's; NULL besides no token: out of memory) is given.

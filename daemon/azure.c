@@ -178,6 +178,9 @@ int azure_new(Azure **ret, sd_event *event, const Config *config, Failure **ret_
     r = http_set_proxy(a->client.http, config->proxy);
     if (r < 0)
         return r;
+    r = azure_logins_new(&a->client.logins, event, a->client.http, config);
+    if (r < 0)
+        return r;
     r = azure_token_new(&a->client.token, a->client.http, config);
     if (r < 0)
         return r;
@@ -185,10 +188,16 @@ int azure_new(Azure **ret, sd_event *event, const Config *config, Failure **ret_
     return 0;
 }
 
+AzureLogins *azure_logins(Azure *a)
+{
+    return a->client.logins;
+}
+
 Azure *azure_free(Azure *a)
 {
     if (!a)
         return NULL;
+    azure_logins_free(a->client.logins);
     azure_token_free(a->client.token);
     http_free(a->client.http);
     azure_limit_free(a->client.limit);

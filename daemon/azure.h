@@ -34,6 +34,9 @@ int azure_new(Azure **ret, sd_event *event, const Config *config, Failure **ret_
 Azure *azure_free(Azure *a);
 DEFINE_CLEANUP(Azure *, azure_free)
 
+/* The people who have signed in; borrowed, see azure-login.h. */
+struct AzureLogins *azure_logins(Azure *a);
+
 AzureOperation *azure_operation_free(AzureOperation *o);
 DEFINE_CLEANUP(AzureOperation *, azure_operation_free)
 

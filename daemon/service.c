@@ -5,6 +5,7 @@
 #include "finder.h"
 #include "log.h"
 #include "recovery-interface.h"
+#include "sign-in.h"
 
 #include <grp.h>
 #include <pwd.h>
@@ -34,6 +35,7 @@ struct Service {
     Waiter *waiters;
     Finder *finder;
     Doctor *doctor;
+    SignIns *sign_ins;
 };
 
 static void waiter_free(Waiter *w)
@@ -50,6 +52,7 @@ Service *service_free(Service *s)
     manager_set_changed(s->manager, NULL, NULL);
     finder_free(s->finder); /* before the calls that it keeps */
     doctor_free(s->doctor); /* the same */
+    sign_ins_free(s->sign_ins);
     varlink_server_free(s->server);
     while (s->waiters)
         waiter_free(s->waiters);
@@ -416,6 +419,20 @@ static int method_doctor(VarlinkCall *call, json_object *parameters, void *userd
     return doctor_examine(s->doctor, call, parameters);
 }
 
+static int method_login(VarlinkCall *call, json_object *parameters, void *userdata)
+{
+    Service *s = userdata;
+
+    return sign_in_login(s->sign_ins, call, parameters);
+}
+
+static int method_logout(VarlinkCall *call, json_object *parameters, void *userdata)
+{
+    Service *s = userdata;
+
+    return sign_in_logout(s->sign_ins, call, parameters);
+}
+
 static int method_list(VarlinkCall *call, json_object *parameters, void *userdata)
 {
     _cleanup_json_ json_object *o = json_object_new_object(), *list = json_object_new_array();
@@ -510,6 +527,8 @@ static const VarlinkMethod methods[] = {
     {RECOVERY_INTERFACE ".Release", method_release, false, id_parameters},
     {RECOVERY_INTERFACE ".Monitor", method_monitor, true, id_parameters},
     {RECOVERY_INTERFACE ".Doctor", method_doctor, true, doctor_parameters},
+    {RECOVERY_INTERFACE ".Login", method_login, true, NULL},
+    {RECOVERY_INTERFACE ".Logout", method_logout, false, NULL},
     {},
 };
 
@@ -531,6 +550,8 @@ int service_new(Service **ret, sd_event *event, Manager *manager, const Config *
     r = finder_new(&s->finder, manager_azure(manager));
     if (r >= 0)
         r = doctor_new(&s->doctor, event, manager, config);
+    if (r >= 0)
+        r = sign_ins_new(&s->sign_ins, manager_azure(manager));
     if (r < 0)
         return r;
     r = varlink_server_new(&s->server, event, RECOVERY_INTERFACE, &identity, NULL);

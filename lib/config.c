@@ -312,6 +312,7 @@ static const struct {
     {"Azure", "FallbackApiVersion", parse_api_version, offsetof(Config, fallback_api_version)},
     {"Azure", "TenantId", parse_id, offsetof(Config, tenant_id)},
     {"Azure", "ClientId", parse_id, offsetof(Config, client_id)},
+    {"Azure", "LoginClientId", parse_id, offsetof(Config, login_client_id)},
     {"Azure", "Cloud", parse_cloud, 0},
     {"Azure", "Proxy", parse_proxy, offsetof(Config, proxy)},
     {"Azure", "Credential", parse_credential, 0},
@@ -522,6 +523,7 @@ Config *config_free(Config *c)
     free(c->tenant_id);
     free(c->client_id);
     free(c->client_secret_file);
+    free(c->login_client_id);
     free(c->client_certificate_file);
     free(c->client_key_file);
     free(c->client_key_passphrase_file);

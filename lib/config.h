@@ -47,8 +47,9 @@ typedef struct Config {
     char *api_version;           /* ApiVersion=, YYYY-MM-DD or YYYY-MM-DD-preview */
     char *fallback_api_version;  /* FallbackApiVersion=, for the script in the status */
     char *tenant_id, *client_id; /* TenantId=, ClientId= */
-    CloudName cloud;             /* Cloud=, whose addresses management_url and login_url are by default */
-    CredentialKind credential;   /* Credential= */
+    char *login_client_id;     /* LoginClientId=, application that people sign in with, or NULL: client_id */
+    CloudName cloud;           /* Cloud=, whose addresses management_url and login_url are by default */
+    CredentialKind credential; /* Credential= */
     char *client_certificate_file, *client_key_file,
         *client_key_passphrase_file; /* absolute, or NULL; systemd credentials go first */
     bool send_certificate_chain;     /* SendCertificateChain=, x5c */

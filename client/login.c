@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* ilrctl login, logout: the caller's own sign-in to Azure, kept by ilrd. */
+
+#include "client.h"
+#include "show.h"
+#include "text.h"
+#include "timeutil.h"
+
+static void show_code(json_object *o)
+{
+    _cleanup_free_ char *url = text_escape(session_text(o, "verificationUri"));
+    _cleanup_free_ char *code = text_escape(session_text(o, "userCode"));
+    char buf[TIMESTAMP_MAX];
+    int64_t expires = 0;
+
+    (void)json_get_int64(o, "expiresUsec", &expires);
+    fprintf(stderr, "Open %s and enter the code %s", url, code);
+    if (expires > 0)
+        fprintf(stderr, ", before %s", timestamp_format((uint64_t)expires, buf));
+    fputs(".\n", stderr);
+}
+
+int verb_login(const Client *c, int argc, char **argv)
+{
+    bool over = false;
+    Link link;
+    int r, code;
+
+    code = begin_call(c, &link, "Login", NULL, true);
+    if (code != 0)
+        return code;
+    while (!over && code == 0) {
+        const char *account = NULL;
+        Reply reply;
+
+        r = link_next(&link, -1, &reply);
+        if (r < 0) {
+            code = tell_link(c, r, "the sign-in is given up");
+            break;
+        }
+        if (reply.error)
+            code = tell_error(c, &reply);
+        else if (c->json)
+            print_json(reply.parameters);
+        else if (reply.continues)
+            show_code(reply.parameters);
+        else {
+            _cleanup_free_ char *name = NULL;
+
+            (void)json_get_string(reply.parameters, "account", &account);
+            name = text_escape(account ? account : "somebody whose name is not told");
+            printf("Signed in as %s.\n", name);
+        }
+        over = !reply.continues;
+        reply_done(&reply);
+    }
+    link_close(&link);
+    return code;
+}
+
+int verb_logout(const Client *c, int argc, char **argv)
+{
+    bool was = false;
+    Reply reply;
+    int code = ask(c, "Logout", NULL, &reply);
+
+    if (code != 0)
+        return code;
+    (void)json_get_bool(reply.parameters, "signedIn", &was);
+    if (c->json)
+        print_json(reply.parameters);
+    else
+        puts(was ? "Signed out." : "You were not signed in.");
+    reply_done(&reply);
+    return 0;
+}

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""ilrctl login: a person signs in, and Azure hears of her instead of the host."""
+
+import json
+import subprocess
+
+from harness import BUILD, Reader, failure_of, main, send, states, wait_for
+from identity import Login
+
+
+class Desk(Login):
+    def code(self, s):
+        """Begins a sign-in on the connection, gives the code to enter."""
+        send(s, "Login", {}, more=True)
+        self.reader = Reader(s)
+        first = self.reader.next()
+        assert first["continues"] and first["parameters"]["verificationUri"].startswith("https://"), first
+        return first["parameters"]["userCode"]
+
+    def sign_in(self, person="anna@example.com"):
+        with self.connect() as s:
+            self.control("PUT", f"/sim/devices/{self.code(s)}", {"person": person})
+            return self.reader.next()
+
+
+def provisioned_by(w):
+    """Whose name the latest POST of a provision has."""
+    posts = [r for r in w.state()["requests"] if r["method"] == "POST" and "provisionInstantItemRecovery" in r["path"]]
+    return posts[-1]["principal"]
+
+
+def person_is_named_until_she_signs_out():
+    with Desk() as w:
+        assert states(w.provision())[-1] == "ready"
+        assert provisioned_by(w) == "app:app1"
+        session = w.call("List")["parameters"]["sessions"][0]["id"]
+        w.call("Release", {"id": session})
+        answer = w.sign_in()
+        assert answer["parameters"]["account"] == "anna@example.com", answer
+        assert states(w.provision())[-1] == "ready"
+        assert provisioned_by(w) == "person:anna@example.com"
+        w.call("Release", {"id": w.call("List")["parameters"]["sessions"][0]["id"]})
+        revokes = [r for r in w.state()["requests"] if "revokeInstantItemRecovery" in r["path"]]
+        assert revokes[-1]["principal"] == "person:anna@example.com", revokes
+        assert w.ilrctl("logout").stdout == "Signed out.\n"
+        assert w.ilrctl("logout").stdout == "You were not signed in.\n"
+        assert states(w.provision())[-1] == "ready"
+        assert provisioned_by(w) == "app:app1"
+        log = w.journal()
+        assert "has signed in to Azure as anna@example.com" in log and "has signed out" in log, log
+
+
+def ilrctl_says_what_to_open_and_who_it_is():
+    with Desk() as w:
+        p = subprocess.Popen([f"{BUILD}/ilrctl", f"--socket={w.socket}", "login"], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True)
+        line = p.stderr.readline()
+        assert line.startswith("Open https://") and "enter the code" in line, line
+        w.control("PUT", "/sim/devices/" + line.split("the code ")[1].split(",")[0], {"person": "anna@example.com"})
+        out, _ = p.communicate(timeout=30)
+        assert p.returncode == 0 and out == "Signed in as anna@example.com.\n", out
+
+
+def token_is_renewed():
+    with Desk(tokenSeconds=1) as w:
+        w.sign_in()
+
+        def renewed():
+            w.stream("Points", {"vm": "none"})
+            return any(r.get("credential") == "refresh" for r in w.state()["requests"])
+        wait_for("a renewal", renewed)
+        assert states(w.provision())[-1] == "ready" and provisioned_by(w) == "person:anna@example.com"
+
+
+def declined_and_late_are_told():
+    with Desk() as w:
+        with w.connect() as s:
+            w.control("PUT", f"/sim/devices/{w.code(s)}", {"declined": True})
+            f = failure_of(w.reader.next())
+            assert f["name"] == "CredentialRejected" and "declined" in f["message"], f
+        assert w.ilrctl("logout").stdout == "You were not signed in.\n"
+    with Desk(deviceCodeSeconds=0) as w:
+        with w.connect() as s:
+            w.code(s)
+            f = failure_of(w.reader.next())
+            assert "in time" in f["message"] and "ilrctl login" in f["hint"], f
+
+
+def one_at_a_time_and_leaving_gives_it_up():
+    with Desk() as w:
+        with w.connect() as s:
+            code = w.code(s)
+            result = w.ilrctl("login")
+            assert result.returncode == 8 and "under way" in result.stderr, result
+        # Gone: the next may begin.
+        def again():
+            with w.connect() as s:
+                send(s, "Login", {}, more=True)
+                return "error" not in Reader(s).next()
+        wait_for("the first is given up", again)
+        assert code
+
+
+def sign_in_that_azure_ended_says_what_to_do():
+    with Desk() as w:
+        w.sign_in()
+        w.control("DELETE", "/sim/tokens/person:anna@example.com")
+        f = failure_of(w.provision()[-1])
+        assert f["name"] == "CredentialRejected" and "ilrctl login" in f["hint"], f
+        w.assert_clean()
+
+
+def without_a_tenant_it_says_so():
+    with Desk() as w:
+        w.kill_ilrd(15)
+        with open(f"{w.dir}/ilrd.conf") as f:
+            text = f.read()
+        with open(f"{w.dir}/ilrd.conf", "w") as f:
+            f.write("".join(l for l in text.splitlines(True) if not l.startswith("TenantId")))
+        w.start_ilrd()
+        result = w.ilrctl("--json", "login")
+        assert json.loads(result.stdout)["parameters"]["failure"]["name"] == "NotConfigured", result
+
+
+main([person_is_named_until_she_signs_out, ilrctl_says_what_to_open_and_who_it_is, token_is_renewed,
+      declined_and_late_are_told, one_at_a_time_and_leaving_gives_it_up, sign_in_that_azure_ended_says_what_to_do,
+      without_a_tenant_it_says_so])
