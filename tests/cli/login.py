@@ -4,7 +4,7 @@
 import json
 import subprocess
 
-from harness import BUILD, Reader, failure_of, main, send, states, wait_for
+from harness import BUILD, VAULT, Reader, failure_of, main, send, states, wait_for
 from identity import Login
 
 
@@ -62,7 +62,7 @@ def ilrctl_says_what_to_open_and_who_it_is():
 
 
 def token_is_renewed():
-    with Desk(tokenSeconds=1) as w:
+    with Desk(f"Azure.Vault={VAULT}", tokenSeconds=1) as w:
         w.sign_in()
 
         def renewed():
