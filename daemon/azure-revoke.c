@@ -57,13 +57,8 @@ static void on_revoked(const AzureLongResult *result, Failure *failure, void *us
         look_at_point(o);
         return;
     }
-    if (result->post_status == 404) {
-        log_full(LOG_INFO, o->session, "Azure: could not %s: it is gone", o->what);
-        failure_free(failure);
-        revoke_finish(o, true, NULL);
-        return;
-    }
-    if (!failure || (failure->name != FAILURE_OPERATION_FAILED && failure->name != FAILURE_AZURE_REFUSED)) {
+    if (!failure || (failure->name != FAILURE_OPERATION_FAILED && failure->name != FAILURE_AZURE_REFUSED &&
+                     failure->name != FAILURE_POINT_NOT_FOUND)) {
         revoke_finish(o, false, failure);
         return;
     }

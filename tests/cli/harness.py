@@ -141,7 +141,7 @@ class World:
         self.helper.start()
         self.portal = socket.socket()
         self.portal.bind(("127.0.0.1", 0))
-        self.portal.listen(16)
+        self.portal.listen(512)  # nobody accepts, each session connects once
         self.sim = self.ilrd = None
         self.socket = f"{self.dir}/socket"
         os.mkdir(f"{self.dir}/state", 0o700)

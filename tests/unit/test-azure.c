@@ -492,6 +492,9 @@ static void test_revoke_nothing_there(void **state)
 {
     static const Exchange exchanges[] = {
         {"POST", "/revokeInstantItemRecovery", NULL, 404, NULL, "{\"error\":{\"code\":\"NotFound\"}}"},
+        {"GET", POINT_URL "?", NULL, 404, NULL, "{}"},
+        {"POST", "/revokeInstantItemRecovery", NULL, 200, NULL, "{}"},
+        {"GET", POINT_URL "?", NULL, 200, NULL, "{\"properties\":{\"isInstantIlrSessionActive\":true}}"},
         {"POST", "/revokeInstantItemRecovery", NULL, 202, ACCEPTED, NULL},
         POLL(200, "{\"status\":\"Failed\",\"error\":{\"code\":\"NoSession\",\"message\":\"m\"}}"),
         {"GET", POINT_URL "?", NULL, 200, NULL, "{\"properties\":{\"isInstantIlrSessionActive\":false}}"},
@@ -507,13 +510,18 @@ static void test_revoke_nothing_there(void **state)
     assert_true(w.ok);
     w.done = 0;
     do_revoke(&w);
+    assert_false(w.ok); /* a 200 that means nothing */
+    assert_failure(&w, FAILURE_AZURE_ANSWER_INVALID, "still has its session");
+    w.failure = failure_free(w.failure);
+    w.done = 0;
+    do_revoke(&w);
     assert_true(w.ok);
     w.done = 0;
     do_revoke(&w);
     assert_false(w.ok);
     assert_failure(&w, FAILURE_AZURE_REFUSED, "BMSUserErrorObjectLocked");
     assert_string_equal(w.failure->code, "BMSUserErrorObjectLocked");
-    assert_played(&w, 6);
+    assert_played(&w, 9);
     world_done(&w);
 }
 
