@@ -119,12 +119,12 @@ static int parse_bool(Parser *p, const char *key, const char *value, size_t offs
 static char *parse_authority(const char *s)
 {
     size_t n = strcspn(s, ":");
-    char *host = strndup(s, n);
+    _cleanup_free_ char *host = strndup(s, n);
 
-    if (host && ((!host_name_valid(host) && !address_valid(host)) ||
-                 (s[n] && (!isdigit((unsigned char)s[n + 1]) || s[n + 1 + strspn(s + n + 1, "0123456789")]))))
-        host = (free(host), NULL);
-    return host;
+    if (!host || (!host_name_valid(host) && !address_valid(host)) ||
+        (s[n] && (!isdigit((unsigned char)s[n + 1]) || s[n + 1 + strspn(s + n + 1, "0123456789")])))
+        return NULL;
+    return TAKE_PTR(host);
 }
 
 /* Tokens come from there in clear text: this machine or its own link only. */
