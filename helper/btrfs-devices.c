@@ -79,7 +79,7 @@ static int refuse(Assembly *a, size_t volume, int error)
     if (error == -EOPNOTSUPP)
         return assembly_settle(
             a, &volume, 1, true,
-            "btrfs with checksums other than crc32c: cannot be given an identity of its own");
+            "btrfs with checksums that this kernel does not know: cannot be given an identity of its own");
     if (error == -EMEDIUMTYPE)
         return assembly_settle(a, &volume, 1, true, "btrfs whose first superblock is damaged");
     return assembly_settle(a, &volume, 1, true, "btrfs that could not be given an identity of its own: %s",

@@ -2,6 +2,8 @@
 #include "btrfs.h"
 
 #include <endian.h>
+#include <linux/if_alg.h>
+#include <sys/socket.h>
 
 /* The superblock, 4096 bytes at fixed places; offsets from the on-disk format. */
 #define SUPER_SIZE 4096
@@ -45,24 +47,52 @@ static void put64(uint8_t *p, uint64_t v)
     memcpy(p, &v, sizeof(v));
 }
 
-static uint32_t super_csum(const uint8_t *s)
+/* The kernel's own hash, which it needs for mounting such a file system anyway. */
+static int kernel_hash(const char *name, const void *data, size_t size, uint8_t *ret, size_t ret_size)
 {
-    return htole32(crc32c(s + SUPER_FSID, SUPER_SIZE - SUPER_FSID));
+    struct sockaddr_alg address = {.salg_family = AF_ALG, .salg_type = "hash"};
+    _cleanup_close_ int s = socket(AF_ALG, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), op = -EBADF;
+
+    snprintf((char *)address.salg_name, sizeof(address.salg_name), "%s", name);
+    if (s < 0 || bind(s, (struct sockaddr *)&address, sizeof(address)) < 0)
+        return -EOPNOTSUPP;
+    op = accept4(s, NULL, NULL, SOCK_CLOEXEC);
+    if (op < 0 || send(op, data, size, 0) != (ssize_t)size || read(op, ret, ret_size) != (ssize_t)ret_size)
+        return -EOPNOTSUPP;
+    return 0;
+}
+
+/* Of all but the field for it; shorter ones have zeros behind them. */
+static int super_csum(const uint8_t *s, uint8_t ret[static SUPER_FSID])
+{
+    static const struct {
+        const char *name;
+        size_t size;
+    } kernel[] = {{NULL, 0}, {"xxhash64", 8}, {"sha256", 32}, {"blake2b-256", 32}}; /* by csum_type */
+    unsigned type = (unsigned)(s[SUPER_CSUM_TYPE] | s[SUPER_CSUM_TYPE + 1] << 8);
+    uint32_t crc;
+
+    memset(ret, 0, SUPER_FSID);
+    if (type >= ELEMENTSOF(kernel))
+        return -EOPNOTSUPP;
+    if (type > 0)
+        return kernel_hash(kernel[type].name, s + SUPER_FSID, SUPER_SIZE - SUPER_FSID, ret,
+                           kernel[type].size);
+    crc = htole32(crc32c(s + SUPER_FSID, SUPER_SIZE - SUPER_FSID));
+    memcpy(ret, &crc, sizeof(crc));
+    return 0;
 }
 
 /* 1: a superblock that belongs here; 0: none; negative: one that we do not understand. */
 static int super_check(const uint8_t *s, uint64_t offset)
 {
-    uint32_t csum;
+    uint8_t csum[SUPER_FSID];
+    int r;
 
     if (memcmp(s + SUPER_MAGIC, "_BHRfS_M", 8) != 0 || get64(s + SUPER_BYTENR) != offset)
         return 0;
-    if (s[SUPER_CSUM_TYPE] != 0 || s[SUPER_CSUM_TYPE + 1] != 0)
-        return -EOPNOTSUPP;
-    memcpy(&csum, s, sizeof(csum));
-    if (csum != super_csum(s))
-        return 0;
-    return 1;
+    r = super_csum(s, csum);
+    return r < 0 ? r : memcmp(csum, s, sizeof(csum)) == 0;
 }
 
 static int transfer(int fd, uint8_t *s, uint64_t offset, bool out)
@@ -89,8 +119,7 @@ int btrfs_read(int fd, BtrfsSuper *ret)
 
 int btrfs_set_fsid(int fd, uint64_t size_bytes, const uint8_t fsid[static 16])
 {
-    uint8_t s[SUPER_SIZE];
-    uint32_t csum;
+    uint8_t s[SUPER_SIZE], csum[SUPER_FSID];
     size_t i;
     int r;
 
@@ -113,9 +142,10 @@ int btrfs_set_fsid(int fd, uint64_t size_bytes, const uint8_t fsid[static 16])
             put64(s + SUPER_INCOMPAT, get64(s + SUPER_INCOMPAT) | INCOMPAT_METADATA_UUID);
         }
         memcpy(s + SUPER_FSID, fsid, 16);
-        csum = super_csum(s);
-        memset(s, 0, SUPER_FSID);
-        memcpy(s, &csum, sizeof(csum));
+        r = super_csum(s, csum);
+        if (r < 0)
+            return r;
+        memcpy(s, csum, sizeof(csum));
         r = transfer(fd, s, super_offsets[i], true);
         if (r < 0)
             return r;

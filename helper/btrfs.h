@@ -15,7 +15,7 @@ typedef struct BtrfsSuper {
 } BtrfsSuper;
 
 /* Reads the first superblock. 0; -EMEDIUMTYPE: none that its checksum confirms; -EOPNOTSUPP: a checksum
- * algorithm other than crc32c; or the errno of the read. */
+ * algorithm that neither we nor this kernel knows; or the errno of the read. */
 int btrfs_read(int fd, BtrfsSuper *ret);
 
 /* Gives the device of a file system on fd (size_bytes long, a device or an image) the fsid given; the old one

@@ -3,6 +3,7 @@
 
 #include "log.h"
 #include "lvm-report.h"
+#include "overlay.h"
 
 #include <sys/sysmacros.h>
 
@@ -57,6 +58,7 @@ static int lv_reason(Volume *v, const char *words)
 static int add_lv(Group *g, const LvmLv *lv, const char *words)
 {
     _cleanup_free_ char *top = NULL;
+    uint64_t sectors;
     Volume *v = assembly_add(g->a, g->a->volumes[g->members[0]].disk, 0, lv->sectors * 512);
 
     if (!v)
@@ -72,6 +74,9 @@ static int add_lv(Group *g, const LvmLv *lv, const char *words)
     if (!lv->active)
         return lv_reason(v, words);
     v->device = makedev(lv->major, lv->minor);
+    /* Of a snapshot LVM tells the size of its store. */
+    if (device_sectors(v->device, &sectors) >= 0)
+        v->size_bytes = sectors * 512;
     return 0;
 }
 

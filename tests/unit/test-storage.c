@@ -809,7 +809,7 @@ static void btrfs_refused(void **state)
     put_super(fd, 64 * KIB, 2, 0);
     assert_int_equal(btrfs_read(fd, &super), 0);
     assert_int_equal(super.n_devices, 2);
-    put_super(fd, 64 * KIB, 1, 1);
+    put_super(fd, 64 * KIB, 1, 77);
     assert_int_equal(btrfs_set_fsid(fd, 1 * MIB, fsid), -EOPNOTSUPP);
     put_super(fd, 64 * KIB, 1, 0);
     assert_int_equal(pwrite(fd, "x", 1, 64 * KIB + 0x300), 1); /* damaged */

@@ -72,7 +72,8 @@ done
 check "the newest file, too" grep -x new $v/vg0-root/fsynced
 check "the snapshot is of before" test ! -e $v/before/newest
 check "what it lies on" record aaaaaaaa '.volumes[] | select(.name == "vg0-root") | .layers | length == 2 and (.[0] | startswith("disk1-part1 + disk2")) and .[1] == "LV vg0/root"'
-check "members are named" record aaaaaaaa '.volumes[] | select(.name == "disk1-part1") | .reason == "physical volume of volume group vg0"'
+check "a snapshot has its origin's size" record aaaaaaaa '.volumes[] | select(.name == "before") | .sizeBytes == 12582912'
+check "members are named" record aaaaaaaa '.volumes[] | select(.name == "disk1-part1") | .reason == "physical volume of LVM, volume group vg0"'
 all_ours() { not grep -v '^ilr_aaaaaaaa_' <(dmsetup ls | grep -v -e ^vg0- -e ^vg--one-); }
 check "every device is the session's" all_ours
 check "down" down aaaaaaaa
