@@ -152,9 +152,9 @@ static void on_probe(AzureFetch *f, const HttpAnswer *a)
     int r;
 
     f->probing = false;
-    /* Some answer without the header that a real question has: that is the service. Docker's stand-in says
-     * 403 and that it cannot be reached. */
-    if (a->outcome == HTTP_ANSWERED && !(a->status == 403 && strcasestr(a->body, "unreachable"))) {
+    /* The service answers a question without its header, with 400; a proxy or filter in its place says 403.
+     */
+    if (a->outcome == HTTP_ANSWERED && !(a->status == 403)) {
         r = ask_managed(f, NULL);
         if (r >= 0)
             return;
