@@ -46,7 +46,7 @@ make_images() {
     lvcreate -q -y -s vg0/thin -n thinsnap
     lvcreate -q -y -s vg0/root -n before -L 2M
     mkdir -p live/root
-    mount /dev/vg0/root live/root
+    mount -o noinit_itable /dev/vg0/root live/root
     echo new >live/root/newest
     sync -f live/root
     echo new >live/root/unsynced
@@ -55,6 +55,7 @@ make_images() {
     for ((i = 1; i <= 3; i++)); do
         dd if=/dev/loop$i of=lvm$i.img bs=1M conv=sparse iflag=direct status=none
     done
+    sync -f live/root # what is written back later would fill the snapshot, and lvs shows how full it is
     images_done
 }
 must "the images can be made" make_images
