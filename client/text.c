@@ -1,31 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "text.h"
 
+#include "utf8.h"
+
 _noreturn_ void out_of_memory(void)
 {
     fputs("ilrctl: out of memory\n", stderr);
     exit(1);
-}
-
-/* The character at s and its length in bytes, 0 if it is no UTF-8. */
-static size_t decode(const unsigned char *s, uint32_t *ret)
-{
-    static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t length = s[0] < 0x80 ? 1 : s[0] >> 5 == 6 ? 2 : s[0] >> 4 == 14 ? 3 : s[0] >> 3 == 30 ? 4 : 0, i;
-    uint32_t c;
-
-    if (length == 0)
-        return 0;
-    c = length == 1 ? s[0] : s[0] & (0xffu >> (length + 1));
-    for (i = 1; i < length; i++) {
-        if (s[i] >> 6 != 2)
-            return 0;
-        c = c << 6 | (s[i] & 0x3f);
-    }
-    if (c < smallest[length] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
-        return 0;
-    *ret = c;
-    return length;
 }
 
 static bool harmless(uint32_t c)
@@ -42,12 +23,12 @@ char *text_escape(const char *s)
         out_of_memory();
     while (*s) {
         uint32_t c = 0;
-        size_t length = decode((const unsigned char *)s, &c);
+        int length = utf8_decode(s, &c);
 
-        if (length == 0)
+        if (length < 0)
             out += sprintf(out, "\\x%02x", (unsigned char)*s++);
         else if (harmless(c)) {
-            memcpy(out, s, length);
+            memcpy(out, s, (size_t)length);
             out += length;
             s += length;
         } else {
