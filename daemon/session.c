@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "session.h"
+#include "session-internal.h"
 
 #include "log.h"
 #include "timeutil.h"
@@ -61,31 +61,6 @@ void session_set_detail(Session *s, const char *format, ...)
     }
     free_and_replace(&s->detail, text);
     changed(s);
-}
-
-int session_save(Session *s)
-{
-    _cleanup_json_ json_object *o = json_object_new_object(), *failure = NULL;
-    int r;
-
-    if (!o)
-        return log_oom();
-    if (s->failure)
-        (void)failure_to_json(s->failure, &failure);
-    if ((r = json_add_string(o, "kind", s->kind->name)) < 0 ||
-        (r = json_add_string(o, "connector", "script")) < 0 ||
-        (r = json_add_string(o, "access", "host")) < 0 || (r = json_add_int64(o, "uid", s->uid)) < 0 ||
-        (r = json_add_string(o, "caller", s->caller)) < 0 ||
-        (r = json_add_string(o, "reason", s->reason)) < 0 ||
-        (r = json_add_int64(o, "step", (int64_t)s->step)) < 0 ||
-        (r = json_add_bool(o, "down", s->down)) < 0 || (r = json_add_bool(o, "wasReady", s->was_ready)) < 0 ||
-        (r = json_add_int64(o, "createdUsec", (int64_t)s->created_usec)) < 0 ||
-        (r = json_add_int64(o, "readyUsec", (int64_t)s->ready_usec)) < 0 ||
-        (r = json_add_int64(o, "expiresUsec", (int64_t)s->expires_usec)) < 0 ||
-        (failure && (r = json_add(o, "failure", TAKE_PTR(failure))) < 0) || (r = s->kind->save(s, o)) < 0 ||
-        (r = store_save(s->context->store, s->id, o)) < 0)
-        return log_errno_full(LOG_ERR, s->id, r, "Failed to save the session's record");
-    return 0;
 }
 
 static int on_kick(sd_event_source *source, void *userdata);
@@ -320,8 +295,8 @@ int session_set_expiry(Session *s, uint64_t usec)
                                       s);
 }
 
-static int session_make(Session **ret, const SessionContext *context, const SessionKind *kind, uid_t uid,
-                        const char *caller, const char *reason)
+int session_make(Session **ret, const SessionContext *context, const SessionKind *kind, uid_t uid,
+                 const char *caller, const char *reason)
 {
     Session *s = calloc(1, sizeof(*s));
 
@@ -353,48 +328,6 @@ int session_new(Session **ret, const SessionContext *context, const SessionKind 
     s->data = data;
     s->created_usec = now_usec(CLOCK_REALTIME);
     kick(s);
-    *ret = s;
-    return 0;
-}
-
-int session_load(Session **ret, const SessionContext *context, const SessionKind *kind, void *data,
-                 const char *id, json_object *record)
-{
-    int64_t uid = 0, step = -1, created = 0, ready = 0, expires = 0;
-    const char *caller = NULL, *reason = NULL;
-    bool down = true, was_ready = false;
-    json_object *failure;
-    Session *s;
-    int r;
-
-    if (json_get_int64(record, "uid", &uid) < 0 || json_get_string(record, "caller", &caller) < 0 ||
-        json_get_string(record, "reason", &reason) < 0 || json_get_int64(record, "step", &step) <= 0 ||
-        json_get_bool(record, "down", &down) <= 0 || json_get_bool(record, "wasReady", &was_ready) < 0 ||
-        json_get_int64(record, "createdUsec", &created) < 0 ||
-        json_get_int64(record, "readyUsec", &ready) < 0 ||
-        json_get_int64(record, "expiresUsec", &expires) < 0 || step < 0 || (size_t)step > kind->n_steps ||
-        created < 0 || ready < 0 || expires < 0)
-        return -EINVAL;
-    r = session_make(&s, context, kind, (uid_t)uid, caller, reason);
-    if (r < 0)
-        return r;
-    strcpy(s->id, id);
-    s->data = data;
-    s->adopting = true;
-    s->step = (size_t)step;
-    s->down = down;
-    s->was_ready = was_ready;
-    s->created_usec = (uint64_t)created;
-    s->ready_usec = (uint64_t)ready;
-    s->expires_usec = (uint64_t)expires;
-    if (json_get_object(record, "failure", &failure) > 0)
-        (void)failure_from_json(failure, &s->failure);
-    r = kind->load(s, record);
-    if (r < 0) {
-        s->data = NULL;
-        session_free(s);
-        return r;
-    }
     *ret = s;
     return 0;
 }
@@ -442,37 +375,4 @@ Session *session_free(Session *s)
     free(s->detail);
     free(s);
     return NULL;
-}
-
-static int add_failure(json_object *o, const char *key, const Failure *f)
-{
-    json_object *j;
-    int r;
-
-    if (!f)
-        return 0;
-    r = failure_to_json(f, &j);
-    return r < 0 ? r : json_add(o, key, j);
-}
-
-int session_describe(Session *s, json_object **ret)
-{
-    _cleanup_json_ json_object *o = json_object_new_object();
-    int r;
-
-    if (!o)
-        return -ENOMEM;
-    if ((r = json_add_string(o, "id", s->id)) < 0 || (r = json_add_string(o, "kind", s->kind->name)) < 0 ||
-        (r = json_add_string(o, "state", session_state_to_string(session_state(s)))) < 0 ||
-        (r = json_add_string(o, "detail", s->detail)) < 0 || (r = json_add_int64(o, "uid", s->uid)) < 0 ||
-        (r = json_add_string(o, "caller", s->caller)) < 0 ||
-        (r = json_add_string(o, "reason", s->reason)) < 0 ||
-        (r = json_add_int64(o, "createdUsec", (int64_t)s->created_usec)) < 0 ||
-        (s->ready_usec && (r = json_add_int64(o, "readyUsec", (int64_t)s->ready_usec)) < 0) ||
-        (s->expires_usec && (r = json_add_int64(o, "expiresUsec", (int64_t)s->expires_usec)) < 0) ||
-        (r = s->kind->describe(s, o)) < 0 || (r = add_failure(o, "failure", s->failure)) < 0 ||
-        (r = add_failure(o, "releaseFailure", s->release_failure)) < 0)
-        return r;
-    *ret = TAKE_PTR(o);
-    return 0;
 }

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The inside of the service: calls that wait, and the methods that have files of their own. */
+
+#include "service.h"
+
+#include "doctor.h"
+#include "finder.h"
+#include "log.h"
+#include "sign-in.h"
+
+typedef enum WaiterKind {
+    WAIT_PROVISION, /* until ready, or an error */
+    WAIT_RELEASE,   /* until closed, or an error */
+    WAIT_MONITOR,   /* for ever */
+} WaiterKind;
+
+/* A call that is not answered finally yet. */
+typedef struct Waiter {
+    Service *service;
+    VarlinkCall *call;
+    WaiterKind kind;
+    char session[SESSION_ID_LENGTH + 1]; /* "": all (monitor) */
+    char *told;                          /* what was told last, so that nothing is said twice */
+    LIST_FIELDS(struct Waiter);
+} Waiter;
+
+struct Service {
+    Manager *manager;
+    const Config *config;
+    VarlinkServer *server;
+    Waiter *waiters;
+    Finder *finder;
+    Doctor *doctor;
+    SignIns *sign_ins;
+};
+
+/* The caller's name, or its number; NULL: out of memory. The caller's to free. */
+char *service_user_name(uid_t uid);
+
+/* Finds the session that the parameter id names. Negative: the call is answered. */
+int service_get_session(Service *s, VarlinkCall *call, json_object *parameters, Session **ret);
+/* Answers with the session as it is. Returns 0, or a negative errno: the call is not answered. */
+int service_reply_session(VarlinkCall *call, Session *s);
+/* Answers with an error, and the session's description if there is one. Returns as above. */
+int service_fail(VarlinkCall *call, const Failure *f, Session *s);
+
+/* Keeps the call until the session (NULL: any; monitor) is what kind waits for, or the caller goes. Returns
+ * the waiter, the service's, or NULL: out of memory. */
+Waiter *service_wait(Service *s, VarlinkCall *call, WaiterKind kind, const char *session);
+/* Ends a waiting call with what it waits for (then w is gone), or tells it about a change. */
+void service_tell(Waiter *w, Session *s);
+/* The manager's callback: tells all whom it concerns. */
+void service_on_changed(Session *session, void *userdata);
+/* Does a Provision wait for it? */
+bool service_awaited(Service *s, const char *session);
+void service_waiter_free(Waiter *w);
+
+int service_provision(VarlinkCall *call, json_object *parameters, void *userdata);
+int service_release(VarlinkCall *call, json_object *parameters, void *userdata);

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Provision: a session for the point that the caller names, by ids or by words. */
+#include "service-internal.h"
+
+#define REASON_MAX 512 /* bytes, it goes into the journal */
+
+/* The point as ids name it. 1: the call has been answered. */
+static int parse_point(Service *s, VarlinkCall *call, json_object *parameters, AzurePoint **ret,
+                       Failure **ret_failure)
+{
+    const char *point = NULL, *vault = NULL, *container = NULL, *item = NULL, *vm = NULL, *source = NULL;
+    _cleanup_(azure_point_freep) AzurePoint *p = NULL;
+    int r;
+
+    r = varlink_call_get_text(call, parameters, "recoveryPoint", AZURE_RESOURCE_ID_MAX, &point);
+    if (r == 0)
+        (void)varlink_call_invalid_parameter(call, "recoveryPoint");
+    if (r <= 0 || varlink_call_get_text(call, parameters, "vault", AZURE_RESOURCE_ID_MAX, &vault) < 0 ||
+        varlink_call_get_text(call, parameters, "container", AZURE_RESOURCE_ID_MAX, &container) < 0 ||
+        varlink_call_get_text(call, parameters, "item", AZURE_RESOURCE_ID_MAX, &item) < 0 ||
+        varlink_call_get_text(call, parameters, "virtualMachineId", AZURE_RESOURCE_ID_MAX, &vm) < 0 ||
+        varlink_call_get_text(call, parameters, "sourceResourceId", AZURE_RESOURCE_ID_MAX, &source) < 0)
+        return 1; /* answered */
+    if (*point == '/')
+        r = azure_point_parse(point, &p, ret_failure);
+    else if (!container || !item) {
+        *ret_failure =
+            failure_new(FAILURE_INVALID_REQUEST,
+                        "recoveryPoint is \"%.64s\": expected a resource id, or the id of a point together "
+                        "with vm, or with vault (or one Vault= in ilrd.conf), container and item",
+                        point);
+        return -EINVAL;
+    } else {
+        _cleanup_strv_free_ char **vaults = NULL;
+
+        r = azure_vaults_choose(s->config->vaults, vault, &vaults, ret_failure);
+        if (r >= 0 && strv_length(vaults) != 1) {
+            *ret_failure =
+                failure_new(FAILURE_INVALID_REQUEST,
+                            "vault is missing: expected a resource id, or one Vault= in ilrd.conf");
+            r = -EINVAL;
+        }
+        if (r >= 0)
+            r = azure_point_make(vaults[0], container, item, point, &p, ret_failure);
+    }
+    if (r >= 0 && vm)
+        r = azure_point_set_virtual_machine(p, vm, ret_failure);
+    if (r >= 0 && source)
+        r = azure_point_set_storage_account(p, source, ret_failure);
+    if (r < 0)
+        return r;
+    *ret = TAKE_PTR(p);
+    return 0;
+}
+
+/* eTag, location and tags. 1: the call has been answered. */
+static int parse_resource(VarlinkCall *call, json_object *parameters, AzureResource **ret,
+                          Failure **ret_failure)
+{
+    const char *etag = NULL, *location = NULL;
+    json_object *tags = NULL;
+
+    if (varlink_call_get_text(call, parameters, "eTag", 4 * AZURE_ETAG_MAX, &etag) < 0 ||
+        varlink_call_get_text(call, parameters, "location", 4 * AZURE_LOCATION_MAX, &location) < 0)
+        return 1;
+    if (json_get_object(parameters, "tags", &tags) < 0) {
+        (void)varlink_call_invalid_parameter(call, "tags");
+        return 1;
+    }
+    return etag || location || tags ? azure_resource_new(etag, location, tags, ret, ret_failure) : 0;
+}
+
+/* The point is known: a session for it, and the call waits for that. point is taken. Negative: the call is
+ * not answered. */
+static int provision(Service *s, VarlinkCall *call, json_object *parameters, AzurePoint *point)
+{
+    _cleanup_failure_ Failure *f = NULL;
+    _cleanup_free_ char *caller = service_user_name(varlink_call_uid(call));
+    ManagerRequest request = {.point = point, .uid = varlink_call_uid(call), .caller = caller};
+    Session *session;
+    Waiter *w;
+    int r;
+
+    /* All of this was looked at before. */
+    (void)json_get_string(parameters, "kind", &request.kind);
+    (void)json_get_string(parameters, "reason", &request.reason);
+    r = parse_resource(call, parameters, &request.resource, &f);
+    if (r < 0)
+        azure_point_free(point);
+    else
+        r = manager_provision(s->manager, &request, &session, &f);
+    if (r < 0 && f) {
+        (void)varlink_call_fail(call, f, NULL);
+        return 0;
+    }
+    if (r < 0)
+        return r;
+    w = service_wait(s, call, WAIT_PROVISION, session->id);
+    if (!w) {
+        if (!service_awaited(s, session->id) && session_state(session) != SESSION_READY)
+            session_release(session, NULL); /* nobody would know of it */
+        return -ENOMEM;
+    }
+    service_tell(w, session);
+    return 0;
+}
+
+static int on_found(VarlinkCall *call, json_object *parameters, AzurePoint *point, void *userdata)
+{
+    return provision(userdata, call, parameters, point);
+}
+
+int service_provision(VarlinkCall *call, json_object *parameters, void *userdata)
+{
+    _cleanup_(azure_resource_freep) AzureResource *resource = NULL;
+    _cleanup_(azure_point_freep) AzurePoint *point = NULL;
+    const char *kind = NULL, *reason = NULL;
+    _cleanup_failure_ Failure *f = NULL;
+    Service *s = userdata;
+    int r;
+
+    if (varlink_call_get_text(call, parameters, "kind", 32, &kind) < 0 ||
+        varlink_call_get_text(call, parameters, "reason", REASON_MAX, &reason) < 0)
+        return 0;
+    r = parse_resource(call, parameters, &resource, &f);
+    if (r == 0)
+        r = manager_check_kind(kind, &f);
+    if (r != 0)
+        return r > 0 ? 0 : f ? varlink_call_fail(call, f, NULL) : r;
+    if (finder_wants(parameters) && kind && !streq(kind, "vm")) {
+        f = failure_new(
+            FAILURE_INVALID_REQUEST,
+            "kind is \"%s\": only virtual machines are found by words, give the resource id of the "
+            "recovery point",
+            kind);
+        return f ? varlink_call_fail(call, f, NULL) : -ENOMEM;
+    }
+    if (finder_wants(parameters))
+        return finder_point(s->finder, call, parameters, on_found, s);
+    r = parse_point(s, call, parameters, &point, &f);
+    if (r > 0)
+        return 0;
+    if (r < 0)
+        return f ? varlink_call_fail(call, f, NULL) : r;
+    return provision(s, call, parameters, TAKE_PTR(point));
+}
