@@ -351,7 +351,7 @@ static int verify_gone(const char *id, Failure **ret_failure)
     return r;
 }
 
-int verb_disconnect(Request *request, json_object **ret_answer, Failure **ret_failure)
+int session_disconnect(const char *id, bool thorough, Failure **ret_failure)
 {
     _cleanup_failure_ Failure *ignored = NULL;
     _cleanup_lock_ int lock = -EBADF;
@@ -359,7 +359,7 @@ int verb_disconnect(Request *request, json_object **ret_answer, Failure **ret_fa
     Units units = {};
     int r, k;
 
-    units_of(request->session, &units);
+    units_of(id, &units);
     r = systemd_connect(&bus);
     if (r < 0)
         return bus_failed(ret_failure, r);
@@ -370,13 +370,12 @@ int verb_disconnect(Request *request, json_object **ret_answer, Failure **ret_fa
         return verb_fail(ret_failure, -ETIMEDOUT, FAILURE_HELPER_FAILED, "%s does not stop",
                          r == -ETIMEDOUT ? units.session : units.connection);
     if (r < 0 || k < 0)
-        log_errno_full(LOG_WARNING, request->session, r < 0 ? r : k,
-                       "A unit of the session did not stop cleanly");
+        log_errno_full(LOG_WARNING, id, r < 0 ? r : k, "A unit of the session did not stop cleanly");
     systemd_reset_failed(bus, units.session);
     systemd_reset_failed(bus, units.connection);
-    r = session_lock(request->session, LOCK_TIMEOUT_USEC, &lock);
+    r = session_lock(id, LOCK_TIMEOUT_USEC, &lock);
     if (r == -ETIMEDOUT)
-        return verb_fail(ret_failure, r, FAILURE_BUSY, "another request holds session %s", request->session);
+        return verb_fail(ret_failure, r, FAILURE_BUSY, "another request holds session %s", id);
     if (r < 0 && r != -ENOENT)
         return r;
     /* A connect that was given up may have started its unit before it let go of the lock. */
@@ -384,22 +383,27 @@ int verb_disconnect(Request *request, json_object **ret_answer, Failure **ret_fa
     if (k < 0)
         return verb_fail(ret_failure, k, FAILURE_HELPER_FAILED, "%s does not stop: %s", units.connection,
                          strerror(-k));
-    if (verify_gone(request->session, &ignored) < 0) {
+    if (thorough || verify_gone(id, &ignored) < 0) {
         /* The connection came as far as a login, and no further: there was no session unit to take it down.
          */
-        r = storage_down(request->session, true, ret_failure);
+        r = storage_down(id, true, ret_failure);
         if (r < 0)
-            log_errno_full(LOG_WARNING, request->session, r, "Forced down: %s",
+            log_errno_full(LOG_WARNING, id, r, "Forced down: %s",
                            ret_failure && *ret_failure ? (*ret_failure)->message : "failed");
-        r = verify_gone(request->session, ret_failure);
+        r = verify_gone(id, ret_failure);
         if (r < 0)
             return r;
         if (*ret_failure)
             *ret_failure = failure_free(*ret_failure);
     }
-    r = session_dirs_remove(request->session);
+    r = session_dirs_remove(id);
     if (r < 0)
         return verb_fail(ret_failure, r, FAILURE_HELPER_FAILED,
-                         "cannot remove the directories of session %s: %s", request->session, strerror(-r));
+                         "cannot remove the directories of session %s: %s", id, strerror(-r));
     return 0;
+}
+
+int verb_disconnect(Request *request, json_object **ret_answer, Failure **ret_failure)
+{
+    return session_disconnect(request->session, false, ret_failure);
 }

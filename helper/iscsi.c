@@ -142,6 +142,7 @@ static bool any_target_matches(const RecordTarget *targets, size_t n, const Iscs
     return false;
 }
 
+/* targets NULL: all whose target is the recovery service's. */
 static int sessions_find(const RecordTarget *targets, size_t n_targets, IscsiSession **ret, size_t *ret_n)
 {
     _cleanup_free_ char *path = NULL;
@@ -161,7 +162,8 @@ static int sessions_find(const RecordTarget *targets, size_t n_targets, IscsiSes
         _cleanup_(session_done) IscsiSession s = {};
 
         r = sid < 0 ? -ENOENT : session_read(sid, &s);
-        if (r < 0 || !any_target_matches(targets, n_targets, &s))
+        if (r < 0 || !(targets ? any_target_matches(targets, n_targets, &s)
+                               : startswith(s.target, TARGET_PREFIX) != NULL))
             continue;
         more = realloc(list, (n + 1) * sizeof(*list));
         if (!more) {
@@ -185,7 +187,14 @@ static int sessions_find(const RecordTarget *targets, size_t n_targets, IscsiSes
 
 int iscsi_sessions_find(const Record *record, IscsiSession **ret, size_t *ret_n)
 {
-    return sessions_find(record->targets, record->n_targets, ret, ret_n);
+    static const RecordTarget none;
+
+    return sessions_find(record->n_targets ? record->targets : &none, record->n_targets, ret, ret_n);
+}
+
+int iscsi_sessions_all(IscsiSession **ret, size_t *ret_n)
+{
+    return sessions_find(NULL, 0, ret, ret_n);
 }
 
 int iscsi_session_find(const char *target, const char *portal, IscsiSession **ret)

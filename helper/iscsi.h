@@ -20,6 +20,8 @@ typedef struct IscsiSession {
 
 /* The sessions that exist now for the record's targets, sorted by sid. An empty list is success. */
 int iscsi_sessions_find(const Record *record, IscsiSession **ret, size_t *ret_n);
+/* All sessions to targets of the recovery service, whoever made them. */
+int iscsi_sessions_all(IscsiSession **ret, size_t *ret_n);
 void iscsi_sessions_free(IscsiSession *sessions, size_t n);
 /* The one session of a target at a portal; -ENOENT: none. Done with iscsi_sessions_free(ret, 1) by the
  * caller. */
@@ -29,9 +31,10 @@ static inline bool iscsi_session_logged_in(const IscsiSession *s)
     return streq(s->state, "LOGGED_IN");
 }
 
-/* Logs out by session id; ends blocked I/O with EIO also if the target is dead. Success is: the session is
- * gone from sysfs. Gone before: 0. -ETIMEDOUT: still there at the deadline, -EIO: iscsiadm failed and it is
- * still there; both with a failure that names target and code. */
+/* id: in whose private configuration iscsiadm runs; NULL: with the host's own. Logs out by session id; ends
+ * blocked I/O with EIO also if the target is dead. Success is: the session is gone from sysfs. Gone before:
+ * 0. -ETIMEDOUT: still there at the deadline, -EIO: iscsiadm failed and it is still there; both with a
+ * failure that names target and code. */
 int iscsi_session_logout(const char *id, int64_t sid, uint64_t timeout_usec, Failure **ret_failure);
 
 /* The last step of a healthy down, the first of one with a dead target: logs out every session of the

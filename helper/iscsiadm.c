@@ -89,12 +89,13 @@ static int private_namespace(void *userdata)
 
 int iscsiadm_run(const char *id, char *const *arguments, uint64_t timeout_usec, ChildResult *ret)
 {
-    _cleanup_free_ char *directory = private_path(id, "iscsi"), **argv = NULL;
-    ChildOptions options = {.timeout_usec = timeout_usec, .setup = private_namespace, .userdata = directory};
+    _cleanup_free_ char *directory = id ? private_path(id, "iscsi") : NULL, **argv = NULL;
+    ChildOptions options = {
+        .timeout_usec = timeout_usec, .setup = id ? private_namespace : NULL, .userdata = directory};
     size_t n = strv_length(arguments);
     int r;
 
-    if (!directory)
+    if (id && !directory)
         return -ENOMEM;
     argv = calloc(n + 2, sizeof(*argv));
     if (!argv)

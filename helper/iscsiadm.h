@@ -26,7 +26,8 @@ enum {
 /* What iscsiadm means by its exit status, in a few words; never NULL. */
 const char *iscsiadm_status_text(int status);
 
-/* argv without argv[0]. Returns 0 whatever the exit status, or a negative errno if it could not be run. */
+/* id NULL: in the host's own configuration. argv without argv[0]. Returns 0 whatever the exit status, or a
+ * negative errno if it could not be run. */
 int iscsiadm_run(const char *id, char *const *arguments, uint64_t timeout_usec, ChildResult *ret);
 
 /* Makes the private directory of a new session: iscsi/ with an iscsid.conf without CHAP, the host's

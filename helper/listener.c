@@ -133,3 +133,25 @@ int listener_owner(int port, const char *cgroup, pid_t *ret)
     *ret = owner;
     return 0;
 }
+
+int listener_of_process(pid_t pid, const int *ranges)
+{
+    _cleanup_free_ char *path = NULL, *text = NULL;
+    size_t budget = DESCRIPTORS_MAX;
+    int port;
+
+    if (asprintf(&path, "%s/%d/net/tcp", paths.proc, (int)pid) < 0)
+        return (path = NULL), -ENOMEM;
+    if (file_read(AT_FDCWD, path, TABLE_SIZE_MAX, &text, NULL) < 0)
+        return 0;
+    for (; *ranges; ranges += 2)
+        for (port = ranges[0]; port <= ranges[1]; port++) {
+            uint64_t inodes[LISTENERS_MAX];
+            bool found[LISTENERS_MAX] = {};
+            int n = listener_inodes(text, port, inodes);
+
+            if (n > 0 && process_holds(pid, inodes, found, n, &budget) > 0)
+                return port;
+        }
+    return 0;
+}

@@ -18,3 +18,7 @@ int listener_inodes(const char *text, int port, uint64_t ret[static LISTENERS_MA
  * holds the listener. -ECONNREFUSED: nobody listens; -EPERM: a listener that belongs to nobody of this group.
  */
 int listener_owner(int port, const char *cgroup, pid_t *ret);
+
+/* The first port of 127.0.0.1 in these ranges (first, last, ..., 0) at which the process listens, in its own
+ * network. 0: at none. */
+int listener_of_process(pid_t pid, const int *ranges);

@@ -11,6 +11,7 @@ Paths paths = {
     .sysfs = "/sys",
     .proc = "/proc",
     .etc = "/etc",
+    .var_iscsi = "/var/lib/iscsi",
 };
 
 static char *path_below(const char *root, const char *id, const char *rest)

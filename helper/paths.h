@@ -14,6 +14,7 @@ typedef struct Paths {
     const char *sysfs;       /* /sys */
     const char *proc;        /* /proc */
     const char *etc;         /* /etc */
+    const char *var_iscsi;   /* /var/lib/iscsi: where some distributions keep the records */
 } Paths;
 
 extern Paths paths;

@@ -207,3 +207,26 @@ int systemd_refresh(sd_bus *bus, const char *unit)
         r = sd_bus_call_method(bus, DESTINATION, MANAGER_PATH, MANAGER, "Reload", NULL, NULL, NULL);
     return r < 0 ? r : 0;
 }
+
+int systemd_list(sd_bus *bus, char *const *patterns,
+                 int (*found)(const char *unit, const char *active, const char *sub, void *userdata),
+                 void *userdata)
+{
+    _cleanup_(sd_bus_message_unrefp) sd_bus_message *call = NULL, *reply = NULL;
+    const char *unit, *active, *sub;
+    int r;
+
+    r = sd_bus_message_new_method_call(bus, &call, DESTINATION, MANAGER_PATH, MANAGER, "ListUnitsByPatterns");
+    if (r >= 0)
+        r = sd_bus_message_append_strv(call, NULL); /* in any state */
+    if (r >= 0)
+        r = sd_bus_message_append_strv(call, (char **)patterns);
+    if (r >= 0)
+        r = sd_bus_call(bus, call, 0, NULL, &reply);
+    if (r >= 0)
+        r = sd_bus_message_enter_container(reply, 'a', "(ssssssouso)");
+    while (r >= 0 && (r = sd_bus_message_read(reply, "(ssssssouso)", &unit, NULL, NULL, &active, &sub, NULL,
+                                              NULL, NULL, NULL, NULL)) > 0)
+        r = found(unit, active, sub, userdata);
+    return r < 0 ? r : 0;
+}

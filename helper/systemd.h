@@ -37,3 +37,9 @@ int systemd_active_state(sd_bus *bus, const char *unit, char **ret);
 /* Lets the manager read unit files anew if the unit was in memory already, and its drop-ins have changed
  * since. Loads the unit. */
 int systemd_refresh(sd_bus *bus, const char *unit);
+
+/* Calls found for each unit in memory whose name matches one of the patterns; its negative return ends it and
+ * is returned. */
+int systemd_list(sd_bus *bus, char *const *patterns,
+                 int (*found)(const char *unit, const char *active, const char *sub, void *userdata),
+                 void *userdata);

@@ -36,10 +36,17 @@ int verb_discover(Request *request, json_object **ret_answer, Failure **ret_fail
 int verb_login(Request *request, json_object **ret_answer, Failure **ret_failure);
 int verb_logout(Request *request, json_object **ret_answer, Failure **ret_failure);
 int verb_status(Request *request, json_object **ret_answer, Failure **ret_failure);
+int verb_leftovers(Request *request, json_object **ret_answer, Failure **ret_failure);
 /* Start ilr-session@ID and answer with what it left in the record; take the lock and call storage_down(). */
 int verb_up(Request *request, json_object **ret_answer, Failure **ret_failure);
 int verb_unlock(Request *request, json_object **ret_answer, Failure **ret_failure);
 int verb_down(Request *request, json_object **ret_answer, Failure **ret_failure);
+
+int verb_sweep(Request *request, json_object **ret_answer, Failure **ret_failure);
+
+/* What disconnect does. thorough: also takes apart what stands under the session's name without its record or
+ * its unit knowing of it. */
+int session_disconnect(const char *id, bool thorough, Failure **ret_failure);
 
 /* Sets *ret_failure (if it is not NULL and still empty) and returns r, so that one line can fail. */
 int verb_fail(Failure **ret_failure, int r, FailureName name, const char *format, ...) _printf_(4, 5);

@@ -52,6 +52,8 @@ static void test_authorise(void **state)
         {"down", true, true, false, true},
         {"disconnect", true, true, false, true},
         {"status", true, true, false, true},
+        {"leftovers", false, true, false, true},
+        {"sweep", true, true, false, true},
         {"discover", true, false, true, false},
         {"login", true, false, true, false},
         {"logout", true, false, true, false},

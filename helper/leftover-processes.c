@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Processes: those in the control groups of our units, tunnels of a connection script that somebody runs by
+ * hand, and whoever keeps a copy of one of our mounts in a mount namespace of his own. Looked for in a child:
+ * what the kernel says of a process that waits for a dead disk may wait itself. */
+
+#include "child.h"
+#include "files.h"
+#include "leftover.h"
+#include "listener.h"
+#include "mountinfo.h"
+#include "paths.h"
+#include "process.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#define SCAN_TIMEOUT_USEC (20 * USEC_PER_SEC)
+#define FOUND_MAX 128
+#define NAMESPACES_MAX 1024
+#define TABLE_SIZE_MAX (16 * MIB)
+#define COOKIE_OLD_SEC (10 * 60)
+#define COOKIE_MAGIC 0x0D4D /* libdevmapper.h: the upper half of the key of each of its semaphores */
+
+typedef struct Scan {
+    json_object *found;
+    uint64_t namespaces[NAMESPACES_MAX];
+    size_t n_namespaces;
+} Scan;
+
+static int found_add(Scan *s, const Leftover *item, int64_t pid, const char *detail)
+{
+    _cleanup_json_ json_object *o = json_object_new_object();
+
+    if (json_object_array_length(s->found) >= FOUND_MAX)
+        return 0;
+    if (!o || json_add_int64(o, "kind", item->kind) < 0 || json_add_int64(o, "pid", pid) < 0 ||
+        json_add_string(o, "detail", detail) < 0 || json_add_string(o, "session", item->session) < 0 ||
+        json_add_bool(o, "ours", item->ours) < 0 || json_add_int64(o, "since", (int64_t)item->since) < 0 ||
+        json_add_int64(o, "port", item->port) < 0 || json_object_array_add(s->found, o) < 0)
+        return -ENOMEM;
+    TAKE_PTR(o);
+    return 0;
+}
+
+static int look_at_unit(Scan *s, int dir, int64_t pid, const char *command)
+{
+    Leftover item = {.kind = LEFTOVER_PROCESS, .ours = true};
+    _cleanup_free_ char *text = NULL, *detail = NULL;
+
+    if (file_read(dir, "cgroup", 64 * KIB, &text, NULL) < 0 || !process_session(text, item.session))
+        return 0;
+    if (asprintf(&detail, "%s in a session's unit", command) < 0)
+        return (detail = NULL), -ENOMEM;
+    item.since = process_since(dir);
+    return found_add(s, &item, pid, detail) < 0 ? -ENOMEM : 1;
+}
+
+static int look_at_tunnel(Scan *s, int dir, int64_t pid)
+{
+    Leftover item = {.kind = LEFTOVER_PROCESS};
+    _cleanup_free_ char *detail = NULL;
+    int r;
+
+    if (!process_is_tunnel(dir))
+        return 0;
+    item.port = listener_of_process((pid_t)pid, process_tunnel_ports);
+    item.since = process_since(dir);
+    r = item.port > 0 ? asprintf(&detail, "tunnel of a connection script, at 127.0.0.1:%d", item.port)
+                      : asprintf(&detail, "tunnel of a connection script, listens nowhere");
+    if (r < 0)
+        return (detail = NULL), -ENOMEM;
+    return found_add(s, &item, pid, detail);
+}
+
+/* True the first time. */
+static bool namespace_new(Scan *s, int dir)
+{
+    struct stat st;
+    size_t i;
+
+    if (fstatat(dir, "ns/mnt", &st, 0) < 0)
+        return false;
+    for (i = 0; i < s->n_namespaces; i++)
+        if (s->namespaces[i] == st.st_ino)
+            return false;
+    if (s->n_namespaces < NAMESPACES_MAX)
+        s->namespaces[s->n_namespaces++] = st.st_ino;
+    return true;
+}
+
+/* By place or by device. What follows others goes when theirs goes, and is told where it stands. */
+static bool mount_is_ours(const MountLine *m, char session[static SESSION_ID_LENGTH + 1])
+{
+    const char *mapper = startswith(m->source, "/dev/mapper/");
+
+    if (m->follows)
+        return false;
+    return leftover_session_of_path(m->path, paths.mounts_dir, session) ||
+           leftover_session_of_path(m->path, paths.private_dir, session) ||
+           leftover_session_of_path(m->path, paths.connect_dir, session) ||
+           leftover_session_of_mapper(mapper ? mapper : m->source, session);
+}
+
+static int look_at_namespace(Scan *s, int dir, int64_t pid, const char *command)
+{
+    _cleanup_free_ char *text = NULL;
+    char *line, *next;
+    int r = 0;
+
+    if (!namespace_new(s, dir) || file_read(dir, "mountinfo", TABLE_SIZE_MAX, &text, NULL) < 0)
+        return 0;
+    for (line = text; r >= 0 && line && *line; line = next) {
+        Leftover item = {.kind = LEFTOVER_NAMESPACE};
+        _cleanup_free_ char *detail = NULL;
+        MountLine m;
+
+        next = strchr(line, '\n');
+        if (next)
+            *next++ = '\0';
+        if (mountinfo_parse(line, &m) < 0 || !mount_is_ours(&m, item.session))
+            continue;
+        if (asprintf(&detail, "%s keeps %.300s in a mount namespace of its own", command, m.path) < 0)
+            return (detail = NULL), -ENOMEM;
+        r = found_add(s, &item, pid, detail);
+        break; /* one is enough to know whom to end */
+    }
+    return r;
+}
+
+static int look_at(Scan *s, int dir, int64_t pid)
+{
+    _cleanup_free_ char *comm = NULL;
+    int r;
+
+    if (file_read(dir, "comm", 4096, &comm, NULL) < 0)
+        return 0; /* gone meanwhile */
+    comm[strcspn(comm, "\n")] = '\0';
+    r = look_at_unit(s, dir, pid, comm);
+    if (r != 0) /* its namespace is its unit's matter */
+        return r < 0 ? r : 0;
+    r = look_at_tunnel(s, dir, pid);
+    return r < 0 ? r : look_at_namespace(s, dir, pid, comm);
+}
+
+static int scan_child(void *userdata, int fd)
+{
+    _cleanup_json_ json_object *found = json_object_new_array();
+    _cleanup_(closedirp) DIR *proc = opendir(paths.proc);
+    Scan s = {.found = found};
+    struct dirent *e;
+    const char *text;
+    int self, r = 0;
+
+    if (!proc)
+        return -errno;
+    if (!found)
+        return -ENOMEM;
+    self = openat(dirfd(proc), "self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (self >= 0)
+        (void)namespace_new(&s, self);
+    safe_close(self);
+    while (r >= 0 && (e = readdir(proc))) {
+        _cleanup_close_ int dir = -EBADF;
+        char *end;
+        long long pid = strtoll(e->d_name, &end, 10);
+
+        if (*end || pid <= 0 || pid == getpid() || pid == getppid())
+            continue;
+        dir = openat(dirfd(proc), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (dir >= 0)
+            r = look_at(&s, dir, pid);
+    }
+    if (r < 0)
+        return r;
+    text = json_text(found);
+    return text && dprintf(fd, "%s", text) >= 0 ? 0 : -EIO;
+}
+
+static int add_found(Leftovers *l, json_object *o)
+{
+    const char *detail = NULL, *session = "";
+    int64_t kind, pid, since = 0, port = 0;
+    Leftover item = {};
+    char name[32];
+
+    if (json_get_int64(o, "kind", &kind) <= 0 || json_get_int64(o, "pid", &pid) <= 0 ||
+        json_get_string(o, "detail", &detail) <= 0)
+        return -EBADMSG;
+    (void)json_get_string(o, "session", &session);
+    (void)json_get_int64(o, "since", &since);
+    (void)json_get_int64(o, "port", &port);
+    (void)json_get_bool(o, "ours", &item.ours);
+    item.kind = (LeftoverKind)kind;
+    item.number = pid;
+    item.since = (uint64_t)since;
+    item.port = (int)port;
+    if (session_id_valid(session))
+        strcpy(item.session, session);
+    snprintf(name, sizeof(name), "%lld", (long long)pid);
+    return leftovers_addf(l, item, name, "%s", detail);
+}
+
+int leftover_add_processes(Leftovers *l)
+{
+    _cleanup_json_ json_object *found = NULL;
+    _cleanup_free_ char *text = NULL;
+    size_t i;
+    int r;
+
+    r = child_call(scan_child, NULL, SCAN_TIMEOUT_USEC, &text);
+    if (r >= 0)
+        r = json_parse(text, strlen(text), &found);
+    if (r >= 0 && !json_object_is_type(found, json_type_array))
+        r = -EBADMSG;
+    for (i = 0; r >= 0 && i < json_object_array_length(found); i++)
+        r = add_found(l, json_object_array_get_idx(found, i));
+    return r;
+}
+
+/* What a process that was killed in the middle of a change of device-mapper leaves: a semaphore that nobody
+ * will wait for. */
+int leftover_add_cookies(Leftovers *l, int64_t now_sec)
+{
+    _cleanup_free_ char *path = NULL, *text = NULL;
+    const char *line;
+    int r;
+
+    if (asprintf(&path, "%s/sysvipc/sem", paths.proc) < 0)
+        return (path = NULL), -ENOMEM;
+    r = file_read(AT_FDCWD, path, TABLE_SIZE_MAX, &text, NULL);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r; /* a kernel without */
+    /* "key semid perms nsems uid gid cuid cgid otime ctime" */
+    for (line = strchr(text, '\n'); r >= 0 && line && line[1]; line = strchr(line + 1, '\n')) {
+        Leftover item = {.kind = LEFTOVER_UDEV_COOKIE, .ours = true};
+        long long key, id, otime, ctime, age;
+        char name[16];
+
+        if (sscanf(line + 1, "%lld %lld %*s %*s %*s %*s %*s %*s %lld %lld", &key, &id, &otime, &ctime) != 4 ||
+            ((uint32_t)key >> 16) != COOKIE_MAGIC)
+            continue;
+        age = now_sec - MAX(otime, ctime);
+        if (age < COOKIE_OLD_SEC)
+            continue;
+        item.number = id;
+        snprintf(name, sizeof(name), "0x%x", (unsigned)(uint32_t)key);
+        r = leftovers_addf(l, item, name, "semaphore %lld of device-mapper, untouched for %lld minutes", id,
+                           age / 60);
+    }
+    return r;
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "process.h"
+
+#include "files.h"
+#include "leftover.h"
+#include "paths.h"
+#include "timeutil.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+
+#define TUNNEL "SecureTCPTunnel"
+#define CMDLINE_MAX (64 * KIB)
+
+const int process_tunnel_ports[] = {5365, 5396, 3260, 3260, 0};
+
+/* "/system.slice/system-ilr\x2dconnection.slice/ilr-connection@abcd1234.service" */
+static bool path_session(const char *path, char buf[static SESSION_ID_LENGTH + 1])
+{
+    const char *p = startswith(path, "/system.slice/");
+
+    while (p) {
+        char part[64];
+        size_t n = strcspn(p, "/\n");
+
+        if (n < sizeof(part)) {
+            memcpy(part, p, n);
+            part[n] = '\0';
+            if (leftover_session_of_unit(part, ".service", buf))
+                return true;
+        }
+        p = p[n] == '/' ? p + n + 1 : NULL;
+    }
+    return false;
+}
+
+bool process_session(const char *cgroup, char buf[static SESSION_ID_LENGTH + 1])
+{
+    const char *line = cgroup;
+
+    *buf = '\0';
+    while (line && *line) {
+        const char *path = startswith(line, "0::");
+
+        if (!path && (path = strstr(line, ":name=systemd:")))
+            path = memchr(line, '\n', path - line) ? NULL : path + strlen(":name=systemd:");
+        if (path && path_session(path, buf))
+            return true;
+        line = strchr(line, '\n');
+        line = line ? line + 1 : NULL;
+    }
+    return false;
+}
+
+static const char *base(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
+bool process_cmdline_is_tunnel(const char *text, size_t size)
+{
+    const char *end = text + size, *p = text;
+    bool python = false;
+
+    for (; p < end && *p; p += strnlen(p, end - p) + 1) {
+        if (memchr(p, '\0', end - p) == NULL) /* cut off */
+            return false;
+        if (p == text) {
+            python = startswith(base(p), "python");
+            if (!python)
+                return startswith(base(p), TUNNEL);
+        } else if (*p != '-')
+            return streq(base(p), TUNNEL ".py");
+    }
+    return false;
+}
+
+bool process_is_tunnel(int dir)
+{
+    _cleanup_free_ char *text = NULL;
+    size_t size = 0;
+
+    return file_read(dir, "cmdline", CMDLINE_MAX, &text, &size) >= 0 && process_cmdline_is_tunnel(text, size);
+}
+
+uint64_t process_since(int dir)
+{
+    _cleanup_free_ char *text = NULL;
+    unsigned long long since;
+    const char *p;
+
+    if (file_read(dir, "stat", 4096, &text, NULL) < 0)
+        return 0;
+    p = strrchr(text, ')'); /* the name in front may hold anything */
+    if (!p ||
+        sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+               &since) != 1)
+        return 0;
+    return since;
+}
+
+static bool still(pid_t pid, uint64_t since)
+{
+    _cleanup_free_ char *path = NULL;
+    _cleanup_close_ int dir = -EBADF;
+
+    if (asprintf(&path, "%s/%d", paths.proc, (int)pid) < 0)
+        return (path = NULL), false;
+    dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return dir >= 0 && process_since(dir) == since && process_is_tunnel(dir);
+}
+
+int process_end(pid_t pid, uint64_t since, uint64_t wait_usec)
+{
+    static const int signals[] = {SIGTERM, SIGKILL};
+    _cleanup_close_ int fd = (int)syscall(SYS_pidfd_open, pid, 0U);
+    size_t i;
+
+    if (fd < 0)
+        return errno == ESRCH ? 0 : -errno;
+    /* The descriptor is of one process for good; what it is, is looked at after that. */
+    if (since == 0 || !still(pid, since))
+        return 0;
+    for (i = 0; i < ELEMENTSOF(signals); i++) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+
+        if (syscall(SYS_pidfd_send_signal, fd, signals[i], NULL, 0U) < 0)
+            return errno == ESRCH ? 0 : -errno;
+        if (poll(&p, 1, (int)(wait_usec / USEC_PER_MSEC)) > 0)
+            return 0;
+    }
+    return -ETIMEDOUT;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What a process is, by its directory in /proc. */
+
+#include "validate.h"
+#include <sys/types.h>
+
+/* Where the connection script's tunnels listen, as listener_of_process() wants it. */
+extern const int process_tunnel_ports[];
+
+/* The session in whose unit (ilr-connection@ID.service, ilr-session@ID.service of the system's manager) a
+ * process is, by the text of its cgroup file. A user's own unit of that name is none. */
+bool process_session(const char *cgroup, char buf[static SESSION_ID_LENGTH + 1]);
+
+/* Is it a program that connection scripts start as their tunnel? By how it was started, not by a mere
+ * mention: whoever edits or greps it is not taken for it. */
+bool process_is_tunnel(int dir);
+/* The same by its command line: size bytes, arguments ended by NUL. */
+bool process_cmdline_is_tunnel(const char *text, size_t size);
+
+/* When it started, in the kernel's ticks since boot; 0: it is gone. With the number it is this very process.
+ */
+uint64_t process_since(int dir);
+
+/* Ends it if it still is what it was, first by asking (SIGTERM), after wait_usec without (SIGKILL), and waits
+ * that long again. Gone: 0. -ETIMEDOUT: it is still there. */
+int process_end(pid_t pid, uint64_t since, uint64_t wait_usec);
