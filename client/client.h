@@ -4,6 +4,7 @@
 /* What the command line asked for, and the verbs. A verb prints and returns the exit code of ilrctl(1). */
 
 #include "link.h"
+#include "progress.h"
 
 /* Exit codes besides those of failure_class_exit_code(). */
 #define EXIT_USAGE 2
@@ -19,7 +20,7 @@ typedef struct Client {
     const char *at, *before, *point, *since, *until;
     char **tags;        /* "NAME=VALUE" each */
     const char *portal; /* doctor */
-    bool json, all, open, latest;
+    bool json, all, force, open, latest;
 } Client;
 
 int verb_provision(const Client *c, int argc, char **argv);
@@ -59,6 +60,9 @@ int begin_call(const Client *c, Link *l, const char *method, json_object *parame
 int ask(const Client *c, const char *method, json_object *parameters, Reply *ret);
 /* The session object of an answer. NULL when it is told that there is none. */
 json_object *reply_session(const Client *c, const Reply *reply);
+/* Follows a stream of sessions to its last answer. 0: that is *ret, the caller's; otherwise the exit code,
+ * told. waiting: see tell_link(), behind the session's id. */
+int follow_session(const Client *c, Link *l, Progress *p, const char *waiting, Reply *ret);
 /* {"id": ID} */
 json_object *id_parameters(const char *id);
 /* The one session whose id begins with prefix. ret is the caller's. 0, or the exit code when it is told. */

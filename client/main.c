@@ -39,7 +39,11 @@ static void print_help(void)
         "  monitor [ID]              changes as they happen\n"
         "  browse ID [VOLUME]        print the directory of the files; --open: open it in mc or a file "
         "manager\n"
-        "  release ID...             give sessions back; --all: all of them\n"
+        "  release ID...             give sessions back\n"
+        "                              --all            also if others hold them; without an ID: all "
+        "sessions\n"
+        "                              --force          do not wait for those who use the files: they get "
+        "errors\n"
         "  login, logout             sign in to Azure, so that its activity log names you and not the host\n"
         "  doctor                    is all there that a recovery needs? --portal=HOST: try this one, too\n"
         "  version, help\n"
@@ -117,10 +121,10 @@ static int run_verb(const Client *c, int argc, char **argv)
             return usage("--open is not for ", argv[0]);
         if (c->portal && verbs[i].run != verb_doctor)
             return usage("--portal is not for ", argv[0]);
-        if (c->all && !release)
-            return usage("--all is not for ", argv[0]);
-        if (release && c->all == (argc > 1))
-            return usage("release wants either ids or --all", "");
+        if ((c->all || c->force) && !release)
+            return usage("--all and --force are not for ", argv[0]);
+        if (release && !c->all && argc == 1)
+            return usage("release wants ids, or --all", "");
         link_block_interrupt();
         return verbs[i].run(c, argc - 1, argv + 1);
     }
@@ -147,6 +151,7 @@ int main(int argc, char **argv)
         OPT_TAG,
         OPT_PORTAL,
         OPT_ALL,
+        OPT_FORCE,
         OPT_OPEN
     };
     static const struct option options[] = {
@@ -167,6 +172,7 @@ int main(int argc, char **argv)
         {"tag", required_argument, NULL, OPT_TAG},
         {"portal", required_argument, NULL, OPT_PORTAL},
         {"all", no_argument, NULL, OPT_ALL},
+        {"force", no_argument, NULL, OPT_FORCE},
         {"open", no_argument, NULL, OPT_OPEN},
         {"version", no_argument, NULL, 'V'},
         {"help", no_argument, NULL, 'h'},
@@ -230,6 +236,9 @@ int main(int argc, char **argv)
             break;
         case OPT_ALL:
             c.all = true;
+            break;
+        case OPT_FORCE:
+            c.force = true;
             break;
         case OPT_OPEN:
             c.open = true;

@@ -20,10 +20,51 @@ static const char *session_time(json_object *session, const char *key, char buf[
     return json_get_int64(session, key, &usec) > 0 && usec > 0 ? timestamp_format((uint64_t)usec, buf) : "-";
 }
 
+char *holders_text(json_object *session)
+{
+    _cleanup_strv_free_ char **words = NULL;
+    _cleanup_free_ char *text = NULL;
+    json_object *holders;
+    size_t i;
+
+    if (json_get_array(session, "holders", &holders) > 0)
+        for (i = 0; i < json_object_array_length(holders); i++) {
+            json_object *h = json_object_array_get_idx(holders, i);
+            const char *reason = NULL;
+
+            (void)json_get_string(h, "reason", &reason);
+            if (strv_extendf(&words, "%s%s%s%s", session_text(h, "caller"), reason ? " (" : "",
+                             reason ? reason : "", reason ? ")" : "") < 0)
+                out_of_memory();
+        }
+    text = words ? strv_join(words, ", ") : strdup("nobody");
+    if (!text)
+        out_of_memory();
+    return text_escape(text);
+}
+
+/* "root", "root, alice" */
+static char *callers_text(json_object *session)
+{
+    _cleanup_strv_free_ char **names = NULL;
+    json_object *holders;
+    char *text;
+    size_t i;
+
+    if (json_get_array(session, "holders", &holders) > 0)
+        for (i = 0; i < json_object_array_length(holders); i++)
+            if (strv_extend(&names, session_text(json_object_array_get_idx(holders, i), "caller")) < 0)
+                out_of_memory();
+    text = names ? strv_join(names, ", ") : strdup(session_text(session, "caller"));
+    if (!text)
+        out_of_memory();
+    return text;
+}
+
 void show_list(json_object *sessions, FILE *f)
 {
-    static const char *const titles[] = {"ID",      "STATE",   "VM",    "RECOVERY POINT",
-                                         "CREATED", "EXPIRES", "CALLER"};
+    static const char *const titles[] = {"ID",      "STATE",   "VM",     "RECOVERY POINT",
+                                         "CREATED", "EXPIRES", "HELD BY"};
     static const bool right[ELEMENTSOF(titles)] = {};
     Table t;
     size_t i;
@@ -37,6 +78,7 @@ void show_list(json_object *sessions, FILE *f)
         table_add(&t, titles[i]);
     for (i = 0; i < json_object_array_length(sessions); i++) {
         json_object *s = json_object_array_get_idx(sessions, i);
+        _cleanup_free_ char *callers = callers_text(s);
         char buf[TIMESTAMP_MAX];
 
         table_add(&t, session_text(s, "id"));
@@ -45,7 +87,7 @@ void show_list(json_object *sessions, FILE *f)
         table_add(&t, session_text(s, "recoveryPoint"));
         table_add(&t, session_time(s, "createdUsec", buf));
         table_add(&t, session_time(s, "expiresUsec", buf));
-        table_add(&t, session_text(s, "caller"));
+        table_add(&t, callers);
     }
     table_print(&t, "", f);
     table_done(&t);
@@ -180,6 +222,7 @@ void show_session(json_object *session, FILE *f)
     _cleanup_free_ char *id = text_escape(session_text(session, "id"));
     _cleanup_failure_ Failure *failure = NULL, *release_failure = NULL;
     char buf[TIMESTAMP_MAX];
+    int64_t place = 0;
     json_object *o;
     size_t i;
 
@@ -188,6 +231,15 @@ void show_session(json_object *session, FILE *f)
         show_field(f, fields[i].label,
                    fields[i].time ? session_time(session, fields[i].key, buf)
                                   : session_text(session, fields[i].key));
+    if (json_get_array(session, "holders", &o) > 0 && json_object_array_length(o) > 1) {
+        _cleanup_free_ char *holders = holders_text(session);
+
+        show_field(f, "held by", holders);
+    }
+    if (json_get_int64(session, "queuePlace", &place) > 0 && place > 0) {
+        snprintf(buf, sizeof(buf), "%lld", (long long)place);
+        show_field(f, "place in the queue", buf);
+    }
     show_renewed(session, f);
     show_overlays(session, f);
     show_volumes(session, f);

@@ -11,6 +11,8 @@ const char *session_text(json_object *session, const char *key);
 void show_list(json_object *sessions, FILE *f);
 /* All that is known about one. */
 void show_session(json_object *session, FILE *f);
+/* "alice (restore of mail), bob": who holds it, escaped; the caller's to free. */
+char *holders_text(json_object *session);
 /* A line, if Azure renewed what was active on the point already. */
 void show_renewed(json_object *session, FILE *f);
 /* name, type, size, path or reason of each. */

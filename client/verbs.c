@@ -8,9 +8,7 @@
 #include "text.h"
 #include "timeutil.h"
 
-/* Follows a stream to its last answer. 0: that is *ret, the caller's; otherwise the exit code, told.
- * waiting: see tell_link(), with the session's id for "%s". */
-static int follow(const Client *c, Link *l, Progress *p, const char *waiting, Reply *ret)
+int follow_session(const Client *c, Link *l, Progress *p, const char *waiting, Reply *ret)
 {
     _cleanup_free_ char *id = NULL;
     Reply reply;
@@ -139,7 +137,7 @@ int verb_provision(const Client *c, int argc, char **argv)
         return code;
     progress_init(&p, c->json);
     /* The end of this connection before the last answer is what gives the session up. */
-    code = follow(c, &link, &p, "is given up, ilrd takes back what it has taken so far", &reply);
+    code = follow_session(c, &link, &p, "is given up, ilrd takes back what it has taken so far", &reply);
     if (code == 0) {
         if (!c->json)
             show_ready(reply_session(c, &reply), stdout);
@@ -250,76 +248,6 @@ int verb_monitor(const Client *c, int argc, char **argv)
     }
     link_close(&link);
     return code;
-}
-
-static int release_one(const Client *c, const char *id)
-{
-    Reply reply;
-    Progress p;
-    Link link;
-    int code;
-
-    code = begin_call(c, &link, "Release", id_parameters(id), true);
-    if (code != 0)
-        return code;
-    progress_init(&p, c->json);
-    code = follow(c, &link, &p, "is released in the background", &reply);
-    if (code == 0) {
-        if (!c->json)
-            printf("Session %s is released.\n", id);
-        reply_done(&reply);
-    }
-    progress_done(&p);
-    link_close(&link);
-    return code;
-}
-
-/* The ids of all sessions. */
-static int list_ids(const Client *c, char ***ret)
-{
-    json_object *sessions;
-    Reply reply;
-    size_t i;
-    int code = ask(c, "List", NULL, &reply);
-
-    if (code != 0)
-        return code;
-    if (json_get_array(reply.parameters, "sessions", &sessions) <= 0)
-        code = tell_link(c, -EBADMSG, NULL);
-    for (i = 0; code == 0 && i < json_object_array_length(sessions); i++)
-        if (strv_extend(ret, session_text(json_object_array_get_idx(sessions, i), "id")) < 0)
-            out_of_memory();
-    reply_done(&reply);
-    return code;
-}
-
-int verb_release(const Client *c, int argc, char **argv)
-{
-    _cleanup_strv_free_ char **all = NULL;
-    int i, code, first = 0;
-
-    if (c->all) {
-        code = list_ids(c, &all);
-        if (code != 0)
-            return code;
-        argv = all;
-        argc = (int)strv_length(all);
-        if (argc == 0 && !c->json)
-            puts("No sessions.");
-    }
-    /* One that fails does not keep the others; the first failure is the exit code. */
-    for (i = 0; i < argc; i++) {
-        _cleanup_free_ char *id = NULL;
-
-        code = resolve_id(c, argv[i], &id);
-        if (code == 0)
-            code = release_one(c, id);
-        if (first == 0)
-            first = code;
-        if (code == EXIT_CANCELLED)
-            break;
-    }
-    return first;
 }
 
 static bool in_path(const char *program)

@@ -18,7 +18,6 @@ struct Manager {
     char *helper_socket, *connect_dir, *state_dir;
     Store *store;
     Session *sessions;
-    size_t n_sessions;
     bool adopted;       /* every record has been held against reality */
     HelperCall *status; /* the question about it */
     HelperCall *orphan; /* takes down what stands without a record */
@@ -64,7 +63,6 @@ static int on_reap(sd_event_source *source, void *userdata)
         if (!s->closed)
             continue;
         LIST_REMOVE(m->sessions, s);
-        m->n_sessions--;
         session_free(s);
     }
     return 0;
@@ -170,12 +168,6 @@ Session *manager_find(Manager *m, const char *id)
     return NULL;
 }
 
-static void add(Manager *m, Session *s)
-{
-    LIST_PREPEND(m->sessions, s);
-    m->n_sessions++;
-}
-
 /* ---- what stood before this start ---- */
 
 static const struct {
@@ -219,7 +211,7 @@ static void on_record(const char *id, json_object *record, void *userdata)
         log_error_errno(r, "The record of session %s cannot be used, it is kept", id);
         return;
     }
-    add(m, s);
+    LIST_PREPEND(m->sessions, s);
 }
 
 static void on_kept(const char *file, const char *why, void *userdata)
@@ -373,6 +365,65 @@ int manager_check_kind(const char *kind, Failure **ret_failure)
     return -EINVAL;
 }
 
+Session *manager_find_point(Manager *m, const AzurePoint *point)
+{
+    Session *s;
+
+    LIST_FOREACH (s, m->sessions)
+        if (!s->closed && !s->closing && azure_point_same(session_point(s), point))
+            return s;
+    return NULL;
+}
+
+/* Root is exempt from the limit per caller: whoever is root could change it. */
+static int check_limits(Manager *m, const ManagerRequest *request, bool new, Failure **ret_failure)
+{
+    uint64_t max = m->context.config->sessions_per_caller_max;
+    size_t all = 0, his = 0;
+    Session *s;
+
+    LIST_FOREACH (s, m->sessions) {
+        if (s->closed)
+            continue;
+        all++;
+        if (!s->closing && session_holders_find(&s->holders, request->uid))
+            his++;
+    }
+    if (new &&all >= m->context.config->sessions_max) {
+        *ret_failure =
+            failure_new(FAILURE_LIMIT_REACHED, "%zu sessions are there, SessionsMax= allows no more", all);
+        return -EBUSY;
+    }
+    if (max > 0 && request->uid != 0 && his >= max) {
+        *ret_failure =
+            failure_new(FAILURE_LIMIT_REACHED, "%s holds %zu sessions, SessionsPerCallerMax= allows no more",
+                        request->caller, his);
+        return -EBUSY;
+    }
+    return 0;
+}
+
+static int join(Manager *m, Session *s, const ManagerRequest *request, Failure **ret_failure)
+{
+    int r;
+
+    if (s->down) { /* its revoke is for the point, and would take the new session's targets away */
+        *ret_failure =
+            failure_new(FAILURE_BUSY, "Session %s of the same recovery point is being released", s->id);
+        return -EBUSY;
+    }
+    r = session_join_check(s, request->kind ? request->kind : "vm", request->point, request->resource,
+                           ret_failure);
+    if (r >= 0 && !session_holders_find(&s->holders, request->uid))
+        r = check_limits(m, request, false, ret_failure);
+    if (r >= 0)
+        r = session_hold(s, request->uid, request->caller, request->reason);
+    if (r == -E2BIG)
+        *ret_failure = failure_new(FAILURE_LIMIT_REACHED, "Session %s has %d holders already, no more can be",
+                                   s->id, SESSION_HOLDERS_MAX);
+    return r;
+}
+
 int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, Failure **ret_failure)
 {
     _cleanup_(azure_point_freep) AzurePoint *p = request->point;
@@ -385,25 +436,17 @@ int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, 
     r = manager_check_kind(request->kind, ret_failure);
     if (r < 0)
         return r;
-    LIST_FOREACH (s, m->sessions) {
-        if (s->closed || !azure_point_same(session_point(s), p))
-            continue;
-        if (s->down) { /* its revoke is for the point, and would take the new session's targets away */
-            *ret_failure =
-                failure_new(FAILURE_BUSY, "Session %s of the same recovery point is being released", s->id);
-            if (*ret_failure)
-                (*ret_failure)->hint =
-                    strdup("wait until it is closed: ilrctl release tells when, and why not");
-            return -EBUSY;
-        }
+    s = manager_find_point(m, p);
+    if (s) {
+        r = join(m, s, request, ret_failure);
+        if (r < 0)
+            return r;
         *ret = s;
         return 0;
     }
-    if (m->n_sessions >= m->context.config->sessions_max) {
-        *ret_failure = failure_new(FAILURE_LIMIT_REACHED,
-                                   "%zu sessions are there, SessionsMax= allows no more", m->n_sessions);
-        return -EBUSY;
-    }
+    r = check_limits(m, request, true, ret_failure);
+    if (r < 0)
+        return r;
     data = kinds[kind].data(p, resource);
     if (!data)
         return -ENOMEM;
@@ -414,7 +457,7 @@ int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, 
         kinds[kind].data_free(data);
         return r;
     }
-    add(m, s);
+    LIST_PREPEND(m->sessions, s);
     *ret = s;
     return 0;
 }

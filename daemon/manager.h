@@ -39,9 +39,14 @@ typedef struct ManagerRequest {
 /* Is there such a kind of session (NULL: vm)? Returns 0, or -EINVAL with *ret_failure (InvalidRequest). */
 int manager_check_kind(const char *kind, Failure **ret_failure);
 
-/* A session for the point. If one for the same recovery point is on its way up or ready, it is that one; if
- * it is on its way down, the answer is Busy. Returns 0, or a negative errno with *ret_failure (LimitReached,
- * Busy; InvalidRequest of the kind). */
+/* The session of this recovery point, borrowed, or NULL. One that is closing is not meant: its point is free.
+ */
+Session *manager_find_point(Manager *m, const AzurePoint *point);
+
+/* A session for the point. If one for the same recovery point is on its way up or ready, it is that one, and
+ * the caller holds it, too; if it is on its way down, the answer is Busy. Returns 0, or a negative errno with
+ * *ret_failure (LimitReached; Busy; InvalidRequest of the kind, or naming what the session that is there
+ * cannot give). */
 int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, Failure **ret_failure);
 
 /* What the sessions speak to Azure through, borrowed. */

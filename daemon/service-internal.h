@@ -12,7 +12,8 @@
 
 typedef enum WaiterKind {
     WAIT_PROVISION, /* until ready, or an error */
-    WAIT_RELEASE,   /* until closed, or an error */
+    WAIT_TURN,      /* until the session of the same point is closed; then it becomes a provision */
+    WAIT_RELEASE,   /* until closed, or no more can be done, or an error */
     WAIT_MONITOR,   /* for ever */
 } WaiterKind;
 
@@ -23,10 +24,18 @@ typedef struct Waiter {
     WaiterKind kind;
     char session[SESSION_ID_LENGTH + 1]; /* "": all (monitor) */
     char *told;                          /* what was told last, so that nothing is said twice */
+    uid_t uid;
+    bool fresh; /* provision: the caller holds the session only because of this call */
+    /* turn: */
+    AzurePoint *point;
+    json_object *parameters;
+    sd_event_source *deadline;
     LIST_FIELDS(struct Waiter);
 } Waiter;
 
 struct Service {
+    sd_event *event;
+    sd_event_source *turns; /* somebody's may have come */
     Manager *manager;
     const Config *config;
     VarlinkServer *server;
@@ -53,9 +62,23 @@ Waiter *service_wait(Service *s, VarlinkCall *call, WaiterKind kind, const char 
 void service_tell(Waiter *w, Session *s);
 /* The manager's callback: tells all whom it concerns. */
 void service_on_changed(Session *session, void *userdata);
-/* Does a Provision wait for it? */
-bool service_awaited(Service *s, const char *session);
+/* The Provision of this user (but not except, may be NULL) that waits for the session, or NULL. */
+Waiter *service_awaiting(Service *s, const char *session, uid_t uid, const Waiter *except);
 void service_waiter_free(Waiter *w);
+
+/* The user's hold ends. If he was the last one, the session goes down, with why (borrowed, may be NULL) as
+ * its failure. */
+void service_let_go(Session *session, uid_t uid, const Failure *why);
+
+/* A session of the same point (old) is going down: the call waits for its end, and is a provision of point
+ * (taken, also on failure) then. */
+int service_wait_turn(Service *s, VarlinkCall *call, json_object *parameters, AzurePoint *point,
+                      Session *old);
+/* The event handler of Service.turns. */
+int service_on_turns(sd_event_source *source, void *userdata);
+/* The point is known: a session for it, and the call waits for that. point is taken. Negative: the call is
+ * not answered. */
+int service_provision_point(Service *s, VarlinkCall *call, json_object *parameters, AzurePoint *point);
 
 int service_provision(VarlinkCall *call, json_object *parameters, void *userdata);
 int service_release(VarlinkCall *call, json_object *parameters, void *userdata);

@@ -70,16 +70,19 @@ static int parse_resource(VarlinkCall *call, json_object *parameters, AzureResou
     return etag || location || tags ? azure_resource_new(etag, location, tags, ret, ret_failure) : 0;
 }
 
-/* The point is known: a session for it, and the call waits for that. point is taken. Negative: the call is
- * not answered. */
-static int provision(Service *s, VarlinkCall *call, json_object *parameters, AzurePoint *point)
+int service_provision_point(Service *s, VarlinkCall *call, json_object *parameters, AzurePoint *point)
 {
     _cleanup_failure_ Failure *f = NULL;
     _cleanup_free_ char *caller = service_user_name(varlink_call_uid(call));
     ManagerRequest request = {.point = point, .uid = varlink_call_uid(call), .caller = caller};
-    Session *session;
+    Session *session = manager_find_point(s->manager, point);
+    bool held;
     Waiter *w;
     int r;
+
+    if (session && session->down)
+        return service_wait_turn(s, call, parameters, point, session);
+    held = session && session_holders_find(&session->holders, request.uid);
 
     /* All of this was looked at before. */
     (void)json_get_string(parameters, "kind", &request.kind);
@@ -97,17 +100,18 @@ static int provision(Service *s, VarlinkCall *call, json_object *parameters, Azu
         return r;
     w = service_wait(s, call, WAIT_PROVISION, session->id);
     if (!w) {
-        if (!service_awaited(s, session->id) && session_state(session) != SESSION_READY)
-            session_release(session, NULL); /* nobody would know of it */
+        if (!held)
+            service_let_go(session, request.uid, NULL); /* nobody would know of it */
         return -ENOMEM;
     }
+    w->fresh = !held;
     service_tell(w, session);
     return 0;
 }
 
 static int on_found(VarlinkCall *call, json_object *parameters, AzurePoint *point, void *userdata)
 {
-    return provision(userdata, call, parameters, point);
+    return service_provision_point(userdata, call, parameters, point);
 }
 
 int service_provision(VarlinkCall *call, json_object *parameters, void *userdata)
@@ -142,5 +146,5 @@ int service_provision(VarlinkCall *call, json_object *parameters, void *userdata
         return 0;
     if (r < 0)
         return f ? varlink_call_fail(call, f, NULL) : r;
-    return provision(s, call, parameters, TAKE_PTR(point));
+    return service_provision_point(s, call, parameters, TAKE_PTR(point));
 }

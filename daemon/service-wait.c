@@ -7,6 +7,9 @@
 void service_waiter_free(Waiter *w)
 {
     LIST_REMOVE(w->service->waiters, w);
+    azure_point_free(w->point);
+    json_object_put(w->parameters);
+    sd_event_source_disable_unref(w->deadline);
     free(w->told);
     free(w);
 }
@@ -85,8 +88,11 @@ void service_tell(Waiter *w, Session *s)
             return;
         }
         break;
+    case WAIT_TURN: /* tells by itself */
+        (void)sd_event_source_set_enabled(w->service->turns, SD_EVENT_ONESHOT);
+        return;
     case WAIT_RELEASE:
-        if (s->closed) {
+        if (s->closed || s->closing) {
             service_waiter_free(w);
             (void)service_reply_session(call, s);
             return;
@@ -119,34 +125,41 @@ void service_on_changed(Session *session, void *userdata)
 
 /* ---- calls that wait ---- */
 
-bool service_awaited(Service *s, const char *session)
+Waiter *service_awaiting(Service *s, const char *session, uid_t uid, const Waiter *except)
 {
     Waiter *w;
 
     LIST_FOREACH (w, s->waiters)
-        if (w->kind == WAIT_PROVISION && streq(w->session, session))
-            return true;
-    return false;
+        if (w != except && w->kind == WAIT_PROVISION && w->uid == uid && streq(w->session, session))
+            return w;
+    return NULL;
+}
+
+void service_let_go(Session *session, uid_t uid, const Failure *why)
+{
+    if (session->holders.n > 1)
+        session_let_go(session, uid);
+    else if (session_holders_find(&session->holders, uid))
+        session_release(session, why);
 }
 
 static void on_gone(VarlinkCall *call, void *userdata)
 {
     _cleanup_failure_ Failure *f = NULL;
-    char id[SESSION_ID_LENGTH + 1];
-    Waiter *w = userdata;
+    Waiter *w = userdata, *other;
     Service *s = w->service;
-    WaiterKind kind = w->kind;
-    Session *session;
+    Session *session = w->kind == WAIT_PROVISION && w->fresh ? manager_find(s->manager, w->session) : NULL;
+    uid_t uid = w->uid;
 
-    strcpy(id, w->session);
+    /* Somebody else's hold is not his to give up, nor is one that he had before. */
+    other = session ? service_awaiting(s, w->session, uid, w) : NULL;
+    if (other)
+        other->fresh = true;
     service_waiter_free(w);
-    if (kind != WAIT_PROVISION || service_awaited(s, id))
-        return;
-    session = manager_find(s->manager, id);
-    if (!session || session->down || session_state(session) == SESSION_READY)
+    if (!session || session->down || other)
         return;
     f = failure_new(FAILURE_CANCELLED, "The caller closed the connection before the session was ready");
-    session_release(session, f);
+    service_let_go(session, uid, f);
 }
 
 Waiter *service_wait(Service *s, VarlinkCall *call, WaiterKind kind, const char *session)
@@ -158,6 +171,7 @@ Waiter *service_wait(Service *s, VarlinkCall *call, WaiterKind kind, const char 
     w->service = s;
     w->call = call;
     w->kind = kind;
+    w->uid = varlink_call_uid(call);
     if (session)
         strcpy(w->session, session);
     LIST_PREPEND(s->waiters, w);

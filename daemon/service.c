@@ -16,6 +16,7 @@ Service *service_free(Service *s)
     varlink_server_free(s->server);
     while (s->waiters)
         service_waiter_free(s->waiters);
+    sd_event_source_disable_unref(s->turns);
     free(s);
     return NULL;
 }
@@ -145,6 +146,7 @@ static const char *const points_parameters[] = {"vm",   "vault",     "resourceGr
                                                 "item", "sinceUsec", "untilUsec",     NULL};
 static const char *const doctor_parameters[] = {"portal", NULL};
 static const char *const id_parameters[] = {"id", NULL};
+static const char *const release_parameters[] = {"id", "force", "all", NULL};
 
 static const VarlinkMethod methods[] = {
     {RECOVERY_INTERFACE ".Provision", service_provision, false, provision_parameters},
@@ -152,7 +154,7 @@ static const VarlinkMethod methods[] = {
     {RECOVERY_INTERFACE ".Points", method_points, false, points_parameters},
     {RECOVERY_INTERFACE ".List", method_list, false, NULL},
     {RECOVERY_INTERFACE ".Describe", method_describe, false, id_parameters},
-    {RECOVERY_INTERFACE ".Release", service_release, false, id_parameters},
+    {RECOVERY_INTERFACE ".Release", service_release, false, release_parameters},
     {RECOVERY_INTERFACE ".Monitor", method_monitor, true, id_parameters},
     {RECOVERY_INTERFACE ".Doctor", method_doctor, true, doctor_parameters},
     {RECOVERY_INTERFACE ".Login", method_login, true, NULL},
@@ -173,8 +175,14 @@ int service_new(Service **ret, sd_event *event, Manager *manager, const Config *
 
     if (!s)
         return -ENOMEM;
+    s->event = event;
     s->manager = manager;
     s->config = config;
+    r = sd_event_add_defer(event, &s->turns, service_on_turns, s);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(s->turns, SD_EVENT_OFF);
+    if (r < 0)
+        return r;
     r = finder_new(&s->finder, manager_azure(manager));
     if (r >= 0)
         r = doctor_new(&s->doctor, event, manager, config);

@@ -95,7 +95,6 @@ static void on_provisioned(AzureProvision *provision, Failure *failure, bool not
     SessionProvision *p = s->data;
 
     p->azure = azure_operation_free(p->azure);
-    p->resource = azure_resource_free(p->resource);
     if (!a) {
         p->nothing_owed = nothing_sent;
         if (!f)
@@ -221,6 +220,9 @@ int session_provision_save(Session *s, json_object *o)
         (r = json_add_string(o, "virtualMachineId", p->point->virtual_machine_id)) < 0 ||
         (r = json_add_string(o, "storageAccountId", p->point->storage_account_id)) < 0 ||
         (r = json_add_string(o, "operationId", p->operation_id)) < 0 ||
+        (p->resource && ((r = json_add_string(o, "eTag", p->resource->etag)) < 0 ||
+                         (r = json_add_string(o, "location", p->resource->location)) < 0 ||
+                         (r = json_add(o, "tags", json_object_get(p->resource->tags))) < 0)) ||
         (r = json_add_bool(o, "renewed", p->renewed)) < 0 ||
         (r = json_add_bool(o, "nothingOwed", p->nothing_owed)) < 0)
         return r;
@@ -229,7 +231,8 @@ int session_provision_save(Session *s, json_object *o)
 
 int session_provision_load(Session *s, json_object *o)
 {
-    const char *point = NULL, *vm = NULL, *account = NULL, *operation = NULL;
+    const char *point = NULL, *vm = NULL, *account = NULL, *operation = NULL, *etag = NULL, *location = NULL;
+    json_object *tags = NULL;
     SessionProvision *p = s->data;
     int r;
 
@@ -237,13 +240,16 @@ int session_provision_load(Session *s, json_object *o)
     if (json_get_string(o, "recoveryPoint", &point) <= 0 || json_get_string(o, "virtualMachineId", &vm) < 0 ||
         json_get_string(o, "storageAccountId", &account) < 0 ||
         json_get_string(o, "operationId", &operation) < 0 || json_get_bool(o, "renewed", &p->renewed) < 0 ||
-        json_get_bool(o, "nothingOwed", &p->nothing_owed) < 0)
+        json_get_string(o, "eTag", &etag) < 0 || json_get_string(o, "location", &location) < 0 ||
+        json_get_object(o, "tags", &tags) < 0 || json_get_bool(o, "nothingOwed", &p->nothing_owed) < 0)
         return -EINVAL;
     r = azure_point_parse(point, &p->point, NULL);
     if (r >= 0 && vm)
         r = azure_point_set_virtual_machine(p->point, vm, NULL);
     if (r >= 0 && account)
         r = azure_point_set_storage_account(p->point, account, NULL);
+    if (r >= 0 && (etag || location || tags))
+        r = azure_resource_new(etag, location, tags, &p->resource, NULL);
     if (r < 0)
         return r;
     if (operation && !(p->operation_id = strdup(operation)))

@@ -22,7 +22,7 @@ typedef struct VmServices {
 
 typedef struct SessionProvision {
     AzurePoint *point;
-    AzureResource *resource; /* of the caller, until it is sent; or NULL */
+    AzureResource *resource; /* of the first caller; or NULL */
     bool file_share;         /* the point is of a file share */
     char *operation_id; /* of the provision; kept in the record, the script can be fetched again with it */
     bool nothing_owed;  /* the provision surely never reached Azure */
@@ -39,6 +39,11 @@ void session_provision_init(SessionProvision *p, AzurePoint *point, AzureResourc
 void session_provision_done(SessionProvision *p);
 /* Of a session of any kind; borrowed. */
 const AzurePoint *session_point(const Session *s);
+
+/* Can somebody who asks for this (resource may be NULL) be given the session? Returns 0, or -EINVAL with
+ * *ret_failure (InvalidRequest), which names the parameter that it does not fit. */
+int session_join_check(const Session *s, const char *kind, const AzurePoint *point,
+                       const AzureResource *resource, Failure **ret_failure);
 
 /* {"verb","session"}; without session if s is NULL. Returns 0 or -ENOMEM. */
 int session_helper_request(Session *s, const char *verb, json_object **ret);

@@ -6,10 +6,10 @@
 
 int session_save(Session *s)
 {
-    _cleanup_json_ json_object *o = json_object_new_object(), *failure = NULL;
+    _cleanup_json_ json_object *o = json_object_new_object(), *failure = NULL, *holders = NULL;
     int r;
 
-    if (!o)
+    if (!o || session_holders_to_json(&s->holders, &holders) < 0)
         return log_oom();
     if (s->failure)
         (void)failure_to_json(s->failure, &failure);
@@ -18,6 +18,8 @@ int session_save(Session *s)
         (r = json_add_string(o, "access", "host")) < 0 || (r = json_add_int64(o, "uid", s->uid)) < 0 ||
         (r = json_add_string(o, "caller", s->caller)) < 0 ||
         (r = json_add_string(o, "reason", s->reason)) < 0 ||
+        (r = json_add(o, "holders", TAKE_PTR(holders))) < 0 ||
+        (s->forced && (r = json_add_bool(o, "forced", true)) < 0) ||
         (r = json_add_int64(o, "step", (int64_t)s->step)) < 0 ||
         (r = json_add_bool(o, "down", s->down)) < 0 || (r = json_add_bool(o, "wasReady", s->was_ready)) < 0 ||
         (r = json_add_int64(o, "createdUsec", (int64_t)s->created_usec)) < 0 ||
@@ -29,12 +31,25 @@ int session_save(Session *s)
     return 0;
 }
 
+/* Records that were written when a session had one holder have no list. */
+static int load_holders(Session *s, json_object *record)
+{
+    json_object *array;
+    int r = json_get_array(record, "holders", &array);
+
+    if (r == 0)
+        r = session_holders_add(&s->holders, s->uid, s->caller, s->reason, s->created_usec);
+    else if (r > 0)
+        r = session_holders_from_json(&s->holders, array);
+    return r < 0 ? r : 0;
+}
+
 int session_load(Session **ret, const SessionContext *context, const SessionKind *kind, void *data,
                  const char *id, json_object *record)
 {
     int64_t uid = 0, step = -1, created = 0, ready = 0, expires = 0;
     const char *caller = NULL, *reason = NULL;
-    bool down = true, was_ready = false;
+    bool down = true, was_ready = false, forced = false;
     json_object *failure;
     Session *s;
     int r;
@@ -42,7 +57,7 @@ int session_load(Session **ret, const SessionContext *context, const SessionKind
     if (json_get_int64(record, "uid", &uid) < 0 || json_get_string(record, "caller", &caller) < 0 ||
         json_get_string(record, "reason", &reason) < 0 || json_get_int64(record, "step", &step) <= 0 ||
         json_get_bool(record, "down", &down) <= 0 || json_get_bool(record, "wasReady", &was_ready) < 0 ||
-        json_get_int64(record, "createdUsec", &created) < 0 ||
+        json_get_bool(record, "forced", &forced) < 0 || json_get_int64(record, "createdUsec", &created) < 0 ||
         json_get_int64(record, "readyUsec", &ready) < 0 ||
         json_get_int64(record, "expiresUsec", &expires) < 0 || step < 0 || (size_t)step > kind->n_steps ||
         created < 0 || ready < 0 || expires < 0)
@@ -56,12 +71,15 @@ int session_load(Session **ret, const SessionContext *context, const SessionKind
     s->step = (size_t)step;
     s->down = down;
     s->was_ready = was_ready;
+    s->forced = forced;
     s->created_usec = (uint64_t)created;
     s->ready_usec = (uint64_t)ready;
     s->expires_usec = (uint64_t)expires;
     if (json_get_object(record, "failure", &failure) > 0)
         (void)failure_from_json(failure, &s->failure);
-    r = kind->load(s, record);
+    r = load_holders(s, record);
+    if (r >= 0)
+        r = kind->load(s, record);
     if (r < 0) {
         s->data = NULL;
         session_free(s);
@@ -84,16 +102,17 @@ static int add_failure(json_object *o, const char *key, const Failure *f)
 
 int session_describe(Session *s, json_object **ret)
 {
-    _cleanup_json_ json_object *o = json_object_new_object();
+    _cleanup_json_ json_object *o = json_object_new_object(), *holders = NULL;
     int r;
 
-    if (!o)
+    if (!o || session_holders_to_json(&s->holders, &holders) < 0)
         return -ENOMEM;
     if ((r = json_add_string(o, "id", s->id)) < 0 || (r = json_add_string(o, "kind", s->kind->name)) < 0 ||
         (r = json_add_string(o, "state", session_state_to_string(session_state(s)))) < 0 ||
         (r = json_add_string(o, "detail", s->detail)) < 0 || (r = json_add_int64(o, "uid", s->uid)) < 0 ||
         (r = json_add_string(o, "caller", s->caller)) < 0 ||
         (r = json_add_string(o, "reason", s->reason)) < 0 ||
+        (r = json_add(o, "holders", TAKE_PTR(holders))) < 0 ||
         (r = json_add_int64(o, "createdUsec", (int64_t)s->created_usec)) < 0 ||
         (s->ready_usec && (r = json_add_int64(o, "readyUsec", (int64_t)s->ready_usec)) < 0) ||
         (s->expires_usec && (r = json_add_int64(o, "expiresUsec", (int64_t)s->expires_usec)) < 0) ||

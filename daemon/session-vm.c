@@ -23,6 +23,7 @@
 typedef struct VmSession {
     SessionProvision provision; /* first: the step finds it there */
     Place connection;           /* from before connect until after its release */
+    unsigned queue_place;       /* 1: the next one; 0: it has one, or wants none */
     int64_t *sids;              /* iSCSI sessions */
     size_t n_sids;
     json_object *disks, *volumes; /* arrays, or NULL */
@@ -49,6 +50,7 @@ static void vm_cancel(Session *s)
 {
     VmSession *v = s->data;
 
+    v->queue_place = 0;
     if (!v->connection.taken)
         place_give_back(&v->connection); /* it was waiting for one */
     session_provision_cancel(s);
@@ -195,7 +197,9 @@ static void on_place(void *userdata)
 {
     _cleanup_failure_ Failure *f = NULL;
     Session *s = userdata;
+    VmSession *v = s->data;
 
+    v->queue_place = 0;
     if (start_connect(s) >= 0)
         return;
     f = failure_new(FAILURE_INTERNAL, "Out of memory");
@@ -204,7 +208,11 @@ static void on_place(void *userdata)
 
 static void on_waiting(unsigned position, void *userdata)
 {
-    session_set_detail(userdata,
+    Session *s = userdata;
+    VmSession *v = s->data;
+
+    v->queue_place = position;
+    session_set_detail(s,
                        "waiting for one of the %d ports that connection scripts can use, as number %u in the "
                        "queue",
                        CONNECTIONS_MAX, position);
@@ -237,6 +245,8 @@ static int connect_release(Session *s)
 
     stop_watching(v);
     v->provision.script = secret_unref(v->provision.script);
+    if (!v->connection.taken) /* released in the queue: nothing was begun */
+        return 1;
     r = session_helper_request(s, "disconnect", &request);
     return r < 0 ? r : helper_ask(s, request, NULL, HELPER_DOWN_USEC, on_disconnected);
 }
@@ -307,6 +317,8 @@ static int up_release(Session *s)
 
     stop_watching(s->data);
     r = session_helper_request(s, "down", &request);
+    if (r >= 0 && s->forced)
+        r = json_add_bool(request, "force", true);
     return r < 0 ? r : helper_ask(s, request, NULL, HELPER_DOWN_USEC, on_helper_done);
 }
 
@@ -424,6 +436,7 @@ static int vm_describe(Session *s, json_object *o)
 
     snprintf(path, sizeof(path), "/run/ilr/%s/volumes", s->id);
     if ((r = session_provision_describe(s, o)) < 0 ||
+        (v->queue_place && (r = json_add_int64(o, "queuePlace", v->queue_place)) < 0) ||
         (session_state(s) == SESSION_READY && (r = json_add_string(o, "path", path)) < 0) ||
         (r = add_array(o, "disks", v->disks)) < 0 || (r = add_array(o, "volumes", v->volumes)) < 0)
         return r;
@@ -433,7 +446,7 @@ static int vm_describe(Session *s, json_object *o)
 static const SessionStep steps[] = {
     {SESSION_PROVISIONING, SESSION_REVOKING, session_provision_acquire, session_provision_release},
     {SESSION_CONNECTING, SESSION_DISCONNECTING, connect_acquire, connect_release},
-    {SESSION_ATTACHING, SESSION_DETACHING, up_acquire, up_release},
+    {SESSION_ATTACHING, SESSION_DETACHING, up_acquire, up_release, .heeds_force = true},
 };
 
 const SessionKind session_kind_vm = {

@@ -12,10 +12,15 @@
 #define EXPIRY_MARGIN_USEC (5 * USEC_PER_MINUTE)
 
 static const char *const state_table[SESSION_STATE_MAX] = {
-    [SESSION_PROVISIONING] = "provisioning", [SESSION_CONNECTING] = "connecting",
-    [SESSION_ATTACHING] = "attaching",       [SESSION_READY] = "ready",
-    [SESSION_DETACHING] = "detaching",       [SESSION_DISCONNECTING] = "disconnecting",
-    [SESSION_REVOKING] = "revoking",         [SESSION_CLOSED] = "closed",
+    [SESSION_PROVISIONING] = "provisioning",
+    [SESSION_CONNECTING] = "connecting",
+    [SESSION_ATTACHING] = "attaching",
+    [SESSION_READY] = "ready",
+    [SESSION_DETACHING] = "detaching",
+    [SESSION_DISCONNECTING] = "disconnecting",
+    [SESSION_REVOKING] = "revoking",
+    [SESSION_CLOSING] = "closing",
+    [SESSION_CLOSED] = "closed",
 };
 
 const char *session_state_to_string(SessionState state)
@@ -31,6 +36,8 @@ SessionState session_state(const Session *s)
 
     if (s->closed)
         return SESSION_CLOSED;
+    if (s->closing)
+        return SESSION_CLOSING;
     if (s->down)
         return s->step > 0 ? steps[s->step - 1].descending : steps[0].descending;
     if (s->step == s->kind->n_steps && s->work == WORK_NONE && s->was_ready)
@@ -135,6 +142,7 @@ static void close_session(Session *s)
     if (r < 0)
         log_errno_full(LOG_ERR, s->id, r, "Failed to remove the session's record");
     s->closed = true;
+    s->closing = false;
     free_and_replace(&s->detail, NULL);
     log_milestone(s, "closed");
     changed(s);
@@ -159,6 +167,47 @@ static void start(Session *s, SessionWork work, int (*f)(Session *s))
     session_step_done(s, failure);
 }
 
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    kick(userdata);
+    return 0;
+}
+
+/* Later and later: a forgotten shell in a volume must not keep the machine busy for days. */
+static void schedule_retry(Session *s)
+{
+    uint64_t wait = s->context->config->busy_retry_usec;
+    unsigned i;
+    int r;
+
+    for (i = 0; i < s->release_attempts && wait < RETRY_MAX_USEC; i++)
+        wait = wait * 3 / 2;
+    wait = MIN(wait, MAX(RETRY_MAX_USEC, s->context->config->busy_retry_usec));
+    s->release_attempts++;
+    s->retry = sd_event_source_disable_unref(s->retry);
+    r = sd_event_add_time_relative(s->context->event, &s->retry, CLOCK_MONOTONIC, wait, 0, on_retry, s);
+    if (r < 0)
+        log_errno_full(LOG_ERR, s->id, r, "Failed to schedule another attempt to release");
+}
+
+/* Everything is given back, but somebody may have a part of it open for days. */
+static void start_close(Session *s)
+{
+    int r = s->kind->close ? s->kind->close(s) : 1;
+
+    if (r > 0) {
+        close_session(s);
+        return;
+    }
+    if (r < 0)
+        log_errno_full(LOG_WARNING, s->id, r, "Failed to look for what is left, trying again");
+    s->work = r < 0 ? WORK_NONE : WORK_CLOSE;
+    s->closing = true;
+    if (r < 0)
+        schedule_retry(s);
+    changed(s);
+}
+
 static int on_kick(sd_event_source *source, void *userdata)
 {
     Session *s = userdata;
@@ -169,7 +218,7 @@ static int on_kick(sd_event_source *source, void *userdata)
     if (s->down) {
         s->retry = sd_event_source_disable_unref(s->retry);
         if (s->step == 0)
-            close_session(s);
+            start_close(s);
         else
             start(s, WORK_RELEASE, steps[s->step - 1].release);
         return 0;
@@ -193,29 +242,6 @@ static int on_kick(sd_event_source *source, void *userdata)
     }
     start(s, WORK_ACQUIRE, steps[s->step - 1].acquire);
     return 0;
-}
-
-static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
-{
-    kick(userdata);
-    return 0;
-}
-
-/* Later and later: a forgotten shell in a volume must not keep the machine busy for days. */
-static void schedule_retry(Session *s)
-{
-    uint64_t wait = s->context->config->busy_retry_usec;
-    unsigned i;
-    int r;
-
-    for (i = 0; i < s->release_attempts && wait < RETRY_MAX_USEC; i++)
-        wait = wait * 3 / 2;
-    wait = MIN(wait, MAX(RETRY_MAX_USEC, s->context->config->busy_retry_usec));
-    s->release_attempts++;
-    s->retry = sd_event_source_disable_unref(s->retry);
-    r = sd_event_add_time_relative(s->context->event, &s->retry, CLOCK_MONOTONIC, wait, 0, on_retry, s);
-    if (r < 0)
-        log_errno_full(LOG_ERR, s->id, r, "Failed to schedule another attempt to release");
 }
 
 void session_step_done(Session *s, const Failure *failure)
@@ -250,6 +276,9 @@ void session_step_done(Session *s, const Failure *failure)
         s->step--;
         (void)session_save(s);
         break;
+    case WORK_CLOSE:
+        close_session(s);
+        return;
     }
     changed(s);
     kick(s);
@@ -270,6 +299,73 @@ void session_release(Session *s, const Failure *why)
         s->work = WORK_NONE;
     }
     turn_down(s);
+}
+
+void session_force(Session *s)
+{
+    if (s->closed || s->closing)
+        return;
+    if (!s->forced)
+        log_full(LOG_NOTICE, s->id, "Going down by force: who uses the volumes is not waited for");
+    s->forced = true;
+    if (s->down) {
+        (void)session_save(s);
+        /* What is under way may be waiting for the very ones that are to be passed over. */
+        if (s->work == WORK_RELEASE && s->kind->steps[s->step - 1].heeds_force) {
+            s->kind->cancel(s);
+            s->work = WORK_NONE;
+        }
+    }
+    session_release(s, NULL);
+}
+
+int session_hold(Session *s, uid_t uid, const char *caller, const char *reason)
+{
+    int r, k;
+
+    r = session_holders_add(&s->holders, uid, caller, reason, now_usec(CLOCK_REALTIME));
+    if (r < 0)
+        return r;
+    log_full(LOG_INFO, s->id, "Held by %s, uid %u%s, reason \"%s\"", caller, (unsigned)uid,
+             r > 0 ? "" : " already", reason ? reason : "");
+    /* A session at its foot has no record yet; the first one has all holders. */
+    k = s->step > 0 || s->down ? session_save(s) : 0;
+    if (k < 0 && r > 0) {
+        (void)session_holders_remove(&s->holders, uid);
+        return k;
+    }
+    changed(s);
+    return r;
+}
+
+void session_let_go(Session *s, uid_t uid)
+{
+    if (!session_holders_remove(&s->holders, uid))
+        return;
+    log_full(LOG_INFO, s->id, "Held by uid %u no more", (unsigned)uid);
+    if (s->step > 0 || s->down)
+        (void)session_save(s);
+    changed(s);
+}
+
+void session_set_caller(Session *s, uid_t uid, const char *name)
+{
+    SessionHolder *holder = session_holders_find(&s->holders, uid);
+    char *copy;
+    bool news = false;
+
+    if (s->closed)
+        return;
+    if (s->uid == uid && !streq(s->caller, name) && (copy = strdup(name))) {
+        free_and_replace(&s->caller, copy);
+        news = true;
+    }
+    if (holder && !streq(holder->caller, name) && (copy = strdup(name))) {
+        free_and_replace(&holder->caller, copy);
+        news = true;
+    }
+    if (news)
+        changed(s);
 }
 
 static int on_expiry(sd_event_source *source, uint64_t usec, void *userdata)
@@ -325,8 +421,13 @@ int session_new(Session **ret, const SessionContext *context, const SessionKind 
     if (r < 0)
         return r;
     session_id_make(s->id);
-    s->data = data;
     s->created_usec = now_usec(CLOCK_REALTIME);
+    r = session_holders_add(&s->holders, uid, s->caller, reason, s->created_usec);
+    if (r < 0) {
+        session_free(s);
+        return r;
+    }
+    s->data = data;
     kick(s);
     *ret = s;
     return 0;
@@ -370,6 +471,7 @@ Session *session_free(Session *s)
     sd_event_source_disable_unref(s->kick);
     failure_free(s->failure);
     failure_free(s->release_failure);
+    session_holders_done(&s->holders);
     free(s->caller);
     free(s->reason);
     free(s->detail);

@@ -10,9 +10,12 @@
  *  - A failed release stays on its step and is tried again, later and later, and says who is in the way.
  *  - What an operation meant is judged by what was under way when it finished.
  *  - The first failure is kept and shown; later ones are logged.
+ *  - Force is for a release that somebody is in the way of: the steps that heed it then leave behind what is
+ * in use, and the session stays closing until that is gone, too.
  *  - States are for people; code decides on step and direction. */
 
 #include "config.h"
+#include "session-holder.h"
 #include "store.h"
 #include "validate.h"
 
@@ -27,6 +30,7 @@ typedef enum SessionState {
     SESSION_DETACHING,
     SESSION_DISCONNECTING,
     SESSION_REVOKING,
+    SESSION_CLOSING, /* everything is given back, but somebody still has a part of it open */
     SESSION_CLOSED,
     SESSION_STATE_MAX,
     SESSION_STATE_INVALID = -EINVAL,
@@ -42,6 +46,7 @@ typedef struct SessionStep {
     SessionState climbing, descending;
     int (*acquire)(Session *s);
     int (*release)(Session *s);
+    bool heeds_force; /* release does otherwise if s->forced: it is begun anew when that is asked for */
 } SessionStep;
 
 /* A kind of session owns its table of steps and what they need to remember (s->data). */
@@ -57,12 +62,16 @@ typedef struct SessionKind {
     int (*describe)(Session *s, json_object *description); /* the kind's fields of the API's Session */
     void (*subject)(const Session *s, char *buf,
                     size_t size); /* "VM my-vm, recovery point 182457315790203" */
+    /* All steps are released: waits until what others still have open is gone, as a step does (1: nothing
+     * is). NULL: there is no such thing. */
+    int (*close)(Session *s);
 } SessionKind;
 
 typedef enum SessionWork {
     WORK_NONE,
     WORK_ACQUIRE,
     WORK_RELEASE,
+    WORK_CLOSE,
 } SessionWork;
 
 /* What a session needs around it; borrowed, outlives all sessions. */
@@ -83,13 +92,16 @@ struct Session {
     const SessionContext *context;
     void *data;
 
-    uid_t uid;
-    char *caller; /* name of the user who asked, or its number */
-    char *reason; /* or NULL */
+    uid_t uid;              /* who asked first: Azure is asked in his name */
+    char *caller;           /* name of that user, or its number */
+    char *reason;           /* his, or NULL */
+    SessionHolders holders; /* who holds it; on its way down: who held it last */
 
     size_t step;    /* steps started, 0..kind->n_steps */
     bool down;      /* direction */
     bool was_ready; /* has been ready once */
+    bool forced;    /* down without waiting for those who use it */
+    bool closing;   /* its state is SESSION_CLOSING */
     bool closed;    /* nothing is held any more, the record is gone */
     bool adopting;  /* came from a record and waits for session_adopt() */
     SessionWork work;
@@ -125,6 +137,16 @@ Session *session_free(Session *s);
 /* Gives everything back, whatever state it is in. Safe to call again: a waiting retry is tried at once.
  * why: a failure to keep if it is the first one, copied; NULL: it was asked for. */
 void session_release(Session *s, const Failure *why);
+/* The same, and whoever uses it is not waited for. */
+void session_force(Session *s);
+
+/* One more user, or the same one again. 1: he is new, 0: he holds it already. -E2BIG: SESSION_HOLDERS_MAX;
+ * otherwise the record could not be saved: then he does not hold it. */
+int session_hold(Session *s, uid_t uid, const char *caller, const char *reason);
+/* He holds it no more. Nothing else happens: the last one's is for session_release(). */
+void session_let_go(Session *s, uid_t uid);
+/* What the number of a user is called; saved with the next change. */
+void session_set_caller(Session *s, uid_t uid, const char *name);
 
 /* For kinds: the step under way has ended. failure (copied) or NULL. */
 void session_step_done(Session *s, const Failure *failure);

@@ -24,6 +24,7 @@
 #define STOP_CONNECTION_TIMEOUT_USEC (60 * USEC_PER_SEC)
 #define STOP_SESSION_TIMEOUT_USEC (200 * USEC_PER_SEC)
 #define LOCK_TIMEOUT_USEC (60 * USEC_PER_SEC)
+#define LOCK_TIMEOUT_FORCED_USEC (20 * USEC_PER_SEC)
 
 typedef struct Units {
     char connection[64];
@@ -295,13 +296,19 @@ int verb_up(Request *request, json_object **ret_answer, Failure **ret_failure)
 int verb_down(Request *request, json_object **ret_answer, Failure **ret_failure)
 {
     _cleanup_lock_ int lock = -EBADF;
-    int r = session_lock(request->session, LOCK_TIMEOUT_USEC, &lock);
+    bool force = false;
+    int r;
 
-    if (r == -ETIMEDOUT)
+    if (json_get_bool(request->parameters, "force", &force) < 0)
+        return verb_fail(ret_failure, -EINVAL, FAILURE_INVALID_REQUEST, "force: true or false is expected");
+    r = session_lock(request->session, force ? LOCK_TIMEOUT_FORCED_USEC : LOCK_TIMEOUT_USEC, &lock);
+    if (r == -ETIMEDOUT && force)
+        log_full(LOG_WARNING, request->session, "Somebody keeps the session's lock, going down without it");
+    else if (r == -ETIMEDOUT)
         return verb_fail(ret_failure, r, FAILURE_BUSY, "another request holds session %s", request->session);
-    if (r < 0 && r != -ENOENT)
+    else if (r < 0 && r != -ENOENT)
         return r;
-    return storage_down(request->session, false, ret_failure);
+    return storage_down(request->session, force, ret_failure);
 }
 
 static int verify_unmounted(const char *id, const char *directory, Failure **ret_failure)

@@ -267,13 +267,14 @@ static int parse_size(Parser *p, const char *key, const char *value, size_t offs
     return 1;
 }
 
-static int parse_sessions_max(Parser *p, const char *key, const char *value, size_t offset)
+static int parse_sessions(Parser *p, const char *key, const char *value, size_t offset)
 {
     char *end;
     unsigned long n = strtoul(value, &end, 10);
 
-    if (!isdigit((unsigned char)*value) || *end || n < 1 || n > 256)
-        return complain(p, key, value, "a number from 1 to 256");
+    if (!isdigit((unsigned char)*value) || *end || n > 256 || (n == 0 && streq(key, "SessionsMax")))
+        return complain(p, key, value,
+                        streq(key, "SessionsMax") ? "a number from 1 to 256" : "a number from 0 to 256");
     *(uint64_t *)((char *)p->config + offset) = n;
     return 1;
 }
@@ -340,7 +341,8 @@ static const struct {
     {"Storage", "MountTimeoutSec", parse_span, offsetof(Config, mount_timeout_usec)},
     {"Storage", "OverlaySizeBytes", parse_size, offsetof(Config, overlay_size_bytes)},
     {"Storage", "Replay", parse_replay, offsetof(Config, replay)},
-    {"Session", "SessionsMax", parse_sessions_max, offsetof(Config, sessions_max)},
+    {"Session", "SessionsMax", parse_sessions, offsetof(Config, sessions_max)},
+    {"Session", "SessionsPerCallerMax", parse_sessions, offsetof(Config, sessions_per_caller_max)},
     {"Session", "BusyRetrySec", parse_span, offsetof(Config, busy_retry_usec)},
 };
 

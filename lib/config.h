@@ -77,8 +77,9 @@ typedef struct Config {
     uint64_t overlay_size_bytes; /* OverlaySizeBytes=, per disk */
     bool replay;                 /* Replay=overlay (true) or none */
     /* [Session] */
-    uint64_t sessions_max;    /* SessionsMax=, 1..256 */
-    uint64_t busy_retry_usec; /* BusyRetrySec= */
+    uint64_t sessions_max;            /* SessionsMax=, 1..256 */
+    uint64_t sessions_per_caller_max; /* SessionsPerCallerMax=, 1..256; 0: no limit of its own */
+    uint64_t busy_retry_usec;         /* BusyRetrySec= */
 } Config;
 
 /* The files' defaults are in ilrd.conf(5). path NULL: CONFIG_FILE and CONFIG_DIR of the build, or what the

@@ -126,7 +126,7 @@ def version_help_and_usage():
         assert re.fullmatch(r"\d+\.\d+\.\d+", json.loads(out)["version"])
         out, _ = f.ilrctl("--help")
         has(out, "provision POINT", "release ID", "--json", "--socket")
-        for wrong in ([], ["nonsense"], ["provision"], ["list", "x"], ["status"], ["release"], ["release", "a", "--all"],
+        for wrong in ([], ["nonsense"], ["provision"], ["list", "x"], ["status"], ["release"], ["release", "--force"],
                       ["--nonsense"], ["list", "--all"], ["status", "a", "--vault=x"], ["list", "--open"], ["browse"],
                       ["provision", "a", "b"]):
             out, err = f.ilrctl(*wrong, code=2)
