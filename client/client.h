@@ -20,6 +20,7 @@ typedef struct Client {
     const char *at, *before, *point, *since, *until;
     char **tags;        /* "NAME=VALUE" each */
     const char *portal; /* doctor */
+    bool leftovers, sweep, foreign;
     bool json, all, force, open, latest;
 } Client;
 
@@ -33,6 +34,7 @@ int verb_release(const Client *c, int argc, char **argv);
 int verb_login(const Client *c, int argc, char **argv);
 int verb_logout(const Client *c, int argc, char **argv);
 int verb_doctor(const Client *c, int argc, char **argv);
+int verb_leftovers(const Client *c); /* doctor --leftovers */
 int verb_browse(const Client *c, int argc, char **argv);
 
 /* ---- find.c: the words that mean one recovery point ---- */
@@ -40,6 +42,9 @@ int verb_browse(const Client *c, int argc, char **argv);
 bool has_choice(const Client *c);
 /* Puts them into the parameters. 0, or the exit code when it is told what is wrong. */
 int add_choice(const Client *c, json_object *parameters);
+
+/* The recovery points of a machine, quietly; ret is the caller's. 0, or the exit code when it is told. */
+int points_of(const Client *c, const char *vm, json_object **ret);
 
 /* ---- answer.c: what every verb does with answers ---- */
 

@@ -30,6 +30,10 @@ int verb_doctor(const Client *c, int argc, char **argv)
     Link link;
     int r, code;
 
+    if (c->leftovers) {
+        json_object_put(parameters);
+        return verb_leftovers(c);
+    }
     if (!parameters || json_add_string(parameters, "portal", c->portal) < 0)
         out_of_memory();
     code = begin_call(c, &link, "Doctor", parameters, true);

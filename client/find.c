@@ -48,9 +48,9 @@ bool has_choice(const Client *c)
 
 /* ---- a stream of pages ---- */
 
-/* Collects the entries of all pages in *all, or prints them with --json. 0, or the exit code when it is told.
+/* Collects the entries of all pages in *all, or prints them. 0, or the exit code when it is told.
  */
-static int collect(const Client *c, const char *method, json_object *parameters, const char *key,
+static int collect(const Client *c, bool print, const char *method, json_object *parameters, const char *key,
                    json_object **ret_all, json_object **ret_item)
 {
     _cleanup_json_ json_object *all = json_object_new_array();
@@ -92,7 +92,7 @@ static int collect(const Client *c, const char *method, json_object *parameters,
         for (i = 0; entries && i < json_object_array_length(entries); i++) {
             json_object *e = json_object_array_get_idx(entries, i);
 
-            if (c->json)
+            if (print)
                 print_json(e);
             else if (json_object_array_add(all, json_object_get(e)) < 0)
                 out_of_memory();
@@ -236,7 +236,7 @@ static json_object *selector_new(const Client *c, const char *vm)
 int verb_items(const Client *c, int argc, char **argv)
 {
     _cleanup_json_ json_object *all = NULL, *item = NULL;
-    int code = collect(c, "Items", selector_new(c, argc > 0 ? argv[0] : NULL), "items", &all, &item);
+    int code = collect(c, c->json, "Items", selector_new(c, argc > 0 ? argv[0] : NULL), "items", &all, &item);
 
     if (code != 0 || c->json)
         return code;
@@ -256,7 +256,7 @@ int verb_points(const Client *c, int argc, char **argv)
     if (code == 0)
         code = add_time(c, parameters, "untilUsec", "--until", c->until, TIMEWORD_END);
     if (code == 0)
-        code = collect(c, "Points", TAKE_PTR(parameters), "points", &all, &item);
+        code = collect(c, c->json, "Points", TAKE_PTR(parameters), "points", &all, &item);
     if (code != 0 || c->json)
         return code;
     if (item) {
@@ -271,4 +271,11 @@ int verb_points(const Client *c, int argc, char **argv)
     else
         show_points(all);
     return 0;
+}
+
+int points_of(const Client *c, const char *vm, json_object **ret)
+{
+    _cleanup_json_ json_object *item = NULL;
+
+    return collect(c, false, "Points", selector_new(c, vm), "points", ret, &item);
 }

@@ -46,6 +46,10 @@ static void print_help(void)
         "errors\n"
         "  login, logout             sign in to Azure, so that its activity log names you and not the host\n"
         "  doctor                    is all there that a recovery needs? --portal=HOST: try this one, too\n"
+        "  doctor --leftovers        what is left of recoveries and belongs to no session\n"
+        "                              --sweep          take it down\n"
+        "                              --foreign        with --sweep: also what ilrd did not make (root)\n"
+        "                              --vm=VM          look at this machine's points at Azure, too\n"
         "  version, help\n"
         "\n"
         "An ID may be shortened as long as it is clear which session is meant.\n"
@@ -104,9 +108,9 @@ static int run_verb(const Client *c, int argc, char **argv)
             return usage("an argument is missing for ", argv[0]);
         if (argc - 1 > verbs[i].max)
             return usage("there are too many arguments for ", argv[0]);
-        if (!provision && !find && (c->vault || c->resource_group))
+        if (!provision && !find && !(c->leftovers && c->vm) && (c->vault || c->resource_group))
             return usage("--vault and --resource-group are not for ", argv[0]);
-        if (!provision && (c->container || c->item || c->vm || c->reason || c->tags))
+        if (!provision && (c->container || c->item || (c->vm && !c->leftovers) || c->reason || c->tags))
             return usage("--container, --item, --vm, --reason and --tag are not for ", argv[0]);
         if (!provision && (c->latest || c->at || c->before || c->point))
             return usage("--latest, --at, --before and --point are not for ", argv[0]);
@@ -119,6 +123,12 @@ static int run_verb(const Client *c, int argc, char **argv)
             return usage("say which recovery point with --latest, --at, --before or --point of ", argv[1]);
         if (c->open && verbs[i].run != verb_browse)
             return usage("--open is not for ", argv[0]);
+        if ((c->leftovers || c->sweep || c->foreign) && verbs[i].run != verb_doctor)
+            return usage("--leftovers, --sweep and --foreign are not for ", argv[0]);
+        if ((c->sweep && !c->leftovers) || (c->foreign && !c->sweep))
+            return usage("--foreign belongs to --sweep, and --sweep to --leftovers", "");
+        if (c->leftovers && c->portal)
+            return usage("--portal does not go together with --leftovers", "");
         if (c->portal && verbs[i].run != verb_doctor)
             return usage("--portal is not for ", argv[0]);
         if ((c->all || c->force) && !release)
@@ -152,7 +162,10 @@ int main(int argc, char **argv)
         OPT_PORTAL,
         OPT_ALL,
         OPT_FORCE,
-        OPT_OPEN
+        OPT_OPEN,
+        OPT_LEFTOVERS,
+        OPT_SWEEP,
+        OPT_FOREIGN
     };
     static const struct option options[] = {
         {"json", no_argument, NULL, OPT_JSON},
@@ -174,6 +187,9 @@ int main(int argc, char **argv)
         {"all", no_argument, NULL, OPT_ALL},
         {"force", no_argument, NULL, OPT_FORCE},
         {"open", no_argument, NULL, OPT_OPEN},
+        {"leftovers", no_argument, NULL, OPT_LEFTOVERS},
+        {"sweep", no_argument, NULL, OPT_SWEEP},
+        {"foreign", no_argument, NULL, OPT_FOREIGN},
         {"version", no_argument, NULL, 'V'},
         {"help", no_argument, NULL, 'h'},
         {},
@@ -242,6 +258,15 @@ int main(int argc, char **argv)
             break;
         case OPT_OPEN:
             c.open = true;
+            break;
+        case OPT_LEFTOVERS:
+            c.leftovers = true;
+            break;
+        case OPT_SWEEP:
+            c.sweep = true;
+            break;
+        case OPT_FOREIGN:
+            c.foreign = true;
             break;
         case 'V':
             return print_version(&c);

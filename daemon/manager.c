@@ -5,12 +5,12 @@
 #include "log.h"
 #include "session-file-share.h"
 #include "session-vm.h"
+#include "sweep.h"
 #include "unit-watch.h"
 
 #define STATUS_TIMEOUT_USEC (30 * USEC_PER_SEC)
 #define STATUS_RETRY_USEC (5 * USEC_PER_SEC)
 #define ORPHAN_RETRY_USEC USEC_PER_MINUTE
-#define DISCONNECT_TIMEOUT_USEC (5 * USEC_PER_MINUTE)
 
 struct Manager {
     SessionContext context;
@@ -20,9 +20,8 @@ struct Manager {
     Session *sessions;
     bool adopted;       /* every record has been held against reality */
     HelperCall *status; /* the question about it */
-    HelperCall *orphan; /* takes down what stands without a record */
-    char **orphans;     /* ids of such */
-    sd_event_source *orphan_retry;
+    Sweep *sweep;       /* takes down what stands without a record */
+    sd_event_source *sweep_retry;
     sd_event_source *retry, *reap;
     ManagerChanged changed;
     void *userdata;
@@ -37,9 +36,8 @@ Manager *manager_free(Manager *m)
     LIST_FOREACH_SAFE (s, next, m->sessions)
         session_free(s);
     helper_call_free(m->status);
-    helper_call_free(m->orphan);
-    strv_free(m->orphans);
-    sd_event_source_disable_unref(m->orphan_retry);
+    sweep_free(m->sweep);
+    sd_event_source_disable_unref(m->sweep_retry);
     sd_event_source_disable_unref(m->retry);
     sd_event_source_disable_unref(m->reap);
     azure_free(m->services.azure);
@@ -168,6 +166,19 @@ Session *manager_find(Manager *m, const char *id)
     return NULL;
 }
 
+int manager_known(char ***ret, void *userdata)
+{
+    _cleanup_strv_free_ char **ids = NULL;
+    Manager *m = userdata;
+    Session *s;
+
+    LIST_FOREACH (s, m->sessions)
+        if (!s->closed && strv_extend(&ids, s->id) < 0)
+            return -ENOMEM;
+    *ret = TAKE_PTR(ids);
+    return 0;
+}
+
 /* ---- what stood before this start ---- */
 
 static const struct {
@@ -219,50 +230,111 @@ static void on_kept(const char *file, const char *why, void *userdata)
     log_error("The record %s %s, it is kept", file, why);
 }
 
-static void next_orphan(Manager *m);
+typedef struct KeptSearch {
+    Manager *manager;
+    void (*kept)(const char *file, const char *why, void *userdata);
+    void *userdata;
+} KeptSearch;
 
-static int on_orphan_retry(sd_event_source *source, uint64_t usec, void *userdata)
+static void on_record_again(const char *id, json_object *record, void *userdata)
 {
-    next_orphan(userdata);
+    char file[SESSION_ID_LENGTH + sizeof(".json")];
+    const KeptSearch *k = userdata;
+
+    snprintf(file, sizeof(file), "%s.json", id);
+    if (!manager_find(k->manager, id))
+        k->kept(file, "is of a kind that this program does not know, or damaged", k->userdata);
+}
+
+static void on_kept_again(const char *file, const char *why, void *userdata)
+{
+    const KeptSearch *k = userdata;
+
+    k->kept(file, why, k->userdata);
+}
+
+int manager_kept_records(Manager *m, void (*kept)(const char *file, const char *why, void *userdata),
+                         void *userdata)
+{
+    KeptSearch k = {.manager = m, .kept = kept, .userdata = userdata};
+
+    return store_load(m->store, on_record_again, on_kept_again, &k);
+}
+
+/* ---- sessions that stand without a record ---- */
+
+static void sweep_start(Manager *m);
+
+static int on_sweep_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    sweep_start(userdata);
     return 0;
 }
 
-static void on_orphan_gone(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
+static void sweep_again(Manager *m)
 {
-    Manager *m = userdata;
-    char *id = m->orphans[0];
-    size_t rest = strv_length(m->orphans) - 1;
-
-    memmove(m->orphans, m->orphans + 1, rest * sizeof(char *));
-    if (failure) {
-        log_error("Session %s without a record could not be taken down and will be tried again: %s", id,
-                  failure->message);
-        m->orphans[rest] = id; /* the others first */
-        m->orphan_retry = sd_event_source_disable_unref(m->orphan_retry);
-        if (sd_event_add_time_relative(m->context.event, &m->orphan_retry, CLOCK_MONOTONIC, ORPHAN_RETRY_USEC,
-                                       0, on_orphan_retry, m) < 0)
-            log_oom();
-    } else {
-        log_notice("Session %s stood without a record and was taken down", id);
-        m->orphans[rest] = NULL;
-        free(id);
-    }
-    m->orphan = helper_call_free(m->orphan);
-    if (!m->orphan_retry || sd_event_source_get_enabled(m->orphan_retry, NULL) <= 0)
-        next_orphan(m);
+    m->sweep_retry = sd_event_source_disable_unref(m->sweep_retry);
+    if (sd_event_add_time_relative(m->context.event, &m->sweep_retry, CLOCK_MONOTONIC, ORPHAN_RETRY_USEC, 0,
+                                   on_sweep_retry, m) < 0)
+        log_oom();
 }
 
-static void next_orphan(Manager *m)
+/* One line for each session; items of one need not be together. Returns whether all are gone. */
+static bool log_swept(const SweepItem *items, size_t n)
 {
-    _cleanup_json_ json_object *request = json_object_new_object();
+    _cleanup_strv_free_ char **told = NULL;
+    bool all = true;
+    size_t i, k;
 
-    if (!m->orphans || !m->orphans[0])
-        return;
-    if (!request || json_add_string(request, "verb", "disconnect") < 0 ||
-        json_add_string(request, "session", m->orphans[0]) < 0 ||
-        helper_call_new(&m->orphan, m->context.event, m->helper_socket, request, NULL, NULL,
-                        DISCONNECT_TIMEOUT_USEC, on_orphan_gone, m) < 0)
+    for (i = 0; i < n; i++) {
+        const SweepItem *left = NULL;
+
+        if (!items[i].session || strv_contains(told, items[i].session))
+            continue;
+        (void)strv_extend(&told, items[i].session);
+        for (k = i; k < n && !left; k++)
+            if (streq_ptr(items[k].session, items[i].session) && items[k].result != SWEEP_RESULT_REMOVED)
+                left = &items[k];
+        if (left)
+            log_full(
+                LOG_ERR, items[i].session,
+                "The session stood without a record and could not be taken down, it will be tried again: "
+                "%s %s: %s",
+                left->kind, left->name, left->reason ? left->reason : "?");
+        else
+            log_full(LOG_NOTICE, items[i].session, "The session stood without a record and was taken down");
+        all = all && !left;
+    }
+    return all;
+}
+
+static void on_swept(Sweep *sweep, const Failure *failure, void *userdata)
+{
+    const SweepItem *items;
+    Manager *m = userdata;
+    size_t n;
+
+    items = sweep_items(sweep, &n);
+    if (failure)
+        log_error("Cannot look for sessions without a record, it will be tried again: %s", failure->message);
+    if (failure || !log_swept(items, n))
+        sweep_again(m);
+    m->sweep = sweep_free(m->sweep);
+}
+
+static void sweep_start(Manager *m)
+{
+    const SweepOptions options = {.helper_socket = m->helper_socket,
+                                  .what = SWEEP_SESSIONS,
+                                  .known = manager_known,
+                                  .known_userdata = m,
+                                  .done = on_swept,
+                                  .userdata = m};
+
+    if (sweep_new(&m->sweep, m->context.event, &options) < 0) {
         log_oom();
+        sweep_again(m);
+    }
 }
 
 /* The session's entry in the helper's answer, or NULL. */
@@ -301,7 +373,6 @@ static void on_status(HelperCall *call, json_object *answer, Failure *failure, v
     Manager *m = userdata;
     json_object *entries = NULL;
     Session *s;
-    size_t i;
 
     if (answer && json_get_array(answer, "sessions", &entries) <= 0)
         answer = NULL;
@@ -316,18 +387,11 @@ static void on_status(HelperCall *call, json_object *answer, Failure *failure, v
         return;
     }
     m->adopted = true;
-    for (i = 0; i < json_object_array_length(entries); i++) {
-        const char *id;
-
-        if (json_get_string(json_object_array_get_idx(entries, i), "session", &id) > 0 &&
-            session_id_valid(id) && !manager_find(m, id))
-            (void)strv_extend(&m->orphans, id);
-    }
     LIST_FOREACH (s, m->sessions)
         if (s->adopting)
             session_adopt(s, stands(find_status(entries, s->id)));
     m->status = helper_call_free(m->status);
-    next_orphan(m);
+    sweep_start(m);
 }
 
 static int ask_status(Manager *m)

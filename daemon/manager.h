@@ -58,5 +58,10 @@ const char *manager_state_dir(const Manager *m);
 const char *manager_portal(const Manager *m);
 /* Borrowed, or NULL. */
 Session *manager_find(Manager *m, const char *id);
+/* The ids of all sessions that are not closed: SweepOptions.known, userdata is the manager. */
+int manager_known(char ***ret, void *userdata);
+/* The records that are kept although no session is made of them: another version, an unknown kind, damage. */
+int manager_kept_records(Manager *m, void (*kept)(const char *file, const char *why, void *userdata),
+                         void *userdata);
 /* The head of the list. */
 Session *manager_sessions(Manager *m);

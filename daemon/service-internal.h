@@ -7,6 +7,7 @@
 
 #include "doctor.h"
 #include "finder.h"
+#include "leftovers.h"
 #include "log.h"
 #include "sign-in.h"
 
@@ -42,6 +43,7 @@ struct Service {
     Waiter *waiters;
     Finder *finder;
     Doctor *doctor;
+    LeftoverCalls *leftovers;
     SignIns *sign_ins;
 };
 

@@ -12,6 +12,7 @@ Service *service_free(Service *s)
     manager_set_changed(s->manager, NULL, NULL);
     finder_free(s->finder); /* before the calls that it keeps */
     doctor_free(s->doctor); /* the same */
+    leftover_calls_free(s->leftovers);
     sign_ins_free(s->sign_ins);
     varlink_server_free(s->server);
     while (s->waiters)
@@ -62,6 +63,13 @@ static int method_doctor(VarlinkCall *call, json_object *parameters, void *userd
     Service *s = userdata;
 
     return doctor_examine(s->doctor, call, parameters);
+}
+
+static int method_leftovers(VarlinkCall *call, json_object *parameters, void *userdata)
+{
+    Service *s = userdata;
+
+    return leftovers_method(s->leftovers, call, parameters);
 }
 
 static int method_login(VarlinkCall *call, json_object *parameters, void *userdata)
@@ -145,6 +153,7 @@ static const char *const items_parameters[] = {"vault", "resourceGroup", "vm", N
 static const char *const points_parameters[] = {"vm",   "vault",     "resourceGroup", "container",
                                                 "item", "sinceUsec", "untilUsec",     NULL};
 static const char *const doctor_parameters[] = {"portal", NULL};
+static const char *const leftovers_parameters[] = {"sweep", "foreign", NULL};
 static const char *const id_parameters[] = {"id", NULL};
 static const char *const release_parameters[] = {"id", "force", "all", NULL};
 
@@ -157,6 +166,7 @@ static const VarlinkMethod methods[] = {
     {RECOVERY_INTERFACE ".Release", service_release, false, release_parameters},
     {RECOVERY_INTERFACE ".Monitor", method_monitor, true, id_parameters},
     {RECOVERY_INTERFACE ".Doctor", method_doctor, true, doctor_parameters},
+    {RECOVERY_INTERFACE ".Leftovers", method_leftovers, true, leftovers_parameters},
     {RECOVERY_INTERFACE ".Login", method_login, true, NULL},
     {RECOVERY_INTERFACE ".Logout", method_logout, false, NULL},
     {},
@@ -186,6 +196,8 @@ int service_new(Service **ret, sd_event *event, Manager *manager, const Config *
     r = finder_new(&s->finder, manager_azure(manager));
     if (r >= 0)
         r = doctor_new(&s->doctor, event, manager, config);
+    if (r >= 0)
+        r = leftover_calls_new(&s->leftovers, event, manager);
     if (r >= 0)
         r = sign_ins_new(&s->sign_ins, manager_azure(manager));
     if (r < 0)

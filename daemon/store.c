@@ -116,7 +116,9 @@ int store_load(Store *s, void (*found)(const char *id, json_object *record, void
         _cleanup_json_ json_object *record = NULL;
         const char *why;
 
-        /* A .tmp file is what a power cut left of a save that never counted. */
+        /* What a power cut left of a save that never counted. */
+        if (strlen(e->d_name) == SESSION_ID_LENGTH + strlen(".json.tmp") && endswith(e->d_name, ".json.tmp"))
+            (void)unlinkat(s->fd, e->d_name, 0);
         if (strlen(e->d_name) != SESSION_ID_LENGTH + strlen(".json") || !endswith(e->d_name, ".json"))
             continue;
         why = load_one(s, e->d_name, id, &record);

@@ -20,7 +20,8 @@ int store_save(Store *s, const char *id, json_object *record);
 /* Forgets it. Absent: 0. */
 int store_remove(Store *s, const char *id);
 
-/* Calls found() for each record of our version. What cannot be understood (another version, damage) is kept
- * where it is and told to kept() with the reason. Returns 0 or the errno of reading the directory. */
+/* Calls found() for each record of our version, and removes files of saves that were broken off. What cannot
+ * be understood (another version, damage) is kept where it is and told to kept() with the reason. Returns 0
+ * or the errno of reading the directory. */
 int store_load(Store *s, void (*found)(const char *id, json_object *record, void *userdata),
                void (*kept)(const char *file, const char *why, void *userdata), void *userdata);

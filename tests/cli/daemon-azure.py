@@ -298,7 +298,18 @@ def session_without_a_record_is_taken_down():
             os.unlink(f"{w.dir}/state/{name}")
         w.start_ilrd()
         wait_for("the orphan is gone", lambda: not w.helper.sessions)
-        assert "without a record" in w.journal()
+        wait_for("that is logged", lambda: "stood without a record and was taken down" in w.journal())
+
+
+def session_without_a_record_that_does_not_go_is_told_and_tried_again():
+    with World() as w:
+        w.kill_ilrd(15)
+        w.helper.left = [{"kind": "mount", "name": "/run/ilr/lost1234/volumes/root", "detail": "", "session": "lost1234",
+                          "ours": True, "stuck": "the kernel waits for it"}]
+        w.start_ilrd()
+        wait_for("that is logged", lambda: "/run/ilr/lost1234/volumes/root: the kernel waits for it" in w.journal())
+        assert [r["session"] for r in w.helper.asked if r["verb"] == "sweep"] == ["lost1234"]
+        assert "tried again" in w.journal()
 
 
 def monitor_tells_all():
@@ -336,5 +347,6 @@ main([up_and_down, old_api_version_has_the_script_in_the_status, new_api_version
       busy_release_names_the_holder_and_is_tried_again, release_twice_and_of_nothing,
       same_point_twice_is_one_session,
       a_point_on_its_way_down_is_not_taken_up_again, limit_of_sessions, restart_keeps_a_ready_session,
-      crash_on_the_way_is_taken_back, session_without_a_record_is_taken_down, monitor_tells_all,
+      crash_on_the_way_is_taken_back, session_without_a_record_is_taken_down,
+      session_without_a_record_that_does_not_go_is_told_and_tried_again, monitor_tells_all,
       secrets_are_in_no_record_and_no_answer])

@@ -56,6 +56,7 @@ class Helper(threading.Thread):
         self.hold = {}           # verb -> Event that is waited for before answering
         self.hung_up = []        # verbs whose caller left before the answer
         self.sessions = {}       # id -> "connected" or "up"
+        self.left = []           # what "leftovers" tells besides the sessions
         self.raw = {}            # verb -> bytes to answer instead
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(path)
@@ -121,14 +122,28 @@ class Helper(threading.Thread):
         if verb == "disconnect":
             self.sessions.pop(session, None)
             return {}
+        if verb == "leftovers":
+            return {"leftovers": [item for item in self.everything() if item.get("session") not in request["known"]]}
+        if verb == "sweep":
+            self.sessions.pop(session, None)
+            self.left = [item for item in self.left if item.get("stuck") or item.get("session") != session or
+                         not (session or item["ours"] or request.get("foreign"))]
+            return {"failures": [{"kind": i["kind"], "name": i["name"], "message": i["stuck"]} for i in self.left
+                                 if i.get("stuck") and i.get("session") == session]}
         if verb == "status":
             return {"sessions": [{"session": k, "connection": "active", "up": "active" if v == "up" else "inactive",
                                   "iscsiSessions": 1, "mounts": 1, "disks": [], "volumes": []}
                                  for k, v in self.sessions.items()]}
         return {"failure": {"name": "InvalidRequest", "message": f"unknown verb {verb}"}}
 
+    def everything(self):
+        """What stands, whoever knows of it."""
+        return [{"kind": "unit", "name": f"ilr-connection@{k}.service", "detail": "active (running)", "session": k,
+                 "ours": True} for k in self.sessions] + self.left
+
     def verbs(self):
-        return [r["verb"] for r in self.asked if r["verb"] != "status"]
+        """What was asked, without what ilrd asks by itself when it starts."""
+        return [r["verb"] for r in self.asked if r["verb"] not in ("status", "leftovers")]
 
 
 class World:
