@@ -189,7 +189,7 @@ int verb_status(const Client *c, int argc, char **argv)
     return code;
 }
 
-static void show_change(json_object *session)
+static void show_change(json_object *session, const char *warning)
 {
     _cleanup_free_ char *id = text_escape(session_text(session, "id"));
     _cleanup_free_ char *vm = text_escape(session_text(session, "vm"));
@@ -198,6 +198,13 @@ static void show_change(json_object *session)
     char buf[TIMESTAMP_MAX];
     json_object *f;
 
+    if (warning) {
+        _cleanup_free_ char *text = text_escape(warning);
+
+        printf("%s %s %s warning: %s\n", timestamp_format(now_usec(CLOCK_REALTIME), buf), id, vm, text);
+        fflush(stdout);
+        return;
+    }
     printf("%s %s %s %s%s%s", timestamp_format(now_usec(CLOCK_REALTIME), buf), id, vm, state,
            streq(detail, "-") ? "" : ": ", streq(detail, "-") ? "" : detail);
     if (json_get_object(session, "failure", &f) > 0) {
@@ -223,6 +230,7 @@ int verb_monitor(const Client *c, int argc, char **argv)
     if (code != 0)
         return code;
     while (!over && code == 0) {
+        const char *warning = NULL;
         json_object *session;
         Reply reply;
 
@@ -238,10 +246,12 @@ int verb_monitor(const Client *c, int argc, char **argv)
             code = tell_error(c, &reply);
         else if (!session)
             code = EXIT_UNREACHABLE;
-        else if (c->json)
+        else if (json_get_string(reply.parameters, "warning", &warning) >= 0 && c->json) {
+            if (json_add_string(session, "warning", warning) < 0)
+                out_of_memory();
             print_json(session);
-        else
-            show_change(session);
+        } else
+            show_change(session, warning);
         /* There is nothing more to come of one that is closed. */
         over = !reply.continues || (id && session && streq(session_text(session, "state"), "closed"));
         reply_done(&reply);

@@ -24,12 +24,13 @@ typedef struct AzureLongOptions {
 } AzureLongOptions;
 
 typedef struct AzureLongResult {
-    bool ok;                  /* it succeeded */
-    bool nothing_done;        /* on failure: the POST surely had no effect */
-    int post_status;          /* of the POST's answer, 0: none */
-    const char *operation_id; /* or NULL */
-    json_object *status;      /* last body of a success, or NULL: it had none */
-    uint64_t started_usec;    /* CLOCK_REALTIME, when the POST that was answered went out */
+    bool ok;                    /* it succeeded */
+    bool nothing_done;          /* on failure: the POST surely had no effect */
+    int post_status;            /* of the POST's answer, 0: none */
+    const char *operation_id;   /* or NULL */
+    json_object *status;        /* last body of a success, or NULL: it had none */
+    uint64_t started_usec;      /* CLOCK_REALTIME, when the POST that was answered went out */
+    uint64_t started_boot_usec; /* the same moment on CLOCK_BOOTTIME */
 } AzureLongResult;
 
 /* result is borrowed until the operation is freed; failure (of !ok; NULL: out of memory) is the callee's. */

@@ -197,6 +197,7 @@ static void on_provisioned(const AzureLongResult *result, Failure *failure, void
     o->provision->operation_id = strdup(result->operation_id ? result->operation_id : "");
     o->provision->started_usec = result->started_usec;
     o->provision->expires_usec = result->started_usec + AZURE_LIFETIME_USEC;
+    o->provision->expires_boot_usec = result->started_boot_usec + AZURE_LIFETIME_USEC;
     if (!o->provision->operation_id) {
         provision_fail(o, NULL);
         return;

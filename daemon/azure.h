@@ -42,14 +42,15 @@ DEFINE_CLEANUP(AzureOperation *, azure_operation_free)
 
 /* What a finished provision gives. */
 typedef struct AzureProvision {
-    char *operation_id;       /* of the provision: needed to fetch the script again */
-    Secret *script;           /* the text as it came, decoded; NULL of a file share, which has none */
-    ScriptInfo *info;         /* the same */
-    char *vm_name;            /* for people */
-    char *virtual_machine_id; /* as given or as the protected item says; NULL of a file share */
-    bool renewed;             /* the point had a registration already, which Azure was asked to renew */
-    uint64_t started_usec;    /* CLOCK_REALTIME, when the POST went out */
-    uint64_t expires_usec;    /* CLOCK_REALTIME, 12 h later */
+    char *operation_id;         /* of the provision: needed to fetch the script again */
+    Secret *script;             /* the text as it came, decoded; NULL of a file share, which has none */
+    ScriptInfo *info;           /* the same */
+    char *vm_name;              /* for people */
+    char *virtual_machine_id;   /* as given or as the protected item says; NULL of a file share */
+    bool renewed;               /* the point had a registration already, which Azure was asked to renew */
+    uint64_t started_usec;      /* CLOCK_REALTIME, when the POST went out */
+    uint64_t expires_usec;      /* 12 h later */
+    uint64_t expires_boot_usec; /* the same moment on CLOCK_BOOTTIME */
 } AzureProvision;
 AzureProvision *azure_provision_free(AzureProvision *p);
 DEFINE_CLEANUP(AzureProvision *, azure_provision_free)

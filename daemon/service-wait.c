@@ -107,6 +107,8 @@ void service_tell(Waiter *w, Session *s)
         break;
     }
     o = session_parameters(s);
+    if (o && w->kind == WAIT_MONITOR && s->warning && json_add_string(o, "warning", s->warning) < 0)
+        log_oom();
     if (!o || streq_ptr(json_text(o), w->told))
         return;
     free_and_replace(&w->told, strdup(json_text(o)));

@@ -4,7 +4,12 @@
 /* What the files of a session share among themselves. */
 
 #include "session.h"
+#include <systemd/sd-id128.h>
 
 /* A session without id, data and step. caller and reason are copied. Returns 0 or -ENOMEM. */
 int session_make(Session **ret, const SessionContext *context, const SessionKind *kind, uid_t uid,
                  const char *caller, const char *reason);
+
+/* Azure's end in the record. 0; -ENOMEM; load: -EINVAL, it is damaged. */
+int session_expiry_save(const Session *s, json_object *record);
+int session_expiry_load(Session *s, json_object *record);

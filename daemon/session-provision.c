@@ -110,7 +110,7 @@ static void on_provisioned(AzureProvision *provision, Failure *failure, bool not
     free_and_replace(&p->operation_id, TAKE_PTR(a->operation_id));
     if (!p->point->virtual_machine_id && a->virtual_machine_id)
         (void)azure_point_set_virtual_machine(p->point, a->virtual_machine_id, NULL);
-    (void)session_set_expiry(s, a->expires_usec);
+    (void)session_set_expiry(s, a->expires_usec, a->expires_boot_usec);
     if (p->file_share)
         f = failure_new(FAILURE_NOT_SUPPORTED,
                         "Azure provisioned recovery point %s of %s, but mounting a share's snapshot is not "

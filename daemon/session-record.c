@@ -24,7 +24,7 @@ int session_save(Session *s)
         (r = json_add_bool(o, "down", s->down)) < 0 || (r = json_add_bool(o, "wasReady", s->was_ready)) < 0 ||
         (r = json_add_int64(o, "createdUsec", (int64_t)s->created_usec)) < 0 ||
         (r = json_add_int64(o, "readyUsec", (int64_t)s->ready_usec)) < 0 ||
-        (r = json_add_int64(o, "expiresUsec", (int64_t)s->expires_usec)) < 0 ||
+        (r = session_expiry_save(s, o)) < 0 ||
         (failure && (r = json_add(o, "failure", TAKE_PTR(failure))) < 0) || (r = s->kind->save(s, o)) < 0 ||
         (r = store_save(s->context->store, s->id, o)) < 0)
         return log_errno_full(LOG_ERR, s->id, r, "Failed to save the session's record");
@@ -47,7 +47,7 @@ static int load_holders(Session *s, json_object *record)
 int session_load(Session **ret, const SessionContext *context, const SessionKind *kind, void *data,
                  const char *id, json_object *record)
 {
-    int64_t uid = 0, step = -1, created = 0, ready = 0, expires = 0;
+    int64_t uid = 0, step = -1, created = 0, ready = 0;
     const char *caller = NULL, *reason = NULL;
     bool down = true, was_ready = false, forced = false;
     json_object *failure;
@@ -58,9 +58,8 @@ int session_load(Session **ret, const SessionContext *context, const SessionKind
         json_get_string(record, "reason", &reason) < 0 || json_get_int64(record, "step", &step) <= 0 ||
         json_get_bool(record, "down", &down) <= 0 || json_get_bool(record, "wasReady", &was_ready) < 0 ||
         json_get_bool(record, "forced", &forced) < 0 || json_get_int64(record, "createdUsec", &created) < 0 ||
-        json_get_int64(record, "readyUsec", &ready) < 0 ||
-        json_get_int64(record, "expiresUsec", &expires) < 0 || step < 0 || (size_t)step > kind->n_steps ||
-        created < 0 || ready < 0 || expires < 0)
+        json_get_int64(record, "readyUsec", &ready) < 0 || step < 0 || (size_t)step > kind->n_steps ||
+        created < 0 || ready < 0)
         return -EINVAL;
     r = session_make(&s, context, kind, (uid_t)uid, caller, reason);
     if (r < 0)
@@ -74,10 +73,11 @@ int session_load(Session **ret, const SessionContext *context, const SessionKind
     s->forced = forced;
     s->created_usec = (uint64_t)created;
     s->ready_usec = (uint64_t)ready;
-    s->expires_usec = (uint64_t)expires;
     if (json_get_object(record, "failure", &failure) > 0)
         (void)failure_from_json(failure, &s->failure);
     r = load_holders(s, record);
+    if (r >= 0)
+        r = session_expiry_load(s, record);
     if (r >= 0)
         r = kind->load(s, record);
     if (r < 0) {

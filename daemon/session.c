@@ -8,8 +8,6 @@
 #include <stdarg.h>
 
 #define RETRY_MAX_USEC (5 * USEC_PER_MINUTE)
-/* The tunnel ends itself 12 h after its start and leaves dead mounts behind: be down before. */
-#define EXPIRY_MARGIN_USEC (5 * USEC_PER_MINUTE)
 
 static const char *const state_table[SESSION_STATE_MAX] = {
     [SESSION_PROVISIONING] = "provisioning",
@@ -110,7 +108,6 @@ static void log_milestone(Session *s, const char *what)
 static void turn_down(Session *s)
 {
     s->down = true;
-    s->expiry = sd_event_source_disable_unref(s->expiry);
     free_and_replace(&s->detail, NULL);
     (void)session_save(s); /* the step still counts in the old record; it is only less precise */
     changed(s);
@@ -368,29 +365,6 @@ void session_set_caller(Session *s, uid_t uid, const char *name)
         changed(s);
 }
 
-static int on_expiry(sd_event_source *source, uint64_t usec, void *userdata)
-{
-    Session *s = userdata;
-
-    log_full(LOG_NOTICE, s->id, "The registration ends soon: releasing the session");
-    session_release(s, NULL);
-    return 0;
-}
-
-/* Azure tells wall time; the timer runs on the clock that goes on while the machine sleeps. */
-int session_set_expiry(Session *s, uint64_t usec)
-{
-    uint64_t now = now_usec(CLOCK_REALTIME), margin = EXPIRY_MARGIN_USEC;
-
-    s->expires_usec = usec;
-    s->expiry = sd_event_source_disable_unref(s->expiry);
-    if (usec == 0)
-        return 0;
-    return sd_event_add_time_relative(s->context->event, &s->expiry, CLOCK_BOOTTIME,
-                                      usec > now + margin ? usec - now - margin : 0, USEC_PER_SEC, on_expiry,
-                                      s);
-}
-
 int session_make(Session **ret, const SessionContext *context, const SessionKind *kind, uid_t uid,
                  const char *caller, const char *reason)
 {
@@ -436,9 +410,9 @@ int session_new(Session **ret, const SessionContext *context, const SessionKind 
 void session_adopt(Session *s, bool stands)
 {
     s->adopting = false;
+    (void)session_set_expiry(s, s->expires_usec, s->expires_boot_usec);
     if (stands && !s->down && s->was_ready && s->step == s->kind->n_steps) {
         log_full(LOG_INFO, s->id, "Session found again, still ready");
-        (void)session_set_expiry(s, s->expires_usec);
         become_ready(s);
         return;
     }

@@ -14,7 +14,7 @@
  * in use, and the session stays closing until that is gone, too.
  *  - States are for people; code decides on step and direction. */
 
-#include "config.h"
+#include "expiry.h"
 #include "session-holder.h"
 #include "store.h"
 #include "validate.h"
@@ -107,13 +107,16 @@ struct Session {
     SessionWork work;
 
     uint64_t created_usec, ready_usec; /* since 1970; 0: not yet */
-    uint64_t expires_usec;             /* since 1970; 0: unknown */
+    uint64_t expires_usec;             /* since 1970, by Azure's clock; 0: unknown */
+    uint64_t expires_boot_usec;        /* the same moment on CLOCK_BOOTTIME of this boot */
+    ExpiryStage expiry_stage;          /* what was done about it */
+    const char *warning;               /* while it is told of, inside changed(); or NULL */
     char *detail;                      /* what is being waited for, for people; or NULL */
     Failure *failure;                  /* the first one */
     Failure *release_failure;          /* of the latest attempt to release */
     unsigned release_attempts;
     sd_event_source *retry;  /* the next attempt to release */
-    sd_event_source *expiry; /* gives the session up before Azure does */
+    sd_event_source *expiry; /* the next stage on the way to Azure's end */
     sd_event_source *kick;   /* goes on from the event loop, never from inside a caller's call */
 
     LIST_FIELDS(Session);
@@ -154,8 +157,13 @@ void session_step_done(Session *s, const Failure *failure);
 void session_set_detail(Session *s, const char *format, ...) _printf_(2, 3);
 /* For kinds: saves the record (a value that must not be lost has come). */
 int session_save(Session *s);
-/* For kinds: when Azure ends it. Sets the timer that is earlier. */
-int session_set_expiry(Session *s, uint64_t usec);
+/* For kinds: when Azure ends it, by Azure's clock and on CLOCK_BOOTTIME; 0: unknown. What must happen before
+ * happens from the event loop, see expiry.h. */
+int session_set_expiry(Session *s, uint64_t usec, uint64_t boot_usec);
+/* A time of day as CLOCK_BOOTTIME, as the host's clocks are now. */
+uint64_t session_boot_time_of(uint64_t usec);
+/* Until Azure ends it; USEC_INFINITY: unknown. */
+uint64_t session_time_left(const Session *s);
 
 SessionState session_state(const Session *s);
 const char *session_state_to_string(SessionState state);

@@ -245,6 +245,20 @@ static int parse_span(Parser *p, const char *key, const char *value, size_t offs
     return 1;
 }
 
+/* How long before Azure's end something happens. */
+static int parse_before(Parser *p, const char *key, const char *value, size_t offset)
+{
+    bool may_be_never = streq(key, "ExpiryNoticeSec") || streq(key, "ExpiryWarningSec");
+    uint64_t usec;
+
+    if (timespan_parse(value, &usec) < 0 || (usec < USEC_PER_SEC && !(usec == 0 && may_be_never)) ||
+        usec > 12 * USEC_PER_HOUR)
+        return complain(p, key, value,
+                        may_be_never ? "a time from 1s to 12h, or 0 for never" : "a time from 1s to 12h");
+    *(uint64_t *)((char *)p->config + offset) = usec;
+    return 1;
+}
+
 static int parse_size(Parser *p, const char *key, const char *value, size_t offset)
 {
     uint64_t n, unit = 1;
@@ -344,6 +358,10 @@ static const struct {
     {"Session", "SessionsMax", parse_sessions, offsetof(Config, sessions_max)},
     {"Session", "SessionsPerCallerMax", parse_sessions, offsetof(Config, sessions_per_caller_max)},
     {"Session", "BusyRetrySec", parse_span, offsetof(Config, busy_retry_usec)},
+    {"Session", "ExpiryNoticeSec", parse_before, offsetof(Config, expiry_notice_usec)},
+    {"Session", "ExpiryWarningSec", parse_before, offsetof(Config, expiry_warning_usec)},
+    {"Session", "ExpiryReleaseSec", parse_before, offsetof(Config, expiry_release_usec)},
+    {"Session", "ExpiryForceSec", parse_before, offsetof(Config, expiry_force_usec)},
 };
 
 /* inih calls this for each assignment; 0 stops it (INI_STOP_ON_FIRST_ERROR is not in Debian's build, so that
@@ -457,6 +475,10 @@ static Config *config_new(void)
         .replay = true,
         .sessions_max = 32,
         .busy_retry_usec = 10 * USEC_PER_SEC,
+        .expiry_notice_usec = 60 * USEC_PER_MINUTE,
+        .expiry_warning_usec = 10 * USEC_PER_MINUTE,
+        .expiry_release_usec = 5 * USEC_PER_MINUTE,
+        .expiry_force_usec = USEC_PER_MINUTE,
     };
     if (!c->imds_url || !c->api_version || !c->fallback_api_version)
         return config_free(c);
@@ -504,6 +526,11 @@ int config_load(const char *path, Config **ret, Failure **ret_failure)
                                    "%s: only one of ManagedIdentityClientId=, ManagedIdentityObjectId= and "
                                    "ManagedIdentityResourceId= can be meant",
                                    path);
+        return -EINVAL;
+    }
+    if (c->expiry_force_usec >= c->expiry_release_usec) {
+        *ret_failure = failure_new(FAILURE_NOT_CONFIGURED,
+                                   "%s: ExpiryReleaseSec= must be longer than ExpiryForceSec=", path);
         return -EINVAL;
     }
     if ((!c->management_url && !(c->management_url = strdup(clouds[c->cloud].management))) ||

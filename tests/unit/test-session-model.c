@@ -312,8 +312,7 @@ static bool can_come(Situation situation, size_t step, Event event)
     case EVENT_DISK_FULL:
         return true;
     case EVENT_EXPIRY:
-        return situation == SITUATION_RISING || situation == SITUATION_ACQUIRING ||
-               situation == SITUATION_READY;
+        return situation != SITUATION_FOUND && situation != SITUATION_CLOSED;
     case EVENT_RETRY:
         return situation == SITUATION_WAITING;
     case EVENT_CRASH:
@@ -452,7 +451,7 @@ static void happen(World *w, Event event)
         return session_release(w->session, lost);
     case EVENT_EXPIRY:
         w->must_fall = true;
-        assert_true(session_set_expiry(w->session, 1) >= 0);
+        assert_true(session_set_expiry(w->session, 1, 1) >= 0);
         return run_out(w, w->session->expiry);
     case EVENT_RETRY:
         return run_out(w, w->session->retry);
