@@ -53,6 +53,8 @@ int service_release(VarlinkCall *call, json_object *parameters, void *userdata)
     }
     log_full(LOG_INFO, session->id, "Release asked for by uid %u%s%s", (unsigned)uid,
              force ? ", by force" : "", all && session->holders.n > 1 ? ", for all who hold it" : "");
+    if (session->closing)
+        return service_reply_session(call, session); /* nothing more can be done */
     /* An old answer must not be taken for the answer to this request. */
     session->release_failure = failure_free(session->release_failure);
     if (!service_wait(s, call, WAIT_RELEASE, session->id))

@@ -4,6 +4,7 @@
 #include "device.h"
 #include "files.h"
 #include "helper-call.h"
+#include "linger.h"
 #include "log.h"
 #include "unit-watch.h"
 
@@ -13,6 +14,8 @@
 
 #define CONNECTION_FILE_MAX (256 * KIB)
 #define TARGETS_MAX 4096
+
+#define USERS_SHOWN_MAX 4
 
 /* How long the helper may take, over what it was told to wait for itself. */
 #define HELPER_QUICK_USEC (30 * USEC_PER_SEC)
@@ -27,6 +30,10 @@ typedef struct VmSession {
     int64_t *sids;              /* iSCSI sessions */
     size_t n_sids;
     json_object *disks, *volumes; /* arrays, or NULL */
+
+    bool lingers; /* something was left to its users */
+    char *users;  /* who they were, for people; or NULL */
+    Linger *linger;
 
     DeviceWatch *devices;
     UnitWatch *units[2];
@@ -50,6 +57,7 @@ static void vm_cancel(Session *s)
 {
     VmSession *v = s->data;
 
+    v->linger = linger_free(v->linger);
     v->queue_place = 0;
     if (!v->connection.taken)
         place_give_back(&v->connection); /* it was waiting for one */
@@ -74,6 +82,8 @@ void session_vm_data_free(void *data)
     place_give_back(&v->connection);
     session_provision_done(&v->provision);
     stop_watching(v);
+    linger_free(v->linger);
+    free(v->users);
     free(v->sids);
     json_object_put(v->disks);
     json_object_put(v->volumes);
@@ -96,12 +106,51 @@ static int helper_ask(Session *s, json_object *request, Secret *script, uint64_t
                            "script", script, timeout_usec, done, s);
 }
 
-/* For verbs whose answer says nothing but that it is done. */
+/* "pid 4711 (tail), pid 4712 (bash) and 3 more" */
+static char *users_text(json_object *holders)
+{
+    _cleanup_strv_free_ char **words = NULL;
+    _cleanup_free_ char *text = NULL;
+    size_t i, n = json_object_array_length(holders);
+    char *all;
+
+    for (i = 0; i < n && i < USERS_SHOWN_MAX; i++) {
+        json_object *h = json_object_array_get_idx(holders, i);
+        const char *command = "?";
+        int64_t pid = 0;
+
+        (void)json_get_int64(h, "pid", &pid);
+        (void)json_get_string(h, "command", &command);
+        if (strv_extendf(&words, "pid %" PRId64 " (%.64s)", pid, command) < 0)
+            return NULL;
+    }
+    text = words ? strv_join(words, ", ") : NULL;
+    if (!text || n <= USERS_SHOWN_MAX)
+        return TAKE_PTR(text);
+    return asprintf(&all, "%s and %zu more", text, n - USERS_SHOWN_MAX) < 0 ? NULL : all;
+}
+
+/* What could not go because somebody has it open, and who. */
+static void read_lingering(VmSession *v, json_object *answer)
+{
+    json_object *holders;
+    int64_t n = 0;
+
+    if (json_get_int64(answer, "lingering", &n) <= 0 || n <= 0)
+        return;
+    v->lingers = true;
+    if (json_get_array(answer, "holders", &holders) > 0 && json_object_array_length(holders) > 0)
+        free_and_replace(&v->users, users_text(holders));
+}
+
+/* For verbs whose answer says no more than that it is done, and what lingers. */
 static void on_helper_done(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
 {
     Session *s = userdata;
     VmSession *v = s->data;
 
+    if (answer)
+        read_lingering(v, answer);
     v->provision.call = helper_call_free(v->provision.call);
     session_step_done(s, failure);
 }
@@ -322,6 +371,30 @@ static int up_release(Session *s)
     return r < 0 ? r : helper_ask(s, request, NULL, HELPER_DOWN_USEC, on_helper_done);
 }
 
+/* ---- closing ---- */
+
+static void on_linger(Linger *l, size_t left, void *userdata)
+{
+    Session *s = userdata;
+    VmSession *v = s->data;
+
+    if (left > 0)
+        return;
+    v->linger = linger_free(v->linger);
+    session_step_done(s, NULL);
+}
+
+static int vm_close(Session *s)
+{
+    VmSession *v = s->data;
+
+    if (!v->lingers)
+        return 1;
+    session_set_detail(s, "waiting for %s to close the files that were detached",
+                       v->users ? v->users : "somebody");
+    return linger_new(&v->linger, s->context->event, services(s)->helper_socket, s->id, on_linger, s);
+}
+
 /* ---- ready ---- */
 
 /* What ilr-connect wrote last, if it failed. The directory is its own, so it may have put anything there. */
@@ -391,6 +464,8 @@ static int vm_save(Session *s, json_object *o)
     for (i = 0; i < v->n_sids; i++)
         json_object_array_add(sids, json_object_new_int64(v->sids[i]));
     if ((r = session_provision_save(s, o)) < 0 || (r = json_add(o, "iscsiSessions", TAKE_PTR(sids))) < 0 ||
+        (v->lingers && (r = json_add_bool(o, "lingers", true)) < 0) ||
+        (r = json_add_string(o, "users", v->users)) < 0 ||
         (v->disks && (r = json_add(o, "disks", json_object_get(v->disks))) < 0) ||
         (v->volumes && (r = json_add(o, "volumes", json_object_get(v->volumes))) < 0))
         return r;
@@ -400,11 +475,16 @@ static int vm_save(Session *s, json_object *o)
 static int vm_load(Session *s, json_object *o)
 {
     VmSession *v = s->data;
+    const char *users = NULL;
     json_object *sids;
     size_t i, n;
     int r;
 
     r = session_provision_load(s, o);
+    if (r >= 0 && (json_get_bool(o, "lingers", &v->lingers) < 0 || json_get_string(o, "users", &users) < 0))
+        r = -EINVAL;
+    if (r >= 0 && users && !(v->users = strdup(users)))
+        r = -ENOMEM;
     if (r < 0)
         return r;
     if (s->step > 1) /* connect was started */
@@ -460,4 +540,5 @@ const SessionKind session_kind_vm = {
     .load = vm_load,
     .describe = vm_describe,
     .subject = session_provision_subject,
+    .close = vm_close,
 };

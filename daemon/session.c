@@ -190,8 +190,10 @@ static void schedule_retry(Session *s)
 /* Everything is given back, but somebody may have a part of it open for days. */
 static void start_close(Session *s)
 {
-    int r = s->kind->close ? s->kind->close(s) : 1;
+    int r;
 
+    s->closing = true;
+    r = s->kind->close ? s->kind->close(s) : 1;
     if (r > 0) {
         close_session(s);
         return;
@@ -199,7 +201,6 @@ static void start_close(Session *s)
     if (r < 0)
         log_errno_full(LOG_WARNING, s->id, r, "Failed to look for what is left, trying again");
     s->work = r < 0 ? WORK_NONE : WORK_CLOSE;
-    s->closing = true;
     if (r < 0)
         schedule_retry(s);
     changed(s);

@@ -24,6 +24,7 @@
 #define STOP_CONNECTION_TIMEOUT_USEC (60 * USEC_PER_SEC)
 #define STOP_SESSION_TIMEOUT_USEC (200 * USEC_PER_SEC)
 #define LOCK_TIMEOUT_USEC (60 * USEC_PER_SEC)
+#define LINGERING_TIMEOUT_USEC (5 * USEC_PER_SEC)
 #define LOCK_TIMEOUT_FORCED_USEC (20 * USEC_PER_SEC)
 
 typedef struct Units {
@@ -295,10 +296,14 @@ int verb_up(Request *request, json_object **ret_answer, Failure **ret_failure)
 
 int verb_down(Request *request, json_object **ret_answer, Failure **ret_failure)
 {
+    _cleanup_json_ json_object *answer = json_object_new_object();
     _cleanup_lock_ int lock = -EBADF;
+    StorageLeft left = {};
     bool force = false;
     int r;
 
+    if (!answer)
+        return -ENOMEM;
     if (json_get_bool(request->parameters, "force", &force) < 0)
         return verb_fail(ret_failure, -EINVAL, FAILURE_INVALID_REQUEST, "force: true or false is expected");
     r = session_lock(request->session, force ? LOCK_TIMEOUT_FORCED_USEC : LOCK_TIMEOUT_USEC, &lock);
@@ -308,7 +313,15 @@ int verb_down(Request *request, json_object **ret_answer, Failure **ret_failure)
         return verb_fail(ret_failure, r, FAILURE_BUSY, "another request holds session %s", request->session);
     else if (r < 0 && r != -ENOENT)
         return r;
-    return storage_down(request->session, force, ret_failure);
+    r = storage_down(request->session, force, &left, ret_failure);
+    if (r >= 0)
+        r = json_add_int64(answer, "lingering", (int64_t)left.devices);
+    if (r >= 0 && left.devices > 0 && left.holders)
+        r = json_add(answer, "holders", TAKE_PTR(left.holders));
+    json_object_put(left.holders);
+    if (r >= 0)
+        *ret_answer = TAKE_PTR(answer);
+    return r;
 }
 
 static int verify_unmounted(const char *id, const char *directory, Failure **ret_failure)
@@ -393,7 +406,7 @@ int session_disconnect(const char *id, bool thorough, Failure **ret_failure)
     if (thorough || verify_gone(id, &ignored) < 0) {
         /* The connection came as far as a login, and no further: there was no session unit to take it down.
          */
-        r = storage_down(id, true, ret_failure);
+        r = storage_down(id, true, NULL, ret_failure);
         if (r < 0)
             log_errno_full(LOG_WARNING, id, r, "Forced down: %s",
                            ret_failure && *ret_failure ? (*ret_failure)->message : "failed");
@@ -412,5 +425,18 @@ int session_disconnect(const char *id, bool thorough, Failure **ret_failure)
 
 int verb_disconnect(Request *request, json_object **ret_answer, Failure **ret_failure)
 {
-    return session_disconnect(request->session, false, ret_failure);
+    _cleanup_json_ json_object *answer = json_object_new_object();
+    size_t n = 0;
+    int r = answer ? session_disconnect(request->session, false, ret_failure) : -ENOMEM;
+
+    if (r < 0)
+        return r;
+    /* It is disconnected whatever is known of this. */
+    r = storage_lingering(request->session, LINGERING_TIMEOUT_USEC, &n);
+    if (r < 0)
+        log_errno_full(LOG_WARNING, request->session, r, "Cannot list device-mapper's devices");
+    r = json_add_int64(answer, "lingering", (int64_t)n);
+    if (r >= 0)
+        *ret_answer = TAKE_PTR(answer);
+    return r;
 }

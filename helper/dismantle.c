@@ -29,6 +29,7 @@ typedef struct Dismantle {
     DmDevice *devices;
     size_t n_devices;
     uint32_t cookie; /* udev's part in the removals */
+    size_t n_left;
 } Dismantle;
 
 static void dismantle_done(Dismantle *d)
@@ -115,12 +116,10 @@ static int look_for_devices(Dismantle *d)
     return 0;
 }
 
-/* Sets the failure and returns -EBUSY if anybody is in the way; what: NULL: only if somebody is found. */
-static int report_holders(Dismantle *d, const char *what, Failure **ret_failure)
+/* Who has something of it open, as far as can be found out. */
+static int look_for_holders(Dismantle *d, json_object **ret)
 {
     _cleanup_free_ dev_t *devices = calloc(d->n_devices + 1, sizeof(*devices));
-    _cleanup_json_ json_object *holders = NULL;
-    _cleanup_free_ char *text = NULL;
     HolderQuery q = {.directory = d->directory,
                      .mounts = d->mounts,
                      .n_mounts = d->n_mounts,
@@ -133,9 +132,21 @@ static int report_holders(Dismantle *d, const char *what, Failure **ret_failure)
         return -ENOMEM;
     for (i = 0; i < d->n_devices; i++)
         devices[i] = d->devices[i].device;
-    r = holders_find(&q, step(d), &holders);
+    r = holders_find(&q, step(d), ret);
     if (r < 0)
         log_errno_full(LOG_WARNING, d->id, r, "Cannot look for processes that use the volumes");
+    return r == -ENOMEM ? r : 0;
+}
+
+/* Sets the failure and returns -EBUSY if anybody is in the way; what: NULL: only if somebody is found. */
+static int report_holders(Dismantle *d, const char *what, Failure **ret_failure)
+{
+    _cleanup_json_ json_object *holders = NULL;
+    _cleanup_free_ char *text = NULL;
+    int r = look_for_holders(d, &holders);
+
+    if (r < 0)
+        return r;
     if (!what && (!holders || json_object_array_length(holders) == 0))
         return 0;
     text = holders_text(holders);
@@ -184,15 +195,15 @@ static int forget_child(void *userdata, int fd)
     return 0;
 }
 
-static int remove_device(Dismantle *d, DmDevice *device, bool deferred)
+static void forget_device(Dismantle *d, DmDevice *device)
 {
     if (access("/sys/module/btrfs", F_OK) == 0)
         (void)child_call(forget_child, device->name, step(d), NULL);
-    return dm_remove(device->name, deferred, step(d), &d->cookie);
 }
 
-/* Each goes at once, or, if somebody has it open, when that one closes it. */
-static int remove_all_deferred(Dismantle *d)
+/* Each goes at once, or, if somebody has it open, when that one closes it: then it gives errors, and what is
+ * below it goes at once. */
+static int give_up_all(Dismantle *d)
 {
     size_t i;
     int r;
@@ -201,11 +212,14 @@ static int remove_all_deferred(Dismantle *d)
     if (r < 0)
         return log_errno_full(LOG_WARNING, d->id, r, "Cannot list device-mapper's devices");
     for (i = 0; i < d->n_devices; i++) {
-        if (d->devices[i].open_count > 0 && d->devices[i].height == 0)
-            log_full(LOG_WARNING, d->id, "%s is in use, it goes when its user lets go", d->devices[i].name);
-        r = remove_device(d, &d->devices[i], true);
+        forget_device(d, &d->devices[i]);
+        r = dm_give_up(d->devices[i].name, step(d), &d->cookie);
         if (r < 0)
             return log_errno_full(LOG_WARNING, d->id, r, "Cannot remove %s", d->devices[i].name);
+        if (r > 0) {
+            log_full(LOG_WARNING, d->id, "%s is in use, it goes when its user lets go", d->devices[i].name);
+            d->n_left++;
+        }
     }
     return 0;
 }
@@ -222,7 +236,12 @@ static int remove_all(Dismantle *d, Failure **ret_failure)
     if (r < 0)
         return log_errno_full(LOG_WARNING, d->id, r, "Cannot list device-mapper's devices");
     for (i = 0; i < d->n_devices; i++) {
-        r = remove_device(d, &d->devices[i], false);
+        if (d->devices[i].deferred) {
+            d->n_left++;
+            continue;
+        }
+        forget_device(d, &d->devices[i]);
+        r = dm_remove(d->devices[i].name, false, step(d), &d->cookie);
         if (r == -EBUSY) {
             if (asprintf(&what, "device %s is", d->devices[i].name) < 0)
                 return (what = NULL), -ENOMEM;
@@ -234,7 +253,8 @@ static int remove_all(Dismantle *d, Failure **ret_failure)
     return 0;
 }
 
-int storage_dismantle(const char *id, bool forced, uint64_t deadline_usec, Failure **ret_failure)
+int storage_dismantle(const char *id, bool forced, uint64_t deadline_usec, StorageLeft *left,
+                      Failure **ret_failure)
 {
     _cleanup_(dismantle_done) Dismantle d = {.id = id, .forced = forced, .deadline_usec = deadline_usec};
     int r, k;
@@ -249,21 +269,37 @@ int storage_dismantle(const char *id, bool forced, uint64_t deadline_usec, Failu
         r = report_holders(&d, NULL, ret_failure);
         if (r < 0)
             return r;
-    }
+    } else if (left && !left->holders && look_for_holders(&d, &left->holders) < 0)
+        return -ENOMEM;
     r = unmount_all(&d, ret_failure);
     if (r < 0)
         return r;
     r = file_remove_tree(AT_FDCWD, d.directory);
     if (r < 0)
         log_errno_full(LOG_WARNING, id, r, "Cannot remove %s", d.directory);
-    r = forced ? remove_all_deferred(&d) : remove_all(&d, ret_failure);
+    r = forced ? give_up_all(&d) : remove_all(&d, ret_failure);
     k = dm_settle(&d.cookie, step(&d));
     if (k < 0)
         log_errno_full(LOG_WARNING, id, k, "udev did not finish with the removed devices");
+    if (left)
+        left->devices = d.n_left;
     if (r < 0)
         return r;
     r = overlay_stores_release(id, forced, step(&d));
     if (r < 0)
         return log_errno_full(LOG_WARNING, id, r, "Cannot release the stores of the overlays");
     return 0;
+}
+
+int storage_lingering(const char *id, uint64_t timeout_usec, size_t *ret)
+{
+    char prefix[DM_NAME_SIZE];
+    DmDevice *devices;
+    int r;
+
+    dm_prefix(id, prefix);
+    r = dm_list(prefix, timeout_usec, &devices, ret);
+    if (r >= 0)
+        free(devices);
+    return r;
 }

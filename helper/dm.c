@@ -200,6 +200,81 @@ int dm_remove(const char *name, bool deferred, uint64_t timeout_usec, uint32_t *
     return r == -ENXIO ? 0 : r;
 }
 
+/* Puts a table of errors in the place of whatever the device has. */
+static int load_errors(const char *name, uint32_t *cookie)
+{
+    _cleanup_(task_freep) struct dm_task *table = dm_task_create(DM_DEVICE_TABLE),
+                                         *load = dm_task_create(DM_DEVICE_RELOAD),
+                                         *resume = dm_task_create(DM_DEVICE_RESUME);
+    uint64_t start, length, sectors = 0;
+    char *type, *params;
+    bool already = true;
+    void *next = NULL;
+
+    if (!table || !load || !resume || !dm_task_set_name(table, name) || !dm_task_no_flush(table) ||
+        !dm_task_set_name(load, name) || !dm_task_set_name(resume, name))
+        return -ENOMEM;
+    if (!dm_task_run(table))
+        return dm_task_get_errno(table) > 0 ? -dm_task_get_errno(table) : -EIO;
+    do {
+        type = params = NULL;
+        start = length = 0;
+        next = dm_get_next_target(table, next, &start, &length, &type, &params);
+        sectors = MAX(sectors, start + length);
+        already = already && (!type || streq(type, "error"));
+    } while (next);
+    if (already || sectors == 0)
+        return 0;
+    if (!dm_task_add_target(load, 0, sectors, "error", ""))
+        return -ENOMEM;
+    if (!dm_task_run(load))
+        return dm_task_get_errno(load) > 0 ? -dm_task_get_errno(load) : -EIO;
+    /* Neither freezing the file system nor writing out may come before it: they would wait for the disk. */
+    if (!dm_task_no_flush(resume) || !dm_task_skip_lockfs(resume))
+        return -ENOMEM;
+    return run_with_cookie(resume, cookie);
+}
+
+static bool device_info(const char *name, struct dm_info *ret)
+{
+    _cleanup_(task_freep) struct dm_task *t = dm_task_create(DM_DEVICE_INFO);
+
+    *ret = (struct dm_info){};
+    return t && dm_task_set_name(t, name) && dm_task_run(t) && dm_task_get_info(t, ret) && ret->exists;
+}
+
+/* Answers "COOKIE LEFT", 0 or 1. */
+static int give_up_child(void *userdata, int fd)
+{
+    const TaskCall *c = userdata;
+    _cleanup_(task_freep) struct dm_task *t = dm_task_create(DM_DEVICE_REMOVE);
+    uint32_t cookie = c->cookie;
+    struct dm_info info;
+    int r = 0, k = 0;
+
+    dm_log_with_errno_init(keep_message);
+    if (!t || !dm_task_set_name(t, c->name) || !dm_task_deferred_remove(t))
+        return -ENOMEM;
+    if (device_info(c->name, &info)) {
+        /* Going without is better than staying. */
+        k = info.open_count > 0 ? load_errors(c->name, &cookie) : 0;
+        r = run_with_cookie(t, &cookie);
+    }
+    dprintf(fd, "%u %d", cookie, device_info(c->name, &info));
+    return r == -ENXIO ? k : r < 0 ? r : k;
+}
+
+int dm_give_up(const char *name, uint64_t timeout_usec, uint32_t *cookie)
+{
+    TaskCall call = {.name = name, .cookie = *cookie};
+    _cleanup_free_ char *text = NULL;
+    int r = child_call(give_up_child, &call, timeout_usec, &text), left = 0;
+
+    if (!text || sscanf(text, "%u %d", cookie, &left) != 2)
+        return r < 0 ? r : -EPROTO;
+    return r < 0 ? r : left;
+}
+
 static int list_child(void *userdata, int fd)
 {
     const char *prefix = userdata;
@@ -226,7 +301,8 @@ static int list_child(void *userdata, int fd)
             if (!i || !dm_task_set_name(i, names->name))
                 return -ENOMEM;
             if (dm_task_run(i) && dm_task_get_info(i, &info) && info.exists)
-                dprintf(fd, "%s %u %u %d\n", names->name, info.major, info.minor, info.open_count);
+                dprintf(fd, "%s %u %u %d %d\n", names->name, info.major, info.minor, info.open_count,
+                        info.deferred_remove);
         }
         next = names->next;
     } while (next);
@@ -253,10 +329,12 @@ int dm_list(const char *prefix, uint64_t timeout_usec, DmDevice **ret, size_t *r
     STRV_FOREACH (line, lines) {
         unsigned a, b;
         DmDevice d = {};
+        int deferred;
 
-        if (sscanf(*line, "%127s %u %u %d", d.name, &a, &b, &d.open_count) != 4)
+        if (sscanf(*line, "%127s %u %u %d %d", d.name, &a, &b, &d.open_count, &deferred) != 5)
             break; /* cut off: the caller looks again when it is through with these */
         d.device = makedev(a, b);
+        d.deferred = deferred != 0;
         devices[n++] = d;
     }
     *ret = TAKE_PTR(devices);

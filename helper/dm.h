@@ -13,6 +13,7 @@ typedef struct DmDevice {
     char name[DM_NAME_SIZE];
     dev_t device;
     int open_count;
+    bool deferred;   /* it was given up: it goes when its user lets go */
     unsigned height; /* for who lists them; 0 */
 } DmDevice;
 
@@ -53,5 +54,9 @@ int dm_status(const char *name, uint64_t timeout_usec, char **ret);
 /* Gone already: 0. -EBUSY: somebody has it open; with deferred it then goes when that one closes it, and that
  * is 0. */
 int dm_remove(const char *name, bool deferred, uint64_t timeout_usec, uint32_t *cookie);
+/* For what may be in use: whoever has it open gets I/O errors from now on, what is below it is free, and it
+ * goes when he lets go. 0: it is gone, 1: that is to come. -ETIMEDOUT: the kernel waits for I/O that is under
+ * way. */
+int dm_give_up(const char *name, uint64_t timeout_usec, uint32_t *cookie);
 /* All devices whose name begins with the prefix, in no order. No device-mapper in this kernel: none. */
 int dm_list(const char *prefix, uint64_t timeout_usec, DmDevice **ret, size_t *ret_n);

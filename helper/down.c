@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "storage.h"
 
-#include "dismantle.h"
 #include "iscsi.h"
 #include "log.h"
 #include "timeutil.h"
@@ -44,7 +43,7 @@ static int forget_disks(Record *record)
     return record_save(record);
 }
 
-int storage_down(const char *id, bool forced, Failure **ret_failure)
+int storage_down(const char *id, bool forced, StorageLeft *left, Failure **ret_failure)
 {
     _cleanup_(record_freep) Record *record = NULL;
     bool logged_out = false;
@@ -61,11 +60,11 @@ int storage_down(const char *id, bool forced, Failure **ret_failure)
             return r;
         logged_out = r >= 0;
     }
-    r = storage_dismantle(id, forced, deadline(forced), ret_failure);
+    r = storage_dismantle(id, forced, deadline(forced), left, ret_failure);
     if (r == -ETIMEDOUT && record && !logged_out) {
         log_full(LOG_WARNING, id, "The kernel waits for a disk, logging out");
         (void)iscsi_targets_logout(record, ISCSI_LOGOUT_TIMEOUT_USEC, ret_failure);
-        r = storage_dismantle(id, forced, deadline(forced), ret_failure);
+        r = storage_dismantle(id, forced, deadline(forced), left, ret_failure);
     }
     if (r < 0 && !forced)
         return r;

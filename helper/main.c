@@ -92,7 +92,7 @@ static int down(const char *id, bool forced)
         log_full(LOG_WARNING, id, "Somebody keeps the session's lock, going down without it");
     else if (r < 0 && r != -ENOENT)
         return log_errno_full(LOG_ERR, id, r, "Cannot lock the session");
-    r = storage_down(id, forced, &failure);
+    r = storage_down(id, forced, NULL, &failure);
     if (r < 0)
         log_errno_full(LOG_ERR, id, r, "Cannot take down the session: %s",
                        failure ? failure->message : "see above");

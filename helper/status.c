@@ -3,6 +3,7 @@
 /* status: what of each session stands, as the world says it (units, sysfs, mount table), and what its record
  * says of disks and volumes. */
 
+#include "dismantle.h"
 #include "iscsi.h"
 #include "mount.h"
 #include "overlay.h"
@@ -122,6 +123,41 @@ static int status_of(sd_bus *bus, const char *id, json_object **ret)
     return 0;
 }
 
+/* Nothing stands, but somebody has something open that was left to him. */
+static int status_lingering(const char *id, json_object **ret)
+{
+    _cleanup_json_ json_object *o = json_object_new_object();
+
+    if (!o || json_add_string(o, "session", id) < 0 || json_add_string(o, "connection", "inactive") < 0 ||
+        json_add_string(o, "up", "inactive") < 0 || json_add_int64(o, "iscsiSessions", 0) < 0 ||
+        json_add_int64(o, "mounts", 0) < 0 || json_add(o, "disks", json_object_new_array()) < 0 ||
+        json_add(o, "volumes", json_object_new_array()) < 0)
+        return -ENOMEM;
+    *ret = TAKE_PTR(o);
+    return 0;
+}
+
+/* For one session only: how many devices of device-mapper there are under its name. */
+static int add_lingering(const char *id, json_object *array)
+{
+    json_object *o = json_object_array_length(array) > 0 ? json_object_array_get_idx(array, 0) : NULL;
+    size_t n;
+    int r = storage_lingering(id, STATUS_TIMEOUT_USEC, &n);
+
+    if (r < 0 || (!o && n == 0))
+        return r;
+    if (!o) {
+        r = status_lingering(id, &o);
+        if (r < 0)
+            return r;
+        if (json_object_array_add(array, o) < 0) {
+            json_object_put(o);
+            return -ENOMEM;
+        }
+    }
+    return json_add_int64(o, "lingering", (int64_t)n);
+}
+
 int verb_status(Request *request, json_object **ret_answer, Failure **ret_failure)
 {
     _cleanup_json_ json_object *answer = json_object_new_object(), *array = json_object_new_array();
@@ -152,7 +188,9 @@ int verb_status(Request *request, json_object **ret_answer, Failure **ret_failur
             return -ENOMEM;
         }
     }
-    r = json_add(answer, "sessions", TAKE_PTR(array));
+    r = request->session ? add_lingering(request->session, array) : 0;
+    if (r >= 0)
+        r = json_add(answer, "sessions", TAKE_PTR(array));
     if (r < 0)
         return r;
     *ret_answer = TAKE_PTR(answer);

@@ -124,7 +124,7 @@ int storage_up(const char *id, const Config *config, Failure **ret_failure)
         return r;
     u.record->failure = failure_free(u.record->failure);
     /* What an earlier helper left half done. */
-    r = storage_dismantle(id, false, now_usec(CLOCK_MONOTONIC) + DISMANTLE_USEC, ret_failure);
+    r = storage_dismantle(id, false, now_usec(CLOCK_MONOTONIC) + DISMANTLE_USEC, NULL, ret_failure);
     if (r < 0)
         return r;
     r = bring_up(&u, ret_failure);
@@ -133,7 +133,7 @@ int storage_up(const char *id, const Config *config, Failure **ret_failure)
         _cleanup_failure_ Failure *second = NULL;
 
         /* systemd does not run ExecStop= of a service that did not start: nothing may be left standing. */
-        if (storage_dismantle(id, true, now_usec(CLOCK_MONOTONIC) + DISMANTLE_USEC, &second) < 0)
+        if (storage_dismantle(id, true, now_usec(CLOCK_MONOTONIC) + DISMANTLE_USEC, NULL, &second) < 0)
             log_full(LOG_WARNING, id, "Not all of a failed start could be taken down, it is tried again");
     }
     return r;

@@ -58,6 +58,7 @@ class Helper(threading.Thread):
         self.sessions = {}       # id -> "connected" or "up"
         self.left = []           # what "leftovers" tells besides the sessions
         self.raw = {}            # verb -> bytes to answer instead
+        self.lingering = 0       # devices that a release by force leaves to their users
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(path)
         self.socket.listen(64)
@@ -118,7 +119,9 @@ class Helper(threading.Thread):
                                  "sizeBytes": 1 << 20, "mounted": False, "path": None, "reason": "swap space"}]}
         if verb == "down":
             self.sessions[session] = "connected"
-            return {}
+            left = self.lingering if request.get("force") else 0
+            return {"lingering": left, **({"holders": [{"pid": 4711, "command": "tail", "uid": 0, "path": "/x"}]}
+                                          if left else {})}
         if verb == "disconnect":
             self.sessions.pop(session, None)
             return {}
@@ -131,9 +134,14 @@ class Helper(threading.Thread):
             return {"failures": [{"kind": i["kind"], "name": i["name"], "message": i["stuck"]} for i in self.left
                                  if i.get("stuck") and i.get("session") == session]}
         if verb == "status":
-            return {"sessions": [{"session": k, "connection": "active", "up": "active" if v == "up" else "inactive",
-                                  "iscsiSessions": 1, "mounts": 1, "disks": [], "volumes": []}
-                                 for k, v in self.sessions.items()]}
+            entry = lambda k, v, **more: {"session": k, "connection": v and "active" or "inactive",
+                                          "up": "active" if v == "up" else "inactive", "iscsiSessions": 1, "mounts": 1,
+                                          "disks": [], "volumes": [], **more}
+            if not session:
+                return {"sessions": [entry(k, v) for k, v in self.sessions.items()]}
+            if session in self.sessions or self.lingering:
+                return {"sessions": [entry(session, self.sessions.get(session), lingering=self.lingering)]}
+            return {"sessions": []}
         return {"failure": {"name": "InvalidRequest", "message": f"unknown verb {verb}"}}
 
     def everything(self):
