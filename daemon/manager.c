@@ -263,6 +263,24 @@ int manager_kept_records(Manager *m, void (*kept)(const char *file, const char *
 
 /* ---- sessions that stand without a record ---- */
 
+static void on_kept_known(const char *file, const char *why, void *userdata)
+{
+    char id[SESSION_ID_LENGTH + 1] = "";
+    char ***ids = userdata;
+
+    (void)strncat(id, file, SESSION_ID_LENGTH);
+    (void)strv_extend(ids, id);
+}
+
+/* A record that this program cannot read is perhaps a newer one's, and its session in use: nothing of it goes
+ * by itself. */
+static int known_or_kept(char ***ret, void *userdata)
+{
+    int r = manager_known(ret, userdata);
+
+    return r < 0 ? r : manager_kept_records(userdata, on_kept_known, ret);
+}
+
 static void sweep_start(Manager *m);
 
 static int on_sweep_retry(sd_event_source *source, uint64_t usec, void *userdata)
@@ -326,7 +344,7 @@ static void sweep_start(Manager *m)
 {
     const SweepOptions options = {.helper_socket = m->helper_socket,
                                   .what = SWEEP_SESSIONS,
-                                  .known = manager_known,
+                                  .known = known_or_kept,
                                   .known_userdata = m,
                                   .done = on_swept,
                                   .userdata = m};

@@ -13,6 +13,7 @@
 
 #define SESSIONS_MAX 4096
 #define GONE_POLL_MSEC 20
+#define LOGOUT_RETRY_MSEC 500
 
 static void session_done(IscsiSession *s)
 {
@@ -239,6 +240,15 @@ static bool session_gone(int64_t sid, const char *target)
     return !streq_ptr(now, target);
 }
 
+/* An iscsid that was just started does not know the kernel's sessions at first, and then connects them anew;
+ * until it has done so it says these. */
+static bool iscsid_not_ready(int status)
+{
+    return status == ISCSIADM_SESSION_NOT_FOUND || status == ISCSIADM_INTERNAL ||
+           status == ISCSIADM_CANNOT_REACH || status == ISCSIADM_NO_DAEMON ||
+           status == ISCSIADM_NOT_CONNECTED;
+}
+
 int iscsi_session_logout(const char *id, int64_t sid, uint64_t timeout_usec, Failure **ret_failure)
 {
     uint64_t deadline = now_usec(CLOCK_MONOTONIC) + timeout_usec;
@@ -251,10 +261,19 @@ int iscsi_session_logout(const char *id, int64_t sid, uint64_t timeout_usec, Fai
     if (!target)
         return 0;
     snprintf(number, sizeof(number), "%lld", (long long)sid);
-    r = iscsiadm_run(id, arguments, timeout_usec, &result);
-    if (r < 0)
-        return verb_fail(ret_failure, r, FAILURE_HELPER_FAILED, "cannot run iscsiadm to log out of %s: %s",
-                         target, strerror(-r));
+    for (;;) {
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+
+        r = iscsiadm_run(id, arguments, deadline > now ? deadline - now : USEC_PER_SEC, &result);
+        if (r < 0)
+            return verb_fail(ret_failure, r, FAILURE_HELPER_FAILED,
+                             "cannot run iscsiadm to log out of %s: %s", target, strerror(-r));
+        if (!iscsid_not_ready(result.status) || session_gone(sid, target) ||
+            now_usec(CLOCK_MONOTONIC) + LOGOUT_RETRY_MSEC * USEC_PER_MSEC >= deadline)
+            break;
+        child_result_done(&result);
+        (void)poll(NULL, 0, LOGOUT_RETRY_MSEC);
+    }
     /* The kernel takes it apart by a work of its own; iscsiadm's word alone is not enough either way. */
     while (!session_gone(sid, target) && result.status == ISCSIADM_OK && now_usec(CLOCK_MONOTONIC) < deadline)
         (void)poll(NULL, 0, GONE_POLL_MSEC);

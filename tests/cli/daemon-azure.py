@@ -2,6 +2,7 @@
 """A session against the simulator: the whole way up and down, and what a caller sees of each of Azure's faults. In every
 case: a named failure, nothing left anywhere, the daemon lives on."""
 
+import json
 import os
 import threading
 
@@ -301,6 +302,35 @@ def session_without_a_record_is_taken_down():
         wait_for("that is logged", lambda: "stood without a record and was taken down" in w.journal())
 
 
+def session_of_a_newer_record_stays():
+    def set_version(n):
+        path = f"{w.dir}/state/{w.records()[0]}"
+        with open(path) as f:
+            record = json.load(f)
+        with open(path, "w") as f:
+            json.dump({**record, "version": n}, f)
+
+    def asked():
+        return [r["verb"] for r in w.helper.asked].count("leftovers")
+
+    with World() as w:
+        session = w.provision()[-1]["parameters"]["session"]["id"]
+        w.kill_ilrd()
+        set_version(99)
+        before = asked()
+        w.start_ilrd()
+        wait_for("what stands was looked for", lambda: asked() > before)
+        assert w.call("List")["parameters"]["sessions"] == []
+        assert "it is kept" in w.journal()
+        assert session in w.helper.sessions, w.journal()
+        w.kill_ilrd()
+        set_version(1)
+        w.start_ilrd()
+        wait_for("it is known again", lambda: [s["state"] for s in w.call("List")["parameters"]["sessions"]] == ["ready"])
+        w.stream("Release", {"id": session})
+        w.assert_clean()
+
+
 def session_without_a_record_that_does_not_go_is_told_and_tried_again():
     with World() as w:
         w.kill_ilrd(15)
@@ -348,5 +378,6 @@ main([up_and_down, old_api_version_has_the_script_in_the_status, new_api_version
       same_point_twice_is_one_session,
       a_point_on_its_way_down_is_not_taken_up_again, limit_of_sessions, restart_keeps_a_ready_session,
       crash_on_the_way_is_taken_back, session_without_a_record_is_taken_down,
+      session_of_a_newer_record_stays,
       session_without_a_record_that_does_not_go_is_told_and_tried_again, monitor_tells_all,
       secrets_are_in_no_record_and_no_answer])

@@ -283,7 +283,7 @@ static void test_chap(void **state)
     assert_non_null(strstr(secret_text(with), "\nnode.session.auth.username = Debian;12;u-1\n"));
     assert_non_null(strstr(secret_text(with), "\ndiscovery.sendtargets.auth.password = a #=b\n"));
     assert_non_null(strstr(secret_text(with), "\nnode.session.scan = manual\n"));
-    assert_non_null(strstr(secret_text(with), "\nnode.session.timeo.replacement_timeout = 20\n"));
+    assert_non_null(strstr(secret_text(with), "\nnode.session.timeo.replacement_timeout = 10\n"));
     without = iscsid_conf_text(NULL);
     assert_non_null(strstr(secret_text(without), "\nnode.session.auth.authmethod = None\n"));
     assert_null(strstr(secret_text(without), "password"));
