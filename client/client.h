@@ -19,6 +19,8 @@ typedef struct Client {
     const char *vault, *resource_group, *container, *item, *vm, *reason;
     const char *at, *before, *point, *since, *until;
     char **tags;        /* "NAME=VALUE" each */
+    const char *idle;   /* a time span */
+    const char *why;    /* inhibit */
     const char *portal; /* doctor */
     bool leftovers, sweep, foreign;
     bool json, all, force, open, latest;
@@ -33,6 +35,7 @@ int verb_monitor(const Client *c, int argc, char **argv);
 int verb_release(const Client *c, int argc, char **argv);
 int verb_login(const Client *c, int argc, char **argv);
 int verb_logout(const Client *c, int argc, char **argv);
+int verb_inhibit(const Client *c, int argc, char **argv);
 int verb_doctor(const Client *c, int argc, char **argv);
 int verb_leftovers(const Client *c); /* doctor --leftovers */
 int verb_browse(const Client *c, int argc, char **argv);

@@ -8,6 +8,7 @@
 #include <getopt.h>
 
 #define MANY 64
+#define COMMAND_MAX 65536
 
 static void print_help(void)
 {
@@ -33,6 +34,8 @@ static void print_help(void)
         "                              --item=NAME      protected item\n"
         "                            --vm=ID            resource id of the VM (default: asked of Azure)\n"
         "                            --reason=TEXT      why, for the journal\n"
+        "                            --idle=SPAN        give it back when it is not used for so long; 0: "
+        "never\n"
         "                            --tag=NAME=VALUE   tag of the request, may be repeated\n"
         "  list                      the sessions\n"
         "  status ID                 all about one session\n"
@@ -44,6 +47,8 @@ static void print_help(void)
         "sessions\n"
         "                              --force          do not wait for those who use the files: they get "
         "errors\n"
+        "  inhibit ID -- COMMAND...  keep a session from being given back as unused while a command runs;\n"
+        "                            --why=TEXT: for the journal and for status\n"
         "  login, logout             sign in to Azure, so that its activity log names you and not the host\n"
         "  doctor                    is all there that a recovery needs? --portal=HOST: try this one, too\n"
         "  doctor --leftovers        what is left of recoveries and belongs to no session\n"
@@ -86,7 +91,7 @@ static int run_verb(const Client *c, int argc, char **argv)
         {"status", 1, 1, verb_status},       {"monitor", 0, 1, verb_monitor},
         {"browse", 1, 2, verb_browse},       {"release", 0, MANY, verb_release},
         {"doctor", 0, 0, verb_doctor},       {"login", 0, 0, verb_login},
-        {"logout", 0, 0, verb_logout},
+        {"logout", 0, 0, verb_logout},       {"inhibit", 2, COMMAND_MAX, verb_inhibit},
     };
     size_t i;
 
@@ -129,6 +134,10 @@ static int run_verb(const Client *c, int argc, char **argv)
             return usage("--foreign belongs to --sweep, and --sweep to --leftovers", "");
         if (c->leftovers && c->portal)
             return usage("--portal does not go together with --leftovers", "");
+        if (c->idle && !provision)
+            return usage("--idle is not for ", argv[0]);
+        if (c->why && verbs[i].run != verb_inhibit)
+            return usage("--why is not for ", argv[0]);
         if (c->portal && verbs[i].run != verb_doctor)
             return usage("--portal is not for ", argv[0]);
         if ((c->all || c->force) && !release)
@@ -158,6 +167,8 @@ int main(int argc, char **argv)
         OPT_ITEM,
         OPT_VM,
         OPT_REASON,
+        OPT_IDLE,
+        OPT_WHY,
         OPT_TAG,
         OPT_PORTAL,
         OPT_ALL,
@@ -182,6 +193,8 @@ int main(int argc, char **argv)
         {"item", required_argument, NULL, OPT_ITEM},
         {"vm", required_argument, NULL, OPT_VM},
         {"reason", required_argument, NULL, OPT_REASON},
+        {"idle", required_argument, NULL, OPT_IDLE},
+        {"why", required_argument, NULL, OPT_WHY},
         {"tag", required_argument, NULL, OPT_TAG},
         {"portal", required_argument, NULL, OPT_PORTAL},
         {"all", no_argument, NULL, OPT_ALL},
@@ -240,6 +253,12 @@ int main(int argc, char **argv)
             break;
         case OPT_REASON:
             c.reason = optarg;
+            break;
+        case OPT_IDLE:
+            c.idle = optarg;
+            break;
+        case OPT_WHY:
+            c.why = optarg;
             break;
         case OPT_TAG:
             if (!strchr(optarg, '=') || *optarg == '=')

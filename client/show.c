@@ -198,6 +198,36 @@ static void show_overlays(json_object *session, FILE *f)
     show_field(f, "changes", text);
 }
 
+/* How much it is used, and what follows from that. */
+static void show_use(json_object *session, FILE *f)
+{
+    int64_t bytes = 0, idle = 0, expires = 0;
+    uint64_t now = now_usec(CLOCK_REALTIME);
+    json_object *inhibitors = NULL;
+    char text[64];
+    size_t i;
+
+    if (json_get_int64(session, "expiresUsec", &expires) > 0 && expires > 0 && (uint64_t)expires > now)
+        show_field(f, "time left", timespan_format((uint64_t)expires - now, text, sizeof(text)));
+    if (json_get_int64(session, "bytesRead", &bytes) > 0 && bytes > 0)
+        show_field(f, "read", text_size((uint64_t)bytes, text, sizeof(text)));
+    if (json_get_int64(session, "idleUsec", &idle) > 0 && idle > 0)
+        show_field(f, "given back after", timespan_format((uint64_t)idle, text, sizeof(text)));
+    if (json_get_array(session, "inhibitors", &inhibitors) <= 0)
+        return;
+    for (i = 0; i < json_object_array_length(inhibitors); i++) {
+        json_object *o = json_object_array_get_idx(inhibitors, i);
+        _cleanup_free_ char *line = NULL;
+        int64_t pid = 0;
+
+        (void)json_get_int64(o, "pid", &pid);
+        if (asprintf(&line, "%s, pid %lld: %s", session_text(o, "caller"), (long long)pid,
+                     session_text(o, "why")) < 0)
+            out_of_memory();
+        show_field(f, "kept by", line);
+    }
+}
+
 void show_session(json_object *session, FILE *f)
 {
     static const struct {
@@ -240,6 +270,7 @@ void show_session(json_object *session, FILE *f)
         snprintf(buf, sizeof(buf), "%lld", (long long)place);
         show_field(f, "place in the queue", buf);
     }
+    show_use(session, f);
     show_renewed(session, f);
     show_overlays(session, f);
     show_volumes(session, f);

@@ -110,6 +110,21 @@ static int add_tags(json_object *parameters, char *const *tags)
     return 0;
 }
 
+/* 0, or the exit code when it is told what is wrong. */
+static int add_idle(const Client *c, json_object *parameters)
+{
+    uint64_t usec;
+
+    if (!c->idle)
+        return 0;
+    if (timespan_parse(c->idle, &usec) < 0)
+        return tell_failure(c, EXIT_USAGE, "Usage", "for example --idle=30min, or --idle=0 for never",
+                            "--idle=%s is no time span", c->idle);
+    if (json_add_int64(parameters, "idleUsec", (int64_t)usec) < 0)
+        out_of_memory();
+    return 0;
+}
+
 int verb_provision(const Client *c, int argc, char **argv)
 {
     json_object *parameters = json_object_new_object();
@@ -128,6 +143,8 @@ int verb_provision(const Client *c, int argc, char **argv)
         json_add_string(parameters, "reason", c->reason) < 0 || add_tags(parameters, c->tags) < 0)
         out_of_memory();
     code = add_choice(c, parameters);
+    if (code == 0)
+        code = add_idle(c, parameters);
     if (code != 0) {
         json_object_put(parameters);
         return code;

@@ -4,6 +4,7 @@
  * that the daemon can be tried without systemd; systemd's own ways (socket activation, $STATE_DIRECTORY) go
  * first. */
 
+#include "block-stat.h"
 #include "log.h"
 #include "service.h"
 
@@ -18,7 +19,7 @@
 #define HELPER_SOCKET "/run/ilrd/helper"
 
 typedef struct Options {
-    const char *config, *listen, *helper, *state_dir, *connect_dir;
+    const char *config, *listen, *helper, *state_dir, *connect_dir, *block_dir;
     bool check_config;
 } Options;
 
@@ -33,6 +34,7 @@ static void print_help(void)
            "  --helper=PATH       the helper's socket, default " HELPER_SOCKET "\n"
            "  --state-dir=DIR     for the records, default $STATE_DIRECTORY or " STATE_DIR "\n"
            "  --connect-dir=DIR   where ilr-connect keeps its state, default " CONNECT_DIR "\n"
+           "  --block-dir=DIR     where the kernel counts what is read, default " BLOCK_DIR "\n"
            "  --version, --help\n");
 }
 
@@ -46,6 +48,7 @@ static int parse_options(int argc, char **argv, Options *o)
         OPT_HELPER,
         OPT_STATE,
         OPT_CONNECT,
+        OPT_BLOCK,
         OPT_VERSION,
         OPT_HELP
     };
@@ -56,6 +59,7 @@ static int parse_options(int argc, char **argv, Options *o)
         {"helper", required_argument, NULL, OPT_HELPER},
         {"state-dir", required_argument, NULL, OPT_STATE},
         {"connect-dir", required_argument, NULL, OPT_CONNECT},
+        {"block-dir", required_argument, NULL, OPT_BLOCK},
         {"version", no_argument, NULL, OPT_VERSION},
         {"help", no_argument, NULL, OPT_HELP},
         {},
@@ -81,6 +85,9 @@ static int parse_options(int argc, char **argv, Options *o)
             break;
         case OPT_CONNECT:
             o->connect_dir = optarg;
+            break;
+        case OPT_BLOCK:
+            o->block_dir = optarg;
             break;
         case OPT_VERSION:
             printf("ilrd %s\n", PACKAGE_VERSION);
@@ -141,7 +148,7 @@ static int run(const Options *o, const Config *config)
     _cleanup_(manager_freep) Manager *manager = NULL;
     _cleanup_(service_freep) Service *service = NULL;
     _cleanup_failure_ Failure *f = NULL;
-    ManagerOptions options = {o->state_dir, o->helper, o->connect_dir};
+    ManagerOptions options = {o->state_dir, o->helper, o->connect_dir, o->block_dir};
     sigset_t mask;
     int r, fd;
 
@@ -185,7 +192,10 @@ static int run(const Options *o, const Config *config)
 
 int main(int argc, char **argv)
 {
-    Options o = {.helper = HELPER_SOCKET, .state_dir = getenv("STATE_DIRECTORY"), .connect_dir = CONNECT_DIR};
+    Options o = {.helper = HELPER_SOCKET,
+                 .state_dir = getenv("STATE_DIRECTORY"),
+                 .connect_dir = CONNECT_DIR,
+                 .block_dir = BLOCK_DIR};
     _cleanup_(config_freep) Config *config = NULL;
     _cleanup_failure_ Failure *f = NULL;
     int r;

@@ -15,7 +15,7 @@
 struct Manager {
     SessionContext context;
     VmServices services;
-    char *helper_socket, *connect_dir, *state_dir;
+    char *helper_socket, *connect_dir, *state_dir, *block_dir;
     Store *store;
     Session *sessions;
     bool adopted;       /* every record has been held against reality */
@@ -47,6 +47,7 @@ Manager *manager_free(Manager *m)
     free(m->helper_socket);
     free(m->connect_dir);
     free(m->state_dir);
+    free(m->block_dir);
     free(m->services.portal);
     free(m);
     return NULL;
@@ -87,7 +88,8 @@ int manager_new(Manager **ret, sd_event *event, const Config *config, const Mana
     m->helper_socket = strdup(options->helper_socket);
     m->connect_dir = strdup(options->connect_dir);
     m->state_dir = strdup(options->state_dir);
-    if (!m->helper_socket || !m->connect_dir || !m->state_dir)
+    m->block_dir = strdup(options->block_dir);
+    if (!m->helper_socket || !m->connect_dir || !m->state_dir || !m->block_dir)
         return -ENOMEM;
     r = store_new(&m->store, options->state_dir);
     if (r < 0) {
@@ -108,6 +110,7 @@ int manager_new(Manager **ret, sd_event *event, const Config *config, const Mana
         return r;
     m->services.helper_socket = m->helper_socket;
     m->services.connect_dir = m->connect_dir;
+    m->services.block_dir = m->block_dir;
     m->context = (SessionContext){
         .event = event,
         .config = config,
@@ -523,6 +526,8 @@ int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, 
         r = join(m, s, request, ret_failure);
         if (r < 0)
             return r;
+        if (request->idle_given)
+            session_extend_idle(s, request->idle_usec);
         *ret = s;
         return 0;
     }
@@ -539,6 +544,7 @@ int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, 
         kinds[kind].data_free(data);
         return r;
     }
+    session_set_idle(s, request->idle_given ? request->idle_usec : m->context.config->idle_usec);
     LIST_PREPEND(m->sessions, s);
     *ret = s;
     return 0;

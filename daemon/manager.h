@@ -12,6 +12,7 @@ typedef struct ManagerOptions {
     const char *state_dir;     /* for the records */
     const char *helper_socket; /* where the helper listens */
     const char *connect_dir;   /* /run/ilr-connect */
+    const char *block_dir;     /* /sys/dev/block */
 } ManagerOptions;
 
 /* Something that callers can see has changed. The session is borrowed; a closed one is gone afterwards. */
@@ -34,6 +35,8 @@ typedef struct ManagerRequest {
     AzureResource *resource; /* or NULL */
     uid_t uid;
     const char *caller, *reason;
+    bool idle_given;    /* else as configured, or as the session has it */
+    uint64_t idle_usec; /* release it when it was not used for so long; 0: never */
 } ManagerRequest;
 
 /* Is there such a kind of session (NULL: vm)? Returns 0, or -EINVAL with *ret_failure (InvalidRequest). */

@@ -16,6 +16,7 @@ typedef enum WaiterKind {
     WAIT_TURN,      /* until the session of the same point is closed; then it becomes a provision */
     WAIT_RELEASE,   /* until closed, or no more can be done, or an error */
     WAIT_MONITOR,   /* for ever */
+    WAIT_INHIBIT,   /* until it goes down; as long as the call waits, the session counts as used */
 } WaiterKind;
 
 /* A call that is not answered finally yet. */
@@ -26,7 +27,8 @@ typedef struct Waiter {
     char session[SESSION_ID_LENGTH + 1]; /* "": all (monitor) */
     char *told;                          /* what was told last, so that nothing is said twice */
     uid_t uid;
-    bool fresh; /* provision: the caller holds the session only because of this call */
+    bool fresh;         /* provision: the caller holds the session only because of this call */
+    uint64_t inhibitor; /* inhibit: its number */
     /* turn: */
     AzurePoint *point;
     json_object *parameters;
@@ -84,3 +86,6 @@ int service_provision_point(Service *s, VarlinkCall *call, json_object *paramete
 
 int service_provision(VarlinkCall *call, json_object *parameters, void *userdata);
 int service_release(VarlinkCall *call, json_object *parameters, void *userdata);
+int service_inhibit(VarlinkCall *call, json_object *parameters, void *userdata);
+/* The waiter of such a call is about to end. */
+void service_uninhibit(Waiter *w);

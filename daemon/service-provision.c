@@ -76,6 +76,7 @@ int service_provision_point(Service *s, VarlinkCall *call, json_object *paramete
     _cleanup_free_ char *caller = service_user_name(varlink_call_uid(call));
     ManagerRequest request = {.point = point, .uid = varlink_call_uid(call), .caller = caller};
     Session *session = manager_find_point(s->manager, point);
+    int64_t idle = 0;
     bool held;
     Waiter *w;
     int r;
@@ -87,6 +88,8 @@ int service_provision_point(Service *s, VarlinkCall *call, json_object *paramete
     /* All of this was looked at before. */
     (void)json_get_string(parameters, "kind", &request.kind);
     (void)json_get_string(parameters, "reason", &request.reason);
+    request.idle_given = json_get_int64(parameters, "idleUsec", &idle) > 0;
+    request.idle_usec = (uint64_t)idle;
     r = parse_resource(call, parameters, &request.resource, &f);
     if (r < 0)
         azure_point_free(point);
@@ -114,6 +117,24 @@ static int on_found(VarlinkCall *call, json_object *parameters, AzurePoint *poin
     return service_provision_point(userdata, call, parameters, point);
 }
 
+/* 1: the call has been answered. */
+static int check_idle(VarlinkCall *call, json_object *parameters, Failure **ret_failure)
+{
+    int64_t idle = 0;
+
+    if (json_get_int64(parameters, "idleUsec", &idle) < 0) {
+        (void)varlink_call_invalid_parameter(call, "idleUsec");
+        return 1;
+    }
+    if (idle == 0 || (idle >= (int64_t)USEC_PER_SEC && idle <= (int64_t)IDLE_SPAN_MAX_USEC))
+        return 0;
+    *ret_failure =
+        failure_new(FAILURE_INVALID_REQUEST,
+                    "idleUsec is %lld: expected a time from 1 s to 24 h in microseconds, or 0 for never",
+                    (long long)idle);
+    return -EINVAL;
+}
+
 int service_provision(VarlinkCall *call, json_object *parameters, void *userdata)
 {
     _cleanup_(azure_resource_freep) AzureResource *resource = NULL;
@@ -127,6 +148,8 @@ int service_provision(VarlinkCall *call, json_object *parameters, void *userdata
         varlink_call_get_text(call, parameters, "reason", REASON_MAX, &reason) < 0)
         return 0;
     r = parse_resource(call, parameters, &resource, &f);
+    if (r == 0)
+        r = check_idle(call, parameters, &f);
     if (r == 0)
         r = manager_check_kind(kind, &f);
     if (r != 0)

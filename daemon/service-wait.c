@@ -7,6 +7,8 @@
 void service_waiter_free(Waiter *w)
 {
     LIST_REMOVE(w->service->waiters, w);
+    if (w->kind == WAIT_INHIBIT)
+        service_uninhibit(w);
     azure_point_free(w->point);
     json_object_put(w->parameters);
     sd_event_source_disable_unref(w->deadline);
@@ -103,13 +105,28 @@ void service_tell(Waiter *w, Session *s)
             return;
         }
         break;
+    case WAIT_INHIBIT:
+        if (s->down || s->closed) {
+            service_waiter_free(w);
+            (void)service_reply_session(call, s);
+            return;
+        }
+        if (w->told) /* the first and the last reply are all it gets */
+            return;
+        break;
     case WAIT_MONITOR:
         break;
     }
     o = session_parameters(s);
-    if (o && w->kind == WAIT_MONITOR && s->warning && json_add_string(o, "warning", s->warning) < 0)
-        log_oom();
-    if (!o || streq_ptr(json_text(o), w->told))
+    if (!o)
+        return;
+    if (w->kind == WAIT_MONITOR && s->warning) { /* whatever was told before */
+        if (json_add_string(o, "warning", s->warning) < 0)
+            log_oom();
+        (void)varlink_call_notify(call, o);
+        return;
+    }
+    if (streq_ptr(json_text(o), w->told))
         return;
     free_and_replace(&w->told, strdup(json_text(o)));
     (void)varlink_call_notify(call, o);

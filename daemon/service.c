@@ -146,14 +146,15 @@ static int method_monitor(VarlinkCall *call, json_object *parameters, void *user
 }
 
 static const char *const provision_parameters[] = {
-    "kind",     "recoveryPoint", "vault",  "container", "item",       "virtualMachineId", "reason",
-    "vm",       "resourceGroup", "latest", "atUsec",    "beforeUsec", "sourceResourceId", "eTag",
-    "location", "tags",          NULL};
+    "kind",     "recoveryPoint", "vault",    "container", "item",       "virtualMachineId", "reason",
+    "vm",       "resourceGroup", "latest",   "atUsec",    "beforeUsec", "sourceResourceId", "eTag",
+    "location", "tags",          "idleUsec", NULL};
 static const char *const items_parameters[] = {"vault", "resourceGroup", "vm", NULL};
 static const char *const points_parameters[] = {"vm",   "vault",     "resourceGroup", "container",
                                                 "item", "sinceUsec", "untilUsec",     NULL};
 static const char *const doctor_parameters[] = {"portal", NULL};
 static const char *const leftovers_parameters[] = {"sweep", "foreign", NULL};
+static const char *const inhibit_parameters[] = {"id", "why", NULL};
 static const char *const id_parameters[] = {"id", NULL};
 static const char *const release_parameters[] = {"id", "force", "all", NULL};
 
@@ -164,6 +165,7 @@ static const VarlinkMethod methods[] = {
     {RECOVERY_INTERFACE ".List", method_list, false, NULL},
     {RECOVERY_INTERFACE ".Describe", method_describe, false, id_parameters},
     {RECOVERY_INTERFACE ".Release", service_release, false, release_parameters},
+    {RECOVERY_INTERFACE ".Inhibit", service_inhibit, true, inhibit_parameters},
     {RECOVERY_INTERFACE ".Monitor", method_monitor, true, id_parameters},
     {RECOVERY_INTERFACE ".Doctor", method_doctor, true, doctor_parameters},
     {RECOVERY_INTERFACE ".Leftovers", method_leftovers, true, leftovers_parameters},

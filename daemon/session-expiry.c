@@ -42,10 +42,12 @@ static void enter(Session *s, ExpiryStage stage, uint64_t left_usec)
     case EXPIRY_RELEASE:
         if (!s->down)
             log_full(LOG_NOTICE, s->id, "Azure ends the session in %s: releasing it", left);
-        session_release(s, NULL);
+        session_release_as(s, SESSION_END_EXPIRED);
         return;
     case EXPIRY_FORCE:
         log_full(LOG_WARNING, s->id, "Azure ends the session in %s, and it is not given back yet", left);
+        if (s->end == SESSION_END_NONE)
+            s->end = SESSION_END_EXPIRED;
         session_force(s);
         return;
     case EXPIRY_NONE:

@@ -54,4 +54,5 @@ const SessionKind session_kind_file_share = {
     .load = session_provision_load,
     .describe = share_describe,
     .subject = session_provision_subject,
+    .names = session_provision_names,
 };

@@ -10,6 +10,9 @@
 int session_make(Session **ret, const SessionContext *context, const SessionKind *kind, uid_t uid,
                  const char *caller, const char *reason);
 
+/* Tells that it is ready now, or closed. */
+void session_milestone(Session *s);
+
 /* Azure's end in the record. 0; -ENOMEM; load: -EINVAL, it is damaged. */
 int session_expiry_save(const Session *s, json_object *record);
 int session_expiry_load(Session *s, json_object *record);

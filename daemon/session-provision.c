@@ -280,3 +280,11 @@ void session_provision_subject(const Session *s, char *buf, size_t size)
     snprintf(buf, size, "%s %s, recovery point %s", p->file_share ? "file share" : "VM", p->point->vm_name,
              p->point->recovery_point);
 }
+
+void session_provision_names(const Session *s, const char **ret_vm, const char **ret_point)
+{
+    const SessionProvision *p = s->data;
+
+    *ret_vm = p->point->vm_name;
+    *ret_point = p->point->recovery_point;
+}

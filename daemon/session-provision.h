@@ -15,6 +15,7 @@ typedef struct VmServices {
     Azure *azure;
     const char *helper_socket;
     const char *connect_dir; /* where ilr-connect keeps its state: CONNECT_DIR */
+    const char *block_dir;   /* where the kernel counts reads: BLOCK_DIR */
     Places *connections;     /* what scripts can have at a time */
     sd_bus *bus;             /* or NULL: then the end of a unit is noticed only at the next request */
     char *portal;            /* host name of the latest provision, or NULL; the manager frees it */
@@ -56,3 +57,4 @@ int session_provision_save(Session *s, json_object *record);
 int session_provision_load(Session *s, json_object *record);
 int session_provision_describe(Session *s, json_object *description);
 void session_provision_subject(const Session *s, char *buf, size_t size);
+void session_provision_names(const Session *s, const char **ret_vm, const char **ret_point);

@@ -24,7 +24,8 @@ int session_save(Session *s)
         (r = json_add_bool(o, "down", s->down)) < 0 || (r = json_add_bool(o, "wasReady", s->was_ready)) < 0 ||
         (r = json_add_int64(o, "createdUsec", (int64_t)s->created_usec)) < 0 ||
         (r = json_add_int64(o, "readyUsec", (int64_t)s->ready_usec)) < 0 ||
-        (r = session_expiry_save(s, o)) < 0 ||
+        (r = session_expiry_save(s, o)) < 0 || (r = session_use_save(s, o)) < 0 ||
+        (r = json_add_string(o, "end", session_end_to_string(s->end))) < 0 ||
         (failure && (r = json_add(o, "failure", TAKE_PTR(failure))) < 0) || (r = s->kind->save(s, o)) < 0 ||
         (r = store_save(s->context->store, s->id, o)) < 0)
         return log_errno_full(LOG_ERR, s->id, r, "Failed to save the session's record");
@@ -48,7 +49,7 @@ int session_load(Session **ret, const SessionContext *context, const SessionKind
                  const char *id, json_object *record)
 {
     int64_t uid = 0, step = -1, created = 0, ready = 0;
-    const char *caller = NULL, *reason = NULL;
+    const char *caller = NULL, *reason = NULL, *end = NULL;
     bool down = true, was_ready = false, forced = false;
     json_object *failure;
     Session *s;
@@ -78,6 +79,10 @@ int session_load(Session **ret, const SessionContext *context, const SessionKind
     r = load_holders(s, record);
     if (r >= 0)
         r = session_expiry_load(s, record);
+    if (r >= 0)
+        r = session_use_load(s, record);
+    if (json_get_string(record, "end", &end) > 0 && session_end_from_string(end) >= 0)
+        s->end = session_end_from_string(end);
     if (r >= 0)
         r = kind->load(s, record);
     if (r < 0) {
@@ -116,6 +121,8 @@ int session_describe(Session *s, json_object **ret)
         (r = json_add_int64(o, "createdUsec", (int64_t)s->created_usec)) < 0 ||
         (s->ready_usec && (r = json_add_int64(o, "readyUsec", (int64_t)s->ready_usec)) < 0) ||
         (s->expires_usec && (r = json_add_int64(o, "expiresUsec", (int64_t)s->expires_usec)) < 0) ||
+        (r = session_use_describe(s, o)) < 0 ||
+        (r = json_add_string(o, "end", s->end ? session_end_to_string(s->end) : NULL)) < 0 ||
         (r = s->kind->describe(s, o)) < 0 || (r = add_failure(o, "failure", s->failure)) < 0 ||
         (r = add_failure(o, "releaseFailure", s->release_failure)) < 0)
         return r;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "session-vm.h"
 
+#include "block-stat.h"
 #include "device.h"
 #include "files.h"
 #include "helper-call.h"
@@ -21,6 +22,7 @@
 #define HELPER_QUICK_USEC (30 * USEC_PER_SEC)
 #define HELPER_CONNECT_MARGIN_USEC (60 * USEC_PER_SEC)
 #define HELPER_UP_USEC (60 * USEC_PER_MINUTE)
+#define HELPER_STATUS_USEC (60 * USEC_PER_SEC)
 #define HELPER_DOWN_USEC (5 * USEC_PER_MINUTE)
 
 typedef struct VmSession {
@@ -37,6 +39,7 @@ typedef struct VmSession {
 
     DeviceWatch *devices;
     UnitWatch *units[2];
+    HelperCall *question; /* who has files open? */
 } VmSession;
 
 static const VmServices *services(const Session *s)
@@ -68,6 +71,7 @@ static void stop_watching(VmSession *v)
 {
     size_t i;
 
+    v->question = helper_call_free(v->question);
     v->devices = device_watch_free(v->devices);
     for (i = 0; i < ELEMENTSOF(v->units); i++)
         v->units[i] = unit_watch_free(v->units[i]);
@@ -450,6 +454,49 @@ static int vm_ready(Session *s)
     return 0;
 }
 
+/* ---- is it used? ---- */
+
+static uint64_t vm_bytes_read(Session *s)
+{
+    VmSession *v = s->data;
+
+    return block_stat_bytes_read(services(s)->block_dir, v->disks);
+}
+
+static void on_users(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
+{
+    json_object *sessions = NULL, *holders = NULL;
+    Session *s = userdata;
+    VmSession *v = s->data;
+    bool in_use = true;
+    size_t i;
+
+    if (answer && json_get_array(answer, "sessions", &sessions) > 0)
+        for (i = 0; i < json_object_array_length(sessions); i++)
+            if (json_get_array(json_object_array_get_idx(sessions, i), "holders", &holders) > 0)
+                in_use = json_object_array_length(holders) > 0;
+    if (!holders)
+        log_full(LOG_WARNING, s->id,
+                 "The helper does not tell who uses the session, so it counts as used: %s",
+                 failure && failure->message ? failure->message : "no list in its answer");
+    v->question = helper_call_free(v->question);
+    session_users_known(s, in_use);
+}
+
+static int vm_users(Session *s)
+{
+    _cleanup_json_ json_object *request = NULL;
+    VmSession *v = s->data;
+    int r;
+
+    r = session_helper_request(s, "status", &request);
+    if (r >= 0)
+        r = json_add_bool(request, "holders", true);
+    return r < 0 ? r
+                 : helper_call_new(&v->question, s->context->event, services(s)->helper_socket, request, NULL,
+                                   NULL, HELPER_STATUS_USEC, on_users, s);
+}
+
 /* ---- record and description ---- */
 
 static int vm_save(Session *s, json_object *o)
@@ -541,4 +588,7 @@ const SessionKind session_kind_vm = {
     .describe = vm_describe,
     .subject = session_provision_subject,
     .close = vm_close,
+    .names = session_provision_names,
+    .bytes_read = vm_bytes_read,
+    .users = vm_users,
 };

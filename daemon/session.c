@@ -93,21 +93,12 @@ static void keep_failure(Session *s, const Failure *f)
         s->failure = failure_copy(f);
 }
 
-/* The two lines that an auditor looks for. */
-static void log_milestone(Session *s, const char *what)
-{
-    char subject[512], took[64];
-
-    s->kind->subject(s, subject, sizeof(subject));
-    log_full(LOG_NOTICE, s->id, "Session %s: %s, for %s, reason \"%s\", after %s%s%s", what, subject,
-             s->caller, s->reason ? s->reason : "",
-             timespan_format(now_usec(CLOCK_REALTIME) - s->created_usec, took, sizeof(took)),
-             s->failure ? ", failure " : "", s->failure ? failure_name_to_string(s->failure->name) : "");
-}
-
 static void turn_down(Session *s)
 {
     s->down = true;
+    if (s->end == SESSION_END_NONE)
+        s->end = s->failure ? SESSION_END_FAILED : SESSION_END_RELEASED;
+    session_use_stop(s);
     free_and_replace(&s->detail, NULL);
     (void)session_save(s); /* the step still counts in the old record; it is only less precise */
     changed(s);
@@ -121,12 +112,13 @@ static void become_ready(Session *s)
     s->was_ready = true;
     if (s->ready_usec == 0) {
         s->ready_usec = now_usec(CLOCK_REALTIME);
-        log_milestone(s, "ready");
+        session_milestone(s);
     }
     free_and_replace(&s->detail, NULL);
     r = s->kind->ready(s);
     if (r < 0)
         log_errno_full(LOG_WARNING, s->id, r, "Failed to watch the session");
+    session_use_start(s);
     (void)session_save(s);
     changed(s);
 }
@@ -141,7 +133,7 @@ static void close_session(Session *s)
     s->closed = true;
     s->closing = false;
     free_and_replace(&s->detail, NULL);
-    log_milestone(s, "closed");
+    session_milestone(s);
     changed(s);
 }
 
@@ -299,6 +291,13 @@ void session_release(Session *s, const Failure *why)
     turn_down(s);
 }
 
+void session_release_as(Session *s, SessionEnd end)
+{
+    if (s->end == SESSION_END_NONE)
+        s->end = end;
+    session_release(s, NULL);
+}
+
 void session_force(Session *s)
 {
     if (s->closed || s->closing)
@@ -447,6 +446,7 @@ Session *session_free(Session *s)
     failure_free(s->failure);
     failure_free(s->release_failure);
     session_holders_done(&s->holders);
+    session_use_done(s);
     free(s->caller);
     free(s->reason);
     free(s->detail);

@@ -16,6 +16,7 @@
 
 #include "expiry.h"
 #include "session-holder.h"
+#include "session-use.h"
 #include "store.h"
 #include "validate.h"
 
@@ -35,6 +36,17 @@ typedef enum SessionState {
     SESSION_STATE_MAX,
     SESSION_STATE_INVALID = -EINVAL,
 } SessionState;
+
+/* Why a session ended. */
+typedef enum SessionEnd {
+    SESSION_END_NONE,     /* it did not */
+    SESSION_END_RELEASED, /* who held it gave it back */
+    SESSION_END_EXPIRED,  /* before Azure's end */
+    SESSION_END_IDLE,     /* nobody used it */
+    SESSION_END_FAILED,
+    SESSION_END_MAX,
+    SESSION_END_INVALID = -EINVAL,
+} SessionEnd;
 
 typedef struct Session Session;
 
@@ -65,6 +77,11 @@ typedef struct SessionKind {
     /* All steps are released: waits until what others still have open is gone, as a step does (1: nothing
      * is). NULL: there is no such thing. */
     int (*close)(Session *s);
+    /* The rest may be NULL: there is nothing to say. What was read from the backup so far: */
+    uint64_t (*bytes_read)(Session *s);
+    /* Looks who has files open, and calls session_users_known(), not from inside; not after it went down. */
+    int (*users)(Session *s);
+    void (*names)(const Session *s, const char **ret_vm, const char **ret_point);
 } SessionKind;
 
 typedef enum SessionWork {
@@ -105,6 +122,8 @@ struct Session {
     bool closed;    /* nothing is held any more, the record is gone */
     bool adopting;  /* came from a record and waits for session_adopt() */
     SessionWork work;
+    SessionEnd end;
+    SessionUse use;
 
     uint64_t created_usec, ready_usec; /* since 1970; 0: not yet */
     uint64_t expires_usec;             /* since 1970, by Azure's clock; 0: unknown */
@@ -140,7 +159,9 @@ Session *session_free(Session *s);
 /* Gives everything back, whatever state it is in. Safe to call again: a waiting retry is tried at once.
  * why: a failure to keep if it is the first one, copied; NULL: it was asked for. */
 void session_release(Session *s, const Failure *why);
-/* The same, and whoever uses it is not waited for. */
+/* The same, and why it ends. */
+void session_release_as(Session *s, SessionEnd end);
+/* The same as session_release(), and whoever uses it is not waited for. */
 void session_force(Session *s);
 
 /* One more user, or the same one again. 1: he is new, 0: he holds it already. -E2BIG: SESSION_HOLDERS_MAX;
@@ -167,6 +188,8 @@ uint64_t session_time_left(const Session *s);
 
 SessionState session_state(const Session *s);
 const char *session_state_to_string(SessionState state);
+const char *session_end_to_string(SessionEnd end);
+SessionEnd session_end_from_string(const char *s);
 
 /* The API's Session, see io.ilrd.Recovery.varlink. */
 int session_describe(Session *s, json_object **ret);

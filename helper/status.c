@@ -4,6 +4,7 @@
  * says of disks and volumes. */
 
 #include "dismantle.h"
+#include "holder.h"
 #include "iscsi.h"
 #include "mount.h"
 #include "overlay.h"
@@ -12,6 +13,7 @@
 #include "verb.h"
 
 #define STATUS_TIMEOUT_USEC (5 * USEC_PER_SEC)
+#define HOLDERS_TIMEOUT_USEC (15 * USEC_PER_SEC)
 
 static int add_units(sd_bus *bus, const char *id, json_object *o)
 {
@@ -92,7 +94,20 @@ static int add_broken(const char *id, int r, json_object *o)
     return json_add(o, "volumes", json_object_new_array());
 }
 
-static int status_of(sd_bus *bus, const char *id, json_object **ret)
+/* Who has something of the mounts open. Not of the devices: a file system in user space has its own, always.
+ */
+static int add_holders(const char *directory, const MountPoint *mounts, size_t n, json_object *o)
+{
+    HolderQuery query = {.directory = directory, .mounts = mounts, .n_mounts = n};
+    json_object *holders;
+    int r = n > 0 ? holders_find(&query, HOLDERS_TIMEOUT_USEC, &holders) : 0;
+
+    if (n == 0)
+        holders = json_object_new_array();
+    return r < 0 ? r : json_add(o, "holders", holders);
+}
+
+static int status_of(sd_bus *bus, const char *id, bool holders, json_object **ret)
 {
     _cleanup_json_ json_object *o = json_object_new_object();
     _cleanup_(record_freep) Record *record = NULL;
@@ -108,6 +123,8 @@ static int status_of(sd_bus *bus, const char *id, json_object **ret)
         r = add_units(bus, id, o);
     if (r >= 0)
         r = mounts_below(mounts, &points, &n);
+    if (r >= 0 && holders)
+        r = add_holders(mounts, points, n, o);
     mounts_free(points, n);
     if (r >= 0)
         r = json_add_int64(o, "mounts", (int64_t)n);
@@ -163,11 +180,14 @@ int verb_status(Request *request, json_object **ret_answer, Failure **ret_failur
     _cleanup_json_ json_object *answer = json_object_new_object(), *array = json_object_new_array();
     _cleanup_strv_free_ char **ids = NULL;
     _cleanup_bus_ sd_bus *bus = NULL;
+    bool holders = false;
     char **id;
     int r;
 
     if (!answer || !array)
         return -ENOMEM;
+    if (json_get_bool(request->parameters, "holders", &holders) < 0)
+        return verb_fail(ret_failure, -EINVAL, FAILURE_INVALID_REQUEST, "holders: true or false is expected");
     r = record_list(&ids);
     if (r < 0)
         return r;
@@ -180,7 +200,7 @@ int verb_status(Request *request, json_object **ret_answer, Failure **ret_failur
 
         if (request->session && !streq(request->session, *id))
             continue;
-        r = status_of(bus, *id, &o);
+        r = status_of(bus, *id, holders, &o);
         if (r < 0)
             return r;
         if (json_object_array_add(array, o) < 0) {

@@ -259,6 +259,16 @@ static int parse_before(Parser *p, const char *key, const char *value, size_t of
     return 1;
 }
 
+static int parse_idle(Parser *p, const char *key, const char *value, size_t offset)
+{
+    uint64_t usec;
+
+    if (timespan_parse(value, &usec) < 0 || (usec > 0 && usec < USEC_PER_SEC) || usec > 24 * USEC_PER_HOUR)
+        return complain(p, key, value, "a time from 1s to 24h, or 0 for never");
+    *(uint64_t *)((char *)p->config + offset) = usec;
+    return 1;
+}
+
 static int parse_size(Parser *p, const char *key, const char *value, size_t offset)
 {
     uint64_t n, unit = 1;
@@ -358,6 +368,7 @@ static const struct {
     {"Session", "SessionsMax", parse_sessions, offsetof(Config, sessions_max)},
     {"Session", "SessionsPerCallerMax", parse_sessions, offsetof(Config, sessions_per_caller_max)},
     {"Session", "BusyRetrySec", parse_span, offsetof(Config, busy_retry_usec)},
+    {"Session", "IdleSec", parse_idle, offsetof(Config, idle_usec)},
     {"Session", "ExpiryNoticeSec", parse_before, offsetof(Config, expiry_notice_usec)},
     {"Session", "ExpiryWarningSec", parse_before, offsetof(Config, expiry_warning_usec)},
     {"Session", "ExpiryReleaseSec", parse_before, offsetof(Config, expiry_release_usec)},

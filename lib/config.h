@@ -80,6 +80,7 @@ typedef struct Config {
     uint64_t sessions_max;            /* SessionsMax=, 1..256 */
     uint64_t sessions_per_caller_max; /* SessionsPerCallerMax=, 1..256; 0: no limit of its own */
     uint64_t busy_retry_usec;         /* BusyRetrySec= */
+    uint64_t idle_usec;               /* IdleSec=, 1 s to 24 h; 0: never */
     /* Before Azure's end, each at most 12 h; 0: none of the first two */
     uint64_t expiry_notice_usec, expiry_warning_usec; /* ExpiryNoticeSec=, ExpiryWarningSec= */
     uint64_t expiry_release_usec, expiry_force_usec;  /* ExpiryReleaseSec= > ExpiryForceSec= >= 1 s */

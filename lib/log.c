@@ -6,6 +6,8 @@
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-journal.h>
 
+#define LOG_FIELDS_MAX 16
+
 static const char *log_program = NULL;
 static int log_max_level = -1;
 static bool log_to_journal = false;
@@ -31,18 +33,39 @@ void log_open(const char *program, int max_level)
     log_to_journal = stderr_is_journal();
 }
 
-static void log_line(int level, const char *session, const char *line)
+static void journal_send(int level, const char *session, char *const *fields, const char *line)
+{
+    _cleanup_free_ char *message = NULL, *id = NULL;
+    struct iovec v[4 + LOG_FIELDS_MAX];
+    char priority[32];
+    size_t n = 0;
+
+    snprintf(priority, sizeof(priority), "PRIORITY=%d", level);
+    if (asprintf(&message, "MESSAGE=%s%s%s", session ? session : "", session ? ": " : "", line) < 0) {
+        message = NULL;
+        return;
+    }
+    if (session && asprintf(&id, "ILR_SESSION=%s", session) < 0) {
+        id = NULL;
+        return;
+    }
+    v[n++] = (struct iovec){priority, strlen(priority)};
+    v[n++] = (struct iovec){message, strlen(message)};
+    if (id)
+        v[n++] = (struct iovec){id, strlen(id)};
+    for (; fields && *fields && n < ELEMENTSOF(v); fields++)
+        v[n++] = (struct iovec){*fields, strlen(*fields)};
+    (void)sd_journal_sendv(v, (int)n);
+}
+
+static void log_line(int level, const char *session, char *const *fields, const char *line)
 {
     if (log_max_level < 0)
         log_open(program_invocation_short_name, LOG_INFO);
     if (level > log_max_level)
         return;
     if (log_to_journal) {
-        if (session)
-            (void)sd_journal_send("PRIORITY=%i", level, "MESSAGE=%s: %s", session, line, "ILR_SESSION=%s",
-                                  session, NULL);
-        else
-            (void)sd_journal_send("PRIORITY=%i", level, "MESSAGE=%s", line, NULL);
+        journal_send(level, session, fields, line);
         return;
     }
     if (session)
@@ -60,7 +83,20 @@ void log_full(int level, const char *session, const char *format, ...)
     va_start(ap, format);
     vsnprintf(line, sizeof(line), format, ap);
     va_end(ap);
-    log_line(level, session, line);
+    log_line(level, session, NULL, line);
+    errno = saved;
+}
+
+void log_fields(int level, const char *session, char *const *fields, const char *format, ...)
+{
+    char line[2048];
+    int saved = errno;
+    va_list ap;
+
+    va_start(ap, format);
+    vsnprintf(line, sizeof(line), format, ap);
+    va_end(ap);
+    log_line(level, session, fields, line);
     errno = saved;
 }
 
@@ -76,7 +112,7 @@ int log_errno_full(int level, const char *session, int r, const char *format, ..
     va_end(ap);
     if (n >= 0 && (size_t)n < sizeof(line))
         snprintf(line + n, sizeof(line) - n, ": %s", strerror_r(-r, buf, sizeof(buf)));
-    log_line(level, session, line);
+    log_line(level, session, NULL, line);
     errno = saved;
     return r;
 }

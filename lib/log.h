@@ -17,6 +17,9 @@ void log_open(const char *program, int max_level);
 /* session: the session's id for the field ILR_SESSION=, or NULL. Never hand a secret to this. Keeps errno. */
 void log_full(int level, const char *session, const char *format, ...) _printf_(3, 4);
 
+/* The same with further fields for the journal, "NAME=value" each. */
+void log_fields(int level, const char *session, char *const *fields, const char *format, ...) _printf_(4, 5);
+
 /* Logs "<message>: <text of the errno>". r is a negative errno; returned unchanged. */
 int log_errno_full(int level, const char *session, int r, const char *format, ...) _printf_(4, 5);
 

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What an auditor looks for: a session became ready, a session was closed, with who, what, why and how much.
+ */
+#include "session-internal.h"
+
+#include "log.h"
+#include "timeutil.h"
+
+#include <inttypes.h>
+
+/* Of this program's own, for journalctl MESSAGE_ID= and catalogs; they never change. */
+#define MESSAGE_READY "99f8c07d444f4ac0b9038259defa7663"
+#define MESSAGE_CLOSED "a8bebff8553c432faa97656d2e8e0afc"
+
+static const char *const end_table[SESSION_END_MAX] = {
+    [SESSION_END_NONE] = "none", [SESSION_END_RELEASED] = "released", [SESSION_END_EXPIRED] = "expired",
+    [SESSION_END_IDLE] = "idle", [SESSION_END_FAILED] = "failed",
+};
+
+const char *session_end_to_string(SessionEnd end)
+{
+    return end >= 0 && end < SESSION_END_MAX ? end_table[end] : NULL;
+}
+
+SessionEnd session_end_from_string(const char *s)
+{
+    SessionEnd i;
+
+    for (i = 0; i < SESSION_END_MAX; i++)
+        if (streq_ptr(s, end_table[i]))
+            return i;
+    return SESSION_END_INVALID;
+}
+
+void session_milestone(Session *s)
+{
+    uint64_t wall = now_usec(CLOCK_REALTIME), took = wall > s->created_usec
+                                                         ? wall - s->created_usec
+                                                         : 0; /* the host's clock may be set back */
+    const char *vm = NULL, *point = NULL,
+               *failure = s->failure ? failure_name_to_string(s->failure->name) : NULL;
+    _cleanup_strv_free_ char **fields = NULL;
+    char subject[512], span[64], end[128] = "";
+
+    s->kind->subject(s, subject, sizeof(subject));
+    if (s->kind->names)
+        s->kind->names(s, &vm, &point);
+    if (s->closed)
+        snprintf(end, sizeof(end), ", %s%s%s, %" PRIu64 " bytes read", session_end_to_string(s->end),
+                 failure ? ": " : "", failure ? failure : "", s->use.bytes_read);
+    if (strv_extend(&fields, s->closed ? "MESSAGE_ID=" MESSAGE_CLOSED : "MESSAGE_ID=" MESSAGE_READY) < 0 ||
+        strv_extendf(&fields, "ILR_CALLER=%s", s->caller) < 0 ||
+        strv_extendf(&fields, "ILR_REASON=%s", s->reason ? s->reason : "") < 0 ||
+        strv_extendf(&fields, "ILR_VM=%s", vm ? vm : "") < 0 ||
+        strv_extendf(&fields, "ILR_POINT=%s", point ? point : "") < 0 ||
+        strv_extendf(&fields, "ILR_DURATION_USEC=%" PRIu64, took) < 0 ||
+        (s->closed && strv_extendf(&fields, "ILR_BYTES_READ=%" PRIu64, s->use.bytes_read) < 0) ||
+        (s->closed && strv_extendf(&fields, "ILR_END=%s", session_end_to_string(s->end)) < 0) ||
+        (failure && strv_extendf(&fields, "ILR_FAILURE=%s", failure) < 0))
+        log_oom(); /* the line comes nevertheless */
+    log_fields(LOG_NOTICE, s->id, fields, "Session %s: %s, for %s, reason \"%s\", after %s%s",
+               s->closed ? "closed" : "ready", subject, s->caller, s->reason ? s->reason : "",
+               timespan_format(took, span, sizeof(span)), end);
+}

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Sessions that end by themselves: before Azure ends them, and when nobody uses them. Azure's 12 hours are long, so
+what happens before their end is configured to happen seconds after their beginning."""
+
+import json
+import signal
+import subprocess
+import time
+
+from harness import (BUILD, OTHER_POINT, POINT, Reader, World, failure_of, main, point_id, send, wait_for)
+
+LIFETIME = 12 * 3600
+BUSY = {"name": "Busy", "message": "in use by pid 4711 (tail)",
+        "holders": [{"pid": 4711, "command": "tail", "uid": 0, "path": "/run/ilr/x"}]}
+
+
+def stages(notice, warning, release, force):
+    """Seconds after the beginning."""
+    return (f"Session.ExpiryNoticeSec={LIFETIME - notice} Session.ExpiryWarningSec={LIFETIME - warning} "
+            f"Session.ExpiryReleaseSec={LIFETIME - release} Session.ExpiryForceSec={LIFETIME - force}")
+
+
+def session_of(answer):
+    return answer["parameters"]["session"]
+
+
+def is_there(w, id):
+    return any(s["id"] == id for s in w.call("List")["parameters"]["sessions"])
+
+
+def gone(w, id):
+    wait_for(f"session {id} is gone", lambda: not is_there(w, id))
+
+
+def told_twice_then_released():
+    with World(stages(3, 4, 5, 7)) as w:
+        with w.connect() as s:
+            send(s, "Monitor", more=True)
+            session = session_of(w.provision()[-1])
+            left = session["expiresUsec"] / 1e6 - time.time()
+            assert LIFETIME - 10 < left <= LIFETIME, left
+            reader, warnings, last = Reader(s), [], None
+            while last is None or last["state"] != "closed":
+                answer = reader.next()["parameters"]
+                last = answer["session"]
+                if answer.get("warning"):
+                    assert last["state"] == "ready"
+                    warnings.append(answer["warning"])
+        assert len(warnings) == 2, warnings
+        assert all(f"session {session['id']} (VM web1" in t and "11 h 59 min" in t for t in warnings), warnings
+        assert last["end"] == "expired" and last.get("failure") is None, last
+        journal = w.journal()
+        assert all(t in journal for t in warnings)
+        assert "Session closed: VM web1" in journal and ", expired, " in journal, journal
+        assert not any(r.get("force") for r in w.helper.asked)
+        w.assert_clean()
+
+
+def monitor_prints_the_warning():
+    with World(stages(2, 3, 3600, 3700)) as w:
+        session = session_of(w.provision()[-1])
+        p = subprocess.Popen([f"{BUILD}/ilrctl", f"--socket={w.socket}", "monitor"], stdout=subprocess.PIPE, text=True)
+        lines = []
+        while len([t for t in lines if " warning: Azure ends session " in t]) < 2:
+            lines.append(p.stdout.readline())
+            assert lines[-1], lines
+        p.send_signal(signal.SIGINT)
+        assert p.wait(30) == 0
+        p = w.ilrctl("status", session["id"])
+        assert "time left" in p.stdout and "11 h 59 min" in p.stdout, p.stdout
+        # A restart tells nothing again.
+        w.kill_ilrd()
+        w.start_ilrd()
+        wait_for("ready again", lambda: session_of(w.call("Describe", {"id": session["id"]}))["state"] == "ready")
+        time.sleep(0.5)
+        assert w.journal().count("Azure ends session") == 2, w.journal()
+        w.ilrctl("release", session["id"])
+        w.assert_clean()
+
+
+def held_files_get_their_grace_and_no_more():
+    with World(stages(0, 0, 2, 5).replace(f"={LIFETIME} ", "=0 ")) as w:
+        real = w.helper.answer
+
+        def busy_unless_forced(verb, request):
+            return {"failure": BUSY} if verb == "down" and not request.get("force") else real(verb, request)
+
+        w.helper.answer = busy_unless_forced
+        session = session_of(w.provision()[-1])
+        start = time.monotonic()
+        wait_for("an attempt", lambda: session_of(w.call("Describe", {"id": session["id"]})).get("releaseFailure"))
+        assert not any(r.get("force") for r in w.helper.asked)
+        gone(w, session["id"])
+        assert time.monotonic() - start > 1.5
+        downs = [r for r in w.helper.asked if r["verb"] == "down"]
+        assert len(downs) > 2 and downs[-1].get("force") and not any(r.get("force") for r in downs[:-1]), downs
+        assert ", expired, " in w.journal()
+        w.assert_clean()
+
+
+def hanging_release_is_forced():
+    """The release neither ends nor fails: the force comes nevertheless, and in time."""
+    with World(stages(0, 0, 2, 4).replace(f"={LIFETIME} ", "=0 ")) as w:
+        real = w.helper.answer
+        w.helper.answer = lambda verb, r: time.sleep(60) if verb == "down" and not r.get("force") else real(verb, r)
+        session = session_of(w.provision()[-1])
+        gone(w, session["id"])
+        w.assert_clean()
+
+
+def unused_is_released():
+    with World() as w:
+        w.set_bytes_read(1 << 20)
+        session = session_of(w.provision(idleUsec=1000000)[-1])
+        assert session["idleUsec"] == 1000000
+        # Somebody reads: each time anew for a while.
+        for i in range(2, 8):
+            w.set_bytes_read(i << 20)
+            time.sleep(0.4)
+            assert is_there(w, session["id"]), w.journal()
+        assert session_of(w.call("Describe", {"id": session["id"]}))["bytesRead"] == 7 << 20
+        # Nobody reads, but has a file open.
+        w.helper.holders = [{"pid": 1, "command": "less", "uid": 0, "path": "/x"}]
+        time.sleep(2.5)
+        assert is_there(w, session["id"]), w.journal()
+        assert any(r.get("holders") for r in w.helper.asked)
+        w.helper.holders = []
+        gone(w, session["id"])
+        journal = w.journal()
+        assert "No file open and nothing read for 1 s: releasing" in journal, journal
+        assert f", idle, {7 << 20} bytes read" in journal, journal
+        w.assert_clean()
+
+
+def unknown_use_counts_as_use():
+    with World("Session.IdleSec=1") as w:
+        w.helper.raw["status"] = b"{}\0"
+        session = session_of(w.provision()[-1])
+        wait_for("the helper was asked", lambda: any(r.get("holders") for r in w.helper.asked))
+        wait_for("the complaint", lambda: "counts as used" in w.journal())
+        assert is_there(w, session["id"])
+        w.helper.raw.clear()
+        gone(w, session["id"])
+        w.assert_clean()
+
+
+def released_while_users_are_asked_for():
+    with World() as w:
+        import threading
+        w.helper.hold["status"] = threading.Event()
+        session = session_of(w.provision(idleUsec=1000000)[-1])
+        wait_for("the helper was asked", lambda: any(r.get("holders") for r in w.helper.asked))
+        assert w.ilrctl("release", session["id"]).returncode == 0
+        w.helper.hold["status"].set()
+        w.assert_clean()
+
+
+def who_wants_longer_gets_it():
+    with World("Session.IdleSec=2h") as w:
+        assert session_of(w.provision()[-1])["idleUsec"] == 7200 * 1000000
+        assert session_of(w.provision(idleUsec=60 * 1000000)[-1])["idleUsec"] == 7200 * 1000000
+        assert session_of(w.provision(idleUsec=10800 * 1000000)[-1])["idleUsec"] == 10800 * 1000000
+        session = session_of(w.provision(idleUsec=0)[-1])
+        assert session.get("idleUsec") is None
+        for bad in (1, -5, 999999, 25 * 3600 * 1000000):
+            failure = failure_of(w.call("Provision", {"recoveryPoint": point_id(OTHER_POINT), "idleUsec": bad}))
+            assert failure["name"] == "InvalidRequest" and "idleUsec" in failure["message"], failure
+        assert "InvalidParameter" in w.call("Provision", {"recoveryPoint": point_id(), "idleUsec": "1h"})["error"]
+        assert w.ilrctl("provision", "--idle=soon", point_id()).returncode == 2
+        w.ilrctl("release", session["id"])
+        out = w.ilrctl("provision", "--idle=30m", "--json", point_id()).stdout
+        session = json.loads(out.splitlines()[-1])
+        assert session["idleUsec"] == 1800 * 1000000
+        assert "given back after" in w.ilrctl("status", session["id"]).stdout
+        w.kill_ilrd()
+        w.start_ilrd()
+        assert session_of(w.call("Describe", {"id": session["id"]}))["idleUsec"] == 1800 * 1000000
+        w.ilrctl("release", session["id"])
+        w.assert_clean()
+
+
+def inhibited(w, id):
+    return session_of(w.call("Describe", {"id": id}))["inhibitors"]
+
+
+def command_keeps_it():
+    with World() as w:
+        session = session_of(w.provision(idleUsec=1000000)[-1])
+        p = subprocess.Popen([f"{BUILD}/ilrctl", f"--socket={w.socket}", "inhibit", "--why=restore of mail\n",
+                              session["id"][:4], "--", "sh", "-c", "read line; echo got $line; exit 7"],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        found = wait_for("the inhibitor", lambda: inhibited(w, session["id"]))
+        assert found[0]["why"] == "restore of mail\n" and found[0]["pid"] == p.pid, found
+        text = w.ilrctl("status", session["id"]).stdout
+        assert f"pid {p.pid}: restore of mail\\x0a" in text, text
+        time.sleep(2.2)
+        assert is_there(w, session["id"]), w.journal()
+        # A restart of ilrd lets it ask again.
+        w.kill_ilrd()
+        w.start_ilrd()
+        wait_for("the inhibitor again", lambda: inhibited(w, session["id"]))
+        out, _ = p.communicate("x\n", timeout=30)
+        assert out == "got x\n" and p.returncode == 7, (out, p.returncode)
+        gone(w, session["id"])
+        assert "restore of mail" in w.journal()
+        w.assert_clean()
+
+
+def inhibit_tells_what_is_wrong():
+    with World() as w:
+        assert w.ilrctl("inhibit", "abcdefgh", "--", "true").returncode == 4
+        assert w.ilrctl("inhibit", "abcdefgh").returncode == 2
+        session = session_of(w.provision()[-1])
+        assert w.ilrctl("inhibit", session["id"], "--", "true").returncode == 0
+        assert w.ilrctl("inhibit", session["id"], "--", "/nonexistent/x").returncode == 127
+        assert w.ilrctl("inhibit", session["id"], "--", "sh", "-c", "kill -9 $$").returncode == 128 + 9
+        assert "ExpectedMore" in w.call("Inhibit", {"id": session["id"], "why": "x"})["error"]
+        assert "InvalidParameter" in w.call("Inhibit", {"id": session["id"], "why": "x" * 257}, more=True)["error"]
+        assert "InvalidParameter" in w.call("Inhibit", {"id": session["id"]}, more=True)["error"]
+        wait_for("nobody inhibits", lambda: not inhibited(w, session["id"]))
+        # It is told when the session goes, and the command goes on.
+        with w.connect() as s:
+            send(s, "Inhibit", {"id": session["id"], "why": "x"}, more=True)
+            reader = Reader(s)
+            assert reader.next()["continues"]
+            p = subprocess.Popen([f"{BUILD}/ilrctl", f"--socket={w.socket}", "inhibit", session["id"], "--", "cat"],
+                                 stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            wait_for("two inhibitors", lambda: len(inhibited(w, session["id"])) == 2)
+            assert w.ilrctl("release", session["id"]).returncode == 0
+            last = reader.next()
+            assert not last.get("continues") and session_of(last)["end"] == "released", last
+            assert "goes down" in p.stderr.readline()
+            assert p.poll() is None
+            p.communicate("", timeout=30)
+            assert p.returncode == 0
+        w.assert_clean()
+
+
+def only_so_many_inhibitors():
+    with World() as w:
+        session = session_of(w.provision()[-1])
+        sockets = []
+        for i in range(65):
+            s = w.connect()
+            send(s, "Inhibit", {"id": session["id"], "why": str(i)}, more=True)
+            answer = Reader(s).next()
+            sockets.append(s)
+            assert ("error" in answer) == (i == 64), answer
+        assert failure_of(answer)["name"] == "LimitReached", answer
+        for s in sockets:
+            s.close()
+        wait_for("nobody inhibits", lambda: not inhibited(w, session["id"]))
+        w.ilrctl("release", session["id"])
+        w.assert_clean()
+
+
+if __name__ == "__main__":
+    main([told_twice_then_released, monitor_prints_the_warning, held_files_get_their_grace_and_no_more,
+          hanging_release_is_forced, unused_is_released, unknown_use_counts_as_use, released_while_users_are_asked_for,
+          who_wants_longer_gets_it, command_keeps_it, inhibit_tells_what_is_wrong, only_so_many_inhibitors])
