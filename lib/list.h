@@ -17,15 +17,17 @@
         (head) = (item);                                                                                     \
     } while (0)
 
+/* item is looked at once: it may be the head itself. */
 #define LIST_REMOVE(head, item)                                                                              \
     do {                                                                                                     \
-        if ((item)->list.next)                                                                               \
-            (item)->list.next->list.prev = (item)->list.prev;                                                \
-        if ((item)->list.prev)                                                                               \
-            (item)->list.prev->list.next = (item)->list.next;                                                \
+        __typeof__(item) item_ = (item);                                                                     \
+        if (item_->list.next)                                                                                \
+            item_->list.next->list.prev = item_->list.prev;                                                  \
+        if (item_->list.prev)                                                                                \
+            item_->list.prev->list.next = item_->list.next;                                                  \
         else                                                                                                 \
-            (head) = (item)->list.next;                                                                      \
-        (item)->list.next = (item)->list.prev = NULL;                                                        \
+            (head) = item_->list.next;                                                                       \
+        item_->list.next = item_->list.prev = NULL;                                                          \
     } while (0)
 
 #define LIST_FOREACH(i, head) for ((i) = (head); (i); (i) = (i)->list.next)

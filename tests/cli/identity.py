@@ -62,6 +62,19 @@ class Login(World):
              "-sigopt", "rsa_pss_saltlen:32"], input=text.encode(), capture_output=True, check=True).stdout
         return f"{text}.{b64(signature)}"
 
+    def older_assertion(self):
+        """As clients on Microsoft's library for Python make it: RS256, SHA-1 thumbprint, times with a fraction, no nbf."""
+        with open(f"{self.dir}/app.crt") as f:
+            der = ssl.PEM_cert_to_DER_cert(f.read())
+        b64 = lambda b: base64.urlsafe_b64encode(b).rstrip(b"=").decode()
+        now = int(time.time()) + 0.05
+        head = {"alg": "RS256", "typ": "JWT", "x5t": b64(hashlib.sha1(der).digest())}
+        claims = {"aud": self.token_url(), "iss": "app1", "sub": "app1", "jti": "older", "iat": now, "exp": now + 600}
+        text = b64(json.dumps(head).encode()) + "." + b64(json.dumps(claims).encode())
+        signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", f"{self.dir}/app.key"], input=text.encode(),
+                                   capture_output=True, check=True).stdout
+        return f"{text}.{b64(signature)}"
+
 
 def code_of(answer):
     return answer["error"], answer["error_description"].split(":")[0]
@@ -80,6 +93,7 @@ def certificate_signs_an_assertion_that_is_good_once():
         form = {"client_assertion_type": JWT_BEARER}
         assert w.token(client_assertion=good, **form)[0] == 200
         assert w.token(client_assertion=good, **form)[0] == 401
+        assert w.token(client_assertion=w.older_assertion(), **form)[0] == 200
         for change in ({"jti": "2", "iss": "other"}, {"jti": "3", "aud": "https://elsewhere"},
                        {"jti": "4", "exp": int(time.time()) - 700, "nbf": int(time.time()) - 1300}):
             status, answer, _ = w.token(client_assertion=w.assertion(**change), **form)
