@@ -28,6 +28,7 @@ typedef enum Event {
     EVENT_DONE,       /* the operation under way ends well */
     EVENT_FAILED,     /* the operation under way fails */
     EVENT_RELEASE,    /* somebody asks for the release */
+    EVENT_FORCE,      /* and by force */
     EVENT_LOST,       /* the world breaks under the session */
     EVENT_EXPIRY,     /* Azure's time is up */
     EVENT_RETRY,      /* the wait after a failed release is over */
@@ -38,9 +39,9 @@ typedef enum Event {
     EVENT_MAX,
 } Event;
 
-static const char *const event_names[EVENT_MAX] = {"go",      "go-nothing", "go-refused", "done",  "failed",
-                                                   "release", "lost",       "expiry",     "retry", "crash",
-                                                   "stands",  "fallen",     "disk-full"};
+static const char *const event_names[EVENT_MAX] = {
+    "go",   "go-nothing", "go-refused", "done",  "failed", "release", "force",
+    "lost", "expiry",     "retry",      "crash", "stands", "fallen",  "disk-full"};
 
 typedef enum Situation {
     SITUATION_RISING,    /* between two steps, up */
@@ -49,13 +50,14 @@ typedef enum Situation {
     SITUATION_FALLING,   /* between two steps, down */
     SITUATION_RELEASING, /* a release is under way */
     SITUATION_WAITING,   /* for the next attempt to release */
+    SITUATION_CLOSING,   /* all is released; others still have a part of it open */
     SITUATION_FOUND,     /* from a record, before reality was looked at */
     SITUATION_CLOSED,
     SITUATION_MAX,
 } Situation;
 
-static const char *const situation_names[SITUATION_MAX] = {"rising",    "acquiring", "ready", "falling",
-                                                           "releasing", "waiting",   "found", "closed"};
+static const char *const situation_names[SITUATION_MAX] = {
+    "rising", "acquiring", "ready", "falling", "releasing", "waiting", "closing", "found", "closed"};
 
 typedef struct World {
     char id[SESSION_ID_LENGTH + 1];
@@ -154,6 +156,19 @@ static int release(Session *s)
     return w->answer;
 }
 
+static int close_world(Session *s)
+{
+    World *w = world;
+    size_t i;
+
+    assert_false(w->running);
+    assert_true(s->down);
+    for (i = 0; i < STEPS; i++)
+        assert_false(w->taken[i]);
+    w->running = w->answer == 0;
+    return w->answer;
+}
+
 static void cancel(Session *s)
 {
     assert_true(world->running); /* once, and only what is under way */
@@ -190,7 +205,7 @@ static void subject(const Session *s, char *buf, size_t size)
 static const SessionStep steps[STEPS] = {
     {SESSION_PROVISIONING, SESSION_REVOKING, acquire, release},
     {SESSION_CONNECTING, SESSION_DISCONNECTING, acquire, release},
-    {SESSION_ATTACHING, SESSION_DETACHING, acquire, release},
+    {SESSION_ATTACHING, SESSION_DETACHING, acquire, release, .heeds_force = true},
 };
 static const SessionKind kind = {
     .name = "model",
@@ -203,6 +218,7 @@ static const SessionKind kind = {
     .load = load,
     .describe = save,
     .subject = subject,
+    .close = close_world,
 };
 
 static void on_changed(Session *s, void *userdata)
@@ -289,6 +305,8 @@ static Situation situation(const World *w)
         return SITUATION_ACQUIRING;
     if (s->work == WORK_RELEASE)
         return SITUATION_RELEASING;
+    if (s->work == WORK_CLOSE)
+        return SITUATION_CLOSING;
     if (s->down)
         return kicked(s) ? SITUATION_FALLING : SITUATION_WAITING;
     return is_ready(w) ? SITUATION_READY : SITUATION_RISING;
@@ -302,12 +320,13 @@ static bool can_come(Situation situation, size_t step, Event event)
         return situation == SITUATION_RISING || situation == SITUATION_FALLING;
     case EVENT_GO_NOTHING:
     case EVENT_GO_REFUSED:
-        return (situation == SITUATION_RISING && step < STEPS) ||
-               (situation == SITUATION_FALLING && step > 0);
+        return (situation == SITUATION_RISING && step < STEPS) || situation == SITUATION_FALLING;
     case EVENT_DONE:
     case EVENT_FAILED:
-        return situation == SITUATION_ACQUIRING || situation == SITUATION_RELEASING;
+        return situation == SITUATION_ACQUIRING || situation == SITUATION_RELEASING ||
+               situation == SITUATION_CLOSING;
     case EVENT_RELEASE:
+    case EVENT_FORCE:
     case EVENT_LOST:
     case EVENT_DISK_FULL:
         return true;
@@ -333,13 +352,14 @@ static bool can_be(Situation situation, size_t step)
     case SITUATION_RISING:
     case SITUATION_FALLING:
     case SITUATION_FOUND:
+    case SITUATION_WAITING:
         return true;
     case SITUATION_ACQUIRING:
     case SITUATION_RELEASING:
-    case SITUATION_WAITING:
         return step > 0;
     case SITUATION_READY:
         return step == STEPS;
+    case SITUATION_CLOSING:
     case SITUATION_CLOSED:
         return step == 0;
     case SITUATION_MAX:
@@ -415,7 +435,7 @@ static void do_step_done(World *w, bool well)
     if (s->work == WORK_ACQUIRE) {
         w->complete[i] = well;
         w->must_fall |= !well;
-    } else if (well)
+    } else if (s->work == WORK_RELEASE && well)
         world_released(w, i);
     session_step_done(s, failure);
 }
@@ -445,6 +465,9 @@ static void happen(World *w, Event event)
     case EVENT_RELEASE:
         w->must_fall = true;
         return session_release(w->session, NULL);
+    case EVENT_FORCE:
+        w->must_fall = true;
+        return session_force(w->session);
     case EVENT_LOST:
         w->must_fall = true;
         lost = failure_new(FAILURE_CONNECTION_LOST, "the tunnel is gone");
@@ -541,7 +564,7 @@ static void assert_ends(World *w)
 /* ---- the walk ---- */
 
 typedef struct State {
-    char key[96];
+    char key[112];
     Event path[PATH_MAX_EVENTS];
     size_t n;
 } State;
@@ -555,10 +578,10 @@ static void state_key(World *w, char *key, size_t size)
     RecordSeen seen = record_seen(w);
     const Session *s = w->session;
 
-    snprintf(key, size, "%zu%d%d%d%d%d%d%d r%d%d%d%d t%d%d%d%d%d%d %d%d%d", s->step, s->down, s->was_ready,
-             s->closed, s->adopting, (int)s->work, s->retry != NULL, kicked(s), seen.exists, (int)seen.step,
-             seen.down, seen.was_ready, w->taken[0], w->taken[1], w->taken[2], w->complete[0], w->complete[1],
-             w->complete[2], w->must_fall, w->crashed, w->full);
+    snprintf(key, size, "%zu%d%d%d%d%d%d%d%d%d r%d%d%d%d t%d%d%d%d%d%d %d%d%d", s->step, s->down,
+             s->was_ready, s->closed, s->adopting, s->forced, s->closing, (int)s->work, s->retry != NULL,
+             kicked(s), seen.exists, (int)seen.step, seen.down, seen.was_ready, w->taken[0], w->taken[1],
+             w->taken[2], w->complete[0], w->complete[1], w->complete[2], w->must_fall, w->crashed, w->full);
 }
 
 static void remember(World *w, const State *from, int event)
