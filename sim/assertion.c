@@ -163,6 +163,14 @@ json_object *assertion_claims(const char *jwt)
 }
 
 /* With the certificate that the header names. */
+/* Some clients pad it, which RFC 7515 does not. */
+static bool thumbprint_is(const char *got, const char *expected)
+{
+    size_t n = strlen(expected);
+
+    return strncmp(got, expected, n) == 0 && got[n + strspn(got + n, "=")] == '\0';
+}
+
 static int check_signature(Assertions *a, json_object *header, const char *jwt, const char *dot,
                            AssertionFailure *f)
 {
@@ -183,7 +191,7 @@ static int check_signature(Assertions *a, json_object *header, const char *jwt, 
     if (json_get_string(header, name, &thumbprint) <= 0)
         return refuse(f, 700027, "Client assertion has no '%s' in its header.", name);
     for (size_t i = 0; i < a->count && !c; i++)
-        if (streq(pss ? a->certificates[i].sha256 : a->certificates[i].sha1, thumbprint))
+        if (thumbprint_is(thumbprint, pss ? a->certificates[i].sha256 : a->certificates[i].sha1))
             c = &a->certificates[i];
     if (!c)
         return refuse(f, 700027,

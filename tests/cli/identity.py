@@ -68,7 +68,8 @@ class Login(World):
             der = ssl.PEM_cert_to_DER_cert(f.read())
         b64 = lambda b: base64.urlsafe_b64encode(b).rstrip(b"=").decode()
         now = int(time.time()) + 0.05
-        head = {"alg": "RS256", "typ": "JWT", "x5t": b64(hashlib.sha1(der).digest())}
+        # With its padding, which base64url does not have.
+        head = {"alg": "RS256", "typ": "JWT", "x5t": base64.urlsafe_b64encode(hashlib.sha1(der).digest()).decode()}
         claims = {"aud": self.token_url(), "iss": "app1", "sub": "app1", "jti": "older", "iat": now, "exp": now + 600}
         text = b64(json.dumps(head).encode()) + "." + b64(json.dumps(claims).encode())
         signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", f"{self.dir}/app.key"], input=text.encode(),
