@@ -1,8 +1,11 @@
-# shellcheck shell=bash
+#!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck disable=SC2317 # what check calls
 #
-# Debian's azure-cli through a recovery: sourced by run, in its network, beside the simulator, in a scratch directory.
+# Debian's azure-cli through a recovery: called by run, in its network, beside the simulator; WORK is the scratch directory.
+set -eEuo pipefail
 
+work=$WORK
 export REQUESTS_CA_BUNDLE=$work/ca.pem AZURE_CORE_COLLECT_TELEMETRY=false
 T=11111111-2222-3333-4444-555555555555
 POINT=182457315790203
@@ -34,13 +37,13 @@ fresh() { # a client that remembers nothing
 token_by() { # CREDENTIAL: every token was got by that
     control GET state | jq -e --arg c "$1" '[.requests[] | select(.credential) | .credential] | length > 0 and all(. == $c)'
 }
-by_secret() { az login --service-principal -u app1 -p good-secret --tenant $T; }
+by_secret() { az login --service-principal -u app1 -p good-secret --tenant "$T"; }
 
 login_by_secret() { by_secret | jq -e '.[0].id == "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"'; token_by secret; }
-login_by_certificate() { az login --service-principal -u app1 -p "$work/sp.pem" --tenant $T >/dev/null; token_by certificate; }
+login_by_certificate() { az login --service-principal -u app1 -p "$work/sp.pem" --tenant "$T" >/dev/null; token_by certificate; }
 login_by_identity() { az login --identity >/dev/null; token_by imds; }
 wrong_secret() {
-    ! az login --service-principal -u app1 -p wrong --tenant $T 2>error || return 1
+    ! az login --service-principal -u app1 -p wrong --tenant "$T" 2>error || return 1
     grep AADSTS7000215 error
 }
 # A client's login does not outlive its process tree here: each row logs in.
@@ -51,11 +54,11 @@ items() {
 }
 points() {
     az backup recoverypoint list -g rg -v vault1 -c web1 -i web1 --backup-management-type AzureIaasVM |
-        jq -e --arg p $POINT 'length == 1 and .[0].name == $p'
+        jq -e --arg p "$POINT" 'length == 1 and .[0].name == $p'
     az backup recoverypoint list -g rg -v vault1 -c web1 -i web1 --backup-management-type AzureIaasVM \
         --start-date 01-11-2026 --end-date 20-11-2026 | jq -e 'length == 0'
 }
-at=(-g rg -v vault1 -c web1 -i web1 -r $POINT)
+at=(-g rg -v vault1 -c web1 -i web1 -r "$POINT")
 mount_point() {
     local file password
     mkdir scripts
