@@ -5,7 +5,7 @@
 # Debian's azure-cli through a recovery: called by run, in its network, beside the simulator; WORK is the scratch directory.
 set -eEuo pipefail
 
-work=$WORK
+work=${WORK:?}
 export REQUESTS_CA_BUNDLE=$work/ca.pem AZURE_CORE_COLLECT_TELEMETRY=false
 T=11111111-2222-3333-4444-555555555555
 POINT=182457315790203
