@@ -21,6 +21,7 @@ typedef struct Client {
     char **tags;        /* "NAME=VALUE" each */
     const char *idle;   /* a time span */
     const char *why;    /* inhibit */
+    const char *output; /* metrics */
     const char *portal; /* doctor */
     bool leftovers, sweep, foreign;
     bool json, all, force, open, latest;
@@ -35,6 +36,7 @@ int verb_monitor(const Client *c, int argc, char **argv);
 int verb_release(const Client *c, int argc, char **argv);
 int verb_login(const Client *c, int argc, char **argv);
 int verb_logout(const Client *c, int argc, char **argv);
+int verb_metrics(const Client *c, int argc, char **argv);
 int verb_inhibit(const Client *c, int argc, char **argv);
 int verb_doctor(const Client *c, int argc, char **argv);
 int verb_leftovers(const Client *c); /* doctor --leftovers */

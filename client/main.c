@@ -55,6 +55,7 @@ static void print_help(void)
         "                              --sweep          take it down\n"
         "                              --foreign        with --sweep: also what ilrd did not make (root)\n"
         "                              --vm=VM          look at this machine's points at Azure, too\n"
+        "  metrics                   ilrd's counts as OpenMetrics text; --output=FILE: into a file\n"
         "  version, help\n"
         "\n"
         "An ID may be shortened as long as it is clear which session is meant.\n"
@@ -86,12 +87,19 @@ static int run_verb(const Client *c, int argc, char **argv)
         int min, max; /* arguments */
         int (*run)(const Client *c, int argc, char **argv);
     } verbs[] = {
-        {"items", 0, 1, verb_items},         {"points", 1, 1, verb_points},
-        {"provision", 1, 1, verb_provision}, {"list", 0, 0, verb_list},
-        {"status", 1, 1, verb_status},       {"monitor", 0, 1, verb_monitor},
-        {"browse", 1, 2, verb_browse},       {"release", 0, MANY, verb_release},
-        {"doctor", 0, 0, verb_doctor},       {"login", 0, 0, verb_login},
-        {"logout", 0, 0, verb_logout},       {"inhibit", 2, COMMAND_MAX, verb_inhibit},
+        {"items", 0, 1, verb_items},
+        {"points", 1, 1, verb_points},
+        {"provision", 1, 1, verb_provision},
+        {"list", 0, 0, verb_list},
+        {"status", 1, 1, verb_status},
+        {"monitor", 0, 1, verb_monitor},
+        {"browse", 1, 2, verb_browse},
+        {"release", 0, MANY, verb_release},
+        {"doctor", 0, 0, verb_doctor},
+        {"login", 0, 0, verb_login},
+        {"logout", 0, 0, verb_logout},
+        {"metrics", 0, 0, verb_metrics},
+        {"inhibit", 2, COMMAND_MAX, verb_inhibit},
     };
     size_t i;
 
@@ -136,6 +144,8 @@ static int run_verb(const Client *c, int argc, char **argv)
             return usage("--portal does not go together with --leftovers", "");
         if (c->idle && !provision)
             return usage("--idle is not for ", argv[0]);
+        if (c->output && verbs[i].run != verb_metrics)
+            return usage("--output is not for ", argv[0]);
         if (c->why && verbs[i].run != verb_inhibit)
             return usage("--why is not for ", argv[0]);
         if (c->portal && verbs[i].run != verb_doctor)
@@ -169,6 +179,7 @@ int main(int argc, char **argv)
         OPT_REASON,
         OPT_IDLE,
         OPT_WHY,
+        OPT_OUTPUT,
         OPT_TAG,
         OPT_PORTAL,
         OPT_ALL,
@@ -194,6 +205,7 @@ int main(int argc, char **argv)
         {"vm", required_argument, NULL, OPT_VM},
         {"reason", required_argument, NULL, OPT_REASON},
         {"idle", required_argument, NULL, OPT_IDLE},
+        {"output", required_argument, NULL, OPT_OUTPUT},
         {"why", required_argument, NULL, OPT_WHY},
         {"tag", required_argument, NULL, OPT_TAG},
         {"portal", required_argument, NULL, OPT_PORTAL},
@@ -256,6 +268,9 @@ int main(int argc, char **argv)
             break;
         case OPT_IDLE:
             c.idle = optarg;
+            break;
+        case OPT_OUTPUT:
+            c.output = optarg;
             break;
         case OPT_WHY:
             c.why = optarg;

@@ -17,6 +17,7 @@ struct Manager {
     VmServices services;
     char *helper_socket, *connect_dir, *state_dir, *block_dir;
     Store *store;
+    Metrics *metrics;
     Session *sessions;
     bool adopted;       /* every record has been held against reality */
     HelperCall *status; /* the question about it */
@@ -44,6 +45,7 @@ Manager *manager_free(Manager *m)
     places_free(m->services.connections);
     sd_bus_flush_close_unref(m->services.bus);
     store_free(m->store);
+    metrics_free(m->metrics);
     free(m->helper_socket);
     free(m->connect_dir);
     free(m->state_dir);
@@ -99,6 +101,9 @@ int manager_new(Manager **ret, sd_event *event, const Config *config, const Mana
                                    options->state_dir, strerror_r(-r, buf, sizeof(buf)));
         return r;
     }
+    r = metrics_new(&m->metrics);
+    if (r < 0)
+        return r;
     r = azure_new(&m->services.azure, event, config, ret_failure);
     if (r < 0)
         return r;
@@ -118,6 +123,7 @@ int manager_new(Manager **ret, sd_event *event, const Config *config, const Mana
         .changed = on_session_changed,
         .userdata = m,
         .services = &m->services,
+        .metrics = m->metrics,
     };
     r = sd_event_add_defer(event, &m->reap, on_reap, m);
     if (r >= 0)
@@ -147,6 +153,11 @@ const char *manager_helper_socket(const Manager *m)
 const char *manager_state_dir(const Manager *m)
 {
     return m->state_dir;
+}
+
+const Metrics *manager_metrics(const Manager *m)
+{
+    return m->metrics;
 }
 
 const char *manager_portal(const Manager *m)

@@ -66,5 +66,7 @@ int manager_known(char ***ret, void *userdata);
 /* The records that are kept although no session is made of them: another version, an unknown kind, damage. */
 int manager_kept_records(Manager *m, void (*kept)(const char *file, const char *why, void *userdata),
                          void *userdata);
+/* What was counted since the start; borrowed. */
+const Metrics *manager_metrics(const Manager *m);
 /* The head of the list. */
 Session *manager_sessions(Manager *m);

@@ -86,6 +86,7 @@ int service_provision_point(Service *s, VarlinkCall *call, json_object *paramete
 
 int service_provision(VarlinkCall *call, json_object *parameters, void *userdata);
 int service_release(VarlinkCall *call, json_object *parameters, void *userdata);
+int service_metrics(VarlinkCall *call, json_object *parameters, void *userdata);
 int service_inhibit(VarlinkCall *call, json_object *parameters, void *userdata);
 /* The waiter of such a call is about to end. */
 void service_uninhibit(Waiter *w);

@@ -165,6 +165,7 @@ static const VarlinkMethod methods[] = {
     {RECOVERY_INTERFACE ".List", method_list, false, NULL},
     {RECOVERY_INTERFACE ".Describe", method_describe, false, id_parameters},
     {RECOVERY_INTERFACE ".Release", service_release, false, release_parameters},
+    {RECOVERY_INTERFACE ".Metrics", service_metrics, false, NULL},
     {RECOVERY_INTERFACE ".Inhibit", service_inhibit, true, inhibit_parameters},
     {RECOVERY_INTERFACE ".Monitor", method_monitor, true, id_parameters},
     {RECOVERY_INTERFACE ".Doctor", method_doctor, true, doctor_parameters},

@@ -12,6 +12,8 @@ int session_make(Session **ret, const SessionContext *context, const SessionKind
 
 /* Tells that it is ready now, or closed. */
 void session_milestone(Session *s);
+/* The work of a step has ended well. */
+void session_count_step(Session *s, SessionState step);
 
 /* Azure's end in the record. 0; -ENOMEM; load: -EINVAL, it is damaged. */
 int session_expiry_save(const Session *s, json_object *record);

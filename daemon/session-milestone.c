@@ -32,6 +32,12 @@ SessionEnd session_end_from_string(const char *s)
     return SESSION_END_INVALID;
 }
 
+void session_count_step(Session *s, SessionState step)
+{
+    metrics_step(s->context->metrics, session_state_to_string(step),
+                 now_usec(CLOCK_MONOTONIC) - s->work_usec);
+}
+
 void session_milestone(Session *s)
 {
     uint64_t wall = now_usec(CLOCK_REALTIME), took = wall > s->created_usec
@@ -42,6 +48,8 @@ void session_milestone(Session *s)
     _cleanup_strv_free_ char **fields = NULL;
     char subject[512], span[64], end[128] = "";
 
+    if (s->closed)
+        metrics_closed(s->context->metrics, session_end_to_string(s->end), s->use.bytes_read);
     s->kind->subject(s, subject, sizeof(subject));
     if (s->kind->names)
         s->kind->names(s, &vm, &point);

@@ -89,8 +89,10 @@ static void keep_failure(Session *s, const Failure *f)
         return;
     log_full(LOG_WARNING, s->id, "%s: %s%s%s", failure_name_to_string(f->name), f->message ? f->message : "",
              f->code ? ", code " : "", f->code ? f->code : "");
-    if (!s->failure)
+    if (!s->failure) {
         s->failure = failure_copy(f);
+        metrics_failure(s->context->metrics, f->name);
+    }
 }
 
 static void turn_down(Session *s)
@@ -144,6 +146,7 @@ static void start(Session *s, SessionWork work, int (*f)(Session *s))
     int r;
 
     s->work = work;
+    s->work_usec = now_usec(CLOCK_MONOTONIC);
     changed(s);
     r = f(s);
     if (r == 0)
@@ -249,6 +252,7 @@ void session_step_done(Session *s, const Failure *failure)
             turn_down(s);
             return;
         }
+        session_count_step(s, s->kind->steps[s->step - 1].climbing);
         if (session_save(s) < 0)
             log_full(LOG_WARNING, s->id, "Going on with an older record");
         break;
@@ -258,11 +262,13 @@ void session_step_done(Session *s, const Failure *failure)
             log_full(LOG_WARNING, s->id, "Release failed and will be tried again: %s: %s",
                      failure_name_to_string(failure->name), failure->message ? failure->message : "");
             s->release_failure = failure_copy(failure);
+            metrics_failure(s->context->metrics, failure->name);
             schedule_retry(s);
             changed(s);
             return;
         }
         s->release_attempts = 0;
+        session_count_step(s, s->kind->steps[s->step - 1].descending);
         s->step--;
         (void)session_save(s);
         break;

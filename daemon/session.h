@@ -15,6 +15,7 @@
  *  - States are for people; code decides on step and direction. */
 
 #include "expiry.h"
+#include "metrics.h"
 #include "session-holder.h"
 #include "session-use.h"
 #include "store.h"
@@ -100,7 +101,8 @@ typedef struct SessionContext {
      * later. The session must not be freed inside. */
     void (*changed)(Session *s, void *userdata);
     void *userdata;
-    void *services; /* for the kinds: whatever manager.c gives them */
+    void *services;   /* for the kinds: whatever manager.c gives them */
+    Metrics *metrics; /* or NULL */
 } SessionContext;
 
 struct Session {
@@ -124,6 +126,7 @@ struct Session {
     SessionWork work;
     SessionEnd end;
     SessionUse use;
+    uint64_t work_usec; /* when work began; CLOCK_MONOTONIC */
 
     uint64_t created_usec, ready_usec; /* since 1970; 0: not yet */
     uint64_t expires_usec;             /* since 1970, by Azure's clock; 0: unknown */

@@ -254,7 +254,47 @@ def only_so_many_inhibitors():
         w.assert_clean()
 
 
+def metrics_count():
+    with World() as w:
+        w.set_bytes_read(1 << 20)
+        session = session_of(w.provision()[-1])
+        w.helper.failures["down"] = [BUSY]
+        text = w.ilrctl("metrics").stdout
+        lines = text.splitlines()
+        assert lines[-1] == "# EOF"
+        name = f'{{session="{session["id"]}",vm="web1"}}'
+        assert f"ilrd_session_read_bytes_total{name} {1 << 20}" in lines, text
+        left = [t for t in lines if t.startswith("ilrd_session_time_left_seconds" + name)][0].split()[1]
+        assert LIFETIME - 60 < float(left) <= LIFETIME, text
+        assert 'ilrd_sessions{state="ready"} 1' in lines, text
+        assert w.ilrctl("release", session["id"]).returncode == 8
+        gone(w, session["id"])
+        path = f"{w.dir}/ilrd.prom"
+        p = w.ilrctl("metrics", f"--output={path}")
+        assert p.returncode == 0 and p.stdout == "", p
+        with open(path) as f:
+            text = f.read()
+        lines = text.splitlines()
+        for line in ('ilrd_sessions{state="ready"} 0', 'ilrd_sessions_closed_total{end="released"} 1',
+                     'ilrd_failures_total{name="Busy"} 1', f"ilrd_read_bytes_total {1 << 20}",
+                     *(f'ilrd_step_duration_seconds_count{{step="{s}"}} 1' for s in
+                       ("provisioning", "connecting", "attaching", "detaching", "disconnecting", "revoking"))):
+            assert line in lines, (line, text)
+        assert w.ilrctl("metrics", "--output=/nonexistent/x").returncode == 1
+        assert json.loads(w.ilrctl("metrics", "--json").stdout)["text"].endswith("# EOF\n")
+        try:
+            from prometheus_client.openmetrics.parser import text_string_to_metric_families
+            from prometheus_client.parser import text_string_to_metric_families as older
+        except ImportError:
+            print("# no python3-prometheus-client: the text was not given to its parsers")
+        else:
+            names = {f.name for f in text_string_to_metric_families(text)}
+            assert {"ilrd_sessions", "ilrd_read_bytes", "ilrd_step_duration_seconds"} <= names, names
+            assert {"ilrd_sessions", "ilrd_step_duration_seconds"} <= {f.name for f in older(text)}
+        w.assert_clean()
+
+
 if __name__ == "__main__":
     main([told_twice_then_released, monitor_prints_the_warning, held_files_get_their_grace_and_no_more,
           hanging_release_is_forced, unused_is_released, unknown_use_counts_as_use, released_while_users_are_asked_for,
-          who_wants_longer_gets_it, command_keeps_it, inhibit_tells_what_is_wrong, only_so_many_inhibitors])
+          who_wants_longer_gets_it, command_keeps_it, inhibit_tells_what_is_wrong, only_so_many_inhibitors, metrics_count])
