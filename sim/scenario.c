@@ -71,11 +71,6 @@ const char *fault_kind_to_string(FaultKind kind)
     return kind >= 0 && kind < FAULT_KIND_MAX ? table[kind].name : NULL;
 }
 
-FaultClass fault_kind_class(FaultKind kind)
-{
-    return table[kind].class;
-}
-
 static FaultKind fault_kind_from_string(const char *s)
 {
     for (FaultKind k = 0; k < FAULT_KIND_MAX; k++)

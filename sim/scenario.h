@@ -83,7 +83,6 @@ typedef struct Scenario {
 } Scenario;
 
 const char *fault_kind_to_string(FaultKind kind);
-FaultClass fault_kind_class(FaultKind kind);
 
 /* path is where o stands, for errors. 0; -EINVAL with *ret_error (malloc'ed, may be NULL); -ENOMEM. */
 int scenario_parse(json_object *o, const char *path, Scenario **ret, char **ret_error);

@@ -176,6 +176,31 @@ static void test_transient(void **state)
     world_done(&w);
 }
 
+/* A counter of the subscription that is nearly used up slows down before there is a 429; reads only, if it is
+ * theirs; what is no number does nothing. */
+static void test_counter_runs_low(void **state)
+{
+    static const Exchange exchanges[] = {
+        LOOKUP,
+        POSTED,
+        {"GET", ASYNC_PATH, NULL, 200, "x-ms-ratelimit-remaining-subscription-reads: 10\n", RUNNING},
+        {"GET", ASYNC_PATH, NULL, 200, "x-ms-ratelimit-remaining-subscription-reads: none\n", RUNNING},
+        {"GET", ASYNC_PATH, NULL, 200, "x-ms-ratelimit-remaining-subscription-reads: 9\n", RUNNING},
+        POLL(200, DONE_WITH(ENTRY(SCRIPT))),
+        {},
+    };
+    uint64_t begin = now_usec(CLOCK_MONOTONIC), took;
+    World w;
+
+    world_init(&w, exchanges);
+    provision(&w);
+    took = now_usec(CLOCK_MONOTONIC) - begin;
+    assert_played(&w, 6);
+    assert_script(&w);
+    assert_in_range(took, USEC_PER_SEC, 9 * USEC_PER_SEC);
+    world_done(&w);
+}
+
 static void test_token_rejected_once(void **state)
 {
     static const Exchange exchanges[] = {
@@ -357,6 +382,7 @@ int main(void)
         cmocka_unit_test(test_list_unknown),
         cmocka_unit_test(test_location_only),
         cmocka_unit_test(test_transient),
+        cmocka_unit_test(test_counter_runs_low),
         cmocka_unit_test(test_token_rejected_once),
         cmocka_unit_test(test_one_token),
         cmocka_unit_test(test_revoke),
