@@ -19,7 +19,7 @@
 #define HELPER_SOCKET "/run/ilrd/helper"
 
 typedef struct Options {
-    const char *config, *listen, *helper, *state_dir, *connect_dir, *block_dir;
+    const char *config, *listen, *helper, *state_dir, *connect_dir, *block_dir, *hooks_path;
     bool check_config;
 } Options;
 
@@ -35,6 +35,7 @@ static void print_help(void)
            "  --state-dir=DIR     for the records, default $STATE_DIRECTORY or " STATE_DIR "\n"
            "  --connect-dir=DIR   where ilr-connect keeps its state, default " CONNECT_DIR "\n"
            "  --block-dir=DIR     where the kernel counts what is read, default " BLOCK_DIR "\n"
+           "  --hooks=DIR[:DIR]   where there may be hooks, default " HOOKS_PATH "\n"
            "  --version, --help\n");
 }
 
@@ -49,6 +50,7 @@ static int parse_options(int argc, char **argv, Options *o)
         OPT_STATE,
         OPT_CONNECT,
         OPT_BLOCK,
+        OPT_HOOKS,
         OPT_VERSION,
         OPT_HELP
     };
@@ -60,6 +62,7 @@ static int parse_options(int argc, char **argv, Options *o)
         {"state-dir", required_argument, NULL, OPT_STATE},
         {"connect-dir", required_argument, NULL, OPT_CONNECT},
         {"block-dir", required_argument, NULL, OPT_BLOCK},
+        {"hooks", required_argument, NULL, OPT_HOOKS},
         {"version", no_argument, NULL, OPT_VERSION},
         {"help", no_argument, NULL, OPT_HELP},
         {},
@@ -85,6 +88,9 @@ static int parse_options(int argc, char **argv, Options *o)
             break;
         case OPT_CONNECT:
             o->connect_dir = optarg;
+            break;
+        case OPT_HOOKS:
+            o->hooks_path = optarg;
             break;
         case OPT_BLOCK:
             o->block_dir = optarg;
@@ -148,7 +154,7 @@ static int run(const Options *o, const Config *config)
     _cleanup_(manager_freep) Manager *manager = NULL;
     _cleanup_(service_freep) Service *service = NULL;
     _cleanup_failure_ Failure *f = NULL;
-    ManagerOptions options = {o->state_dir, o->helper, o->connect_dir, o->block_dir};
+    ManagerOptions options = {o->state_dir, o->helper, o->connect_dir, o->block_dir, o->hooks_path};
     sigset_t mask;
     int r, fd;
 
@@ -195,7 +201,8 @@ int main(int argc, char **argv)
     Options o = {.helper = HELPER_SOCKET,
                  .state_dir = getenv("STATE_DIRECTORY"),
                  .connect_dir = CONNECT_DIR,
-                 .block_dir = BLOCK_DIR};
+                 .block_dir = BLOCK_DIR,
+                 .hooks_path = HOOKS_PATH};
     _cleanup_(config_freep) Config *config = NULL;
     _cleanup_failure_ Failure *f = NULL;
     int r;

@@ -18,6 +18,7 @@ struct Manager {
     char *helper_socket, *connect_dir, *state_dir, *block_dir;
     Store *store;
     Metrics *metrics;
+    Hooks *hooks;
     Session *sessions;
     bool adopted;       /* every record has been held against reality */
     HelperCall *status; /* the question about it */
@@ -46,6 +47,7 @@ Manager *manager_free(Manager *m)
     sd_bus_flush_close_unref(m->services.bus);
     store_free(m->store);
     metrics_free(m->metrics);
+    hooks_free(m->hooks);
     free(m->helper_socket);
     free(m->connect_dir);
     free(m->state_dir);
@@ -102,6 +104,8 @@ int manager_new(Manager **ret, sd_event *event, const Config *config, const Mana
         return r;
     }
     r = metrics_new(&m->metrics);
+    if (r >= 0)
+        r = hooks_new(&m->hooks, event, options->helper_socket, options->hooks_path);
     if (r < 0)
         return r;
     r = azure_new(&m->services.azure, event, config, ret_failure);
@@ -124,6 +128,7 @@ int manager_new(Manager **ret, sd_event *event, const Config *config, const Mana
         .userdata = m,
         .services = &m->services,
         .metrics = m->metrics,
+        .hooks = m->hooks,
     };
     r = sd_event_add_defer(event, &m->reap, on_reap, m);
     if (r >= 0)

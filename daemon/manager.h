@@ -13,6 +13,7 @@ typedef struct ManagerOptions {
     const char *helper_socket; /* where the helper listens */
     const char *connect_dir;   /* /run/ilr-connect */
     const char *block_dir;     /* /sys/dev/block */
+    const char *hooks_path;    /* HOOKS_PATH */
 } ManagerOptions;
 
 /* Something that callers can see has changed. The session is borrowed; a closed one is gone afterwards. */

@@ -24,6 +24,7 @@ static void warn(Session *s, uint64_t left_usec)
     s->warning = text;
     s->context->changed(s, s->context->userdata);
     s->warning = NULL;
+    session_tell_hooks(s, "expiring");
 }
 
 static void enter(Session *s, ExpiryStage stage, uint64_t left_usec)

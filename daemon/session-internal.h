@@ -12,6 +12,8 @@ int session_make(Session **ret, const SessionContext *context, const SessionKind
 
 /* Tells that it is ready now, or closed. */
 void session_milestone(Session *s);
+/* Tells the hooks. */
+void session_tell_hooks(Session *s, const char *event);
 /* The work of a step has ended well. */
 void session_count_step(Session *s, SessionState step);
 

@@ -38,6 +38,45 @@ void session_count_step(Session *s, SessionState step)
                  now_usec(CLOCK_MONOTONIC) - s->work_usec);
 }
 
+static int add_number(json_object *o, const char *key, uint64_t n)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "%" PRIu64, n);
+    return json_add_string(o, key, text);
+}
+
+void session_tell_hooks(Session *s, const char *event)
+{
+    _cleanup_json_ json_object *o = NULL;
+    const char *vm = NULL, *point = NULL;
+    uint64_t left = session_time_left(s);
+    char path[64] = "", at[TIMESTAMP_MAX];
+
+    if (!s->context->hooks)
+        return;
+    o = json_object_new_object();
+    if (s->kind->names)
+        s->kind->names(s, &vm, &point);
+    if (!s->closed)
+        snprintf(path, sizeof(path), "/run/ilr/%s/volumes", s->id);
+    if (!o || json_add_string(o, "VM", vm ? vm : "") < 0 ||
+        json_add_string(o, "POINT", point ? point : "") < 0 || json_add_string(o, "PATH", path) < 0 ||
+        json_add_string(o, "CALLER", s->caller) < 0 ||
+        json_add_string(o, "REASON", s->reason ? s->reason : "") < 0 ||
+        (left != USEC_INFINITY &&
+         (add_number(o, "MINUTES_LEFT", left / USEC_PER_MINUTE) < 0 ||
+          json_add_string(o, "EXPIRES", timestamp_format(s->expires_usec, at)) < 0)) ||
+        (s->closed &&
+         (json_add_string(o, "END", session_end_to_string(s->end)) < 0 ||
+          add_number(o, "BYTES_READ", s->use.bytes_read) < 0 ||
+          json_add_string(o, "FAILURE", s->failure ? failure_name_to_string(s->failure->name) : "") < 0))) {
+        log_oom();
+        return;
+    }
+    hooks_tell(s->context->hooks, s->id, event, TAKE_PTR(o));
+}
+
 void session_milestone(Session *s)
 {
     uint64_t wall = now_usec(CLOCK_REALTIME), took = wall > s->created_usec
@@ -69,4 +108,5 @@ void session_milestone(Session *s)
     log_fields(LOG_NOTICE, s->id, fields, "Session %s: %s, for %s, reason \"%s\", after %s%s",
                s->closed ? "closed" : "ready", subject, s->caller, s->reason ? s->reason : "",
                timespan_format(took, span, sizeof(span)), end);
+    session_tell_hooks(s, s->closed ? "closed" : "ready");
 }

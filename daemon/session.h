@@ -15,6 +15,7 @@
  *  - States are for people; code decides on step and direction. */
 
 #include "expiry.h"
+#include "hooks.h"
 #include "metrics.h"
 #include "session-holder.h"
 #include "session-use.h"
@@ -103,6 +104,7 @@ typedef struct SessionContext {
     void *userdata;
     void *services;   /* for the kinds: whatever manager.c gives them */
     Metrics *metrics; /* or NULL */
+    Hooks *hooks;     /* or NULL */
 } SessionContext;
 
 struct Session {

@@ -35,6 +35,7 @@ static const struct {
      verb_disconnect},
     {"status", MAY(CALLER_DAEMON) | MAY(CALLER_ROOT), SESSION_OPTIONAL, false, KEYS("session", "holders"),
      verb_status},
+    {"hook", MAY(CALLER_DAEMON), SESSION_REQUIRED, false, KEYS("session", "event", "variables"), verb_hook},
     {"leftovers", MAY(CALLER_DAEMON) | MAY(CALLER_ROOT), SESSION_NONE, false, KEYS("known"), verb_leftovers},
     {"sweep", MAY(CALLER_DAEMON) | MAY(CALLER_ROOT), SESSION_OPTIONAL, false, KEYS("session", "foreign"),
      verb_sweep},

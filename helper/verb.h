@@ -35,6 +35,7 @@ int verb_disconnect(Request *request, json_object **ret_answer, Failure **ret_fa
 int verb_discover(Request *request, json_object **ret_answer, Failure **ret_failure);
 int verb_login(Request *request, json_object **ret_answer, Failure **ret_failure);
 int verb_logout(Request *request, json_object **ret_answer, Failure **ret_failure);
+int verb_hook(Request *request, json_object **ret_answer, Failure **ret_failure);
 int verb_status(Request *request, json_object **ret_answer, Failure **ret_failure);
 int verb_leftovers(Request *request, json_object **ret_answer, Failure **ret_failure);
 /* Start ilr-session@ID and answer with what it left in the record; take the lock and call storage_down(). */

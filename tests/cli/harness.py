@@ -100,6 +100,8 @@ class Helper(threading.Thread):
 
     def answer(self, verb, request):
         session = request.get("session")
+        if verb == "hook":
+            return {}
         if verb == "initiator-name":
             return {"name": INITIATOR}
         if verb == "check":
@@ -263,7 +265,7 @@ class World:
         self.ilrd = subprocess.Popen(
             [f"{BUILD}/ilrd", f"--config={self.dir}/ilrd.conf", f"--listen={self.socket}",
              f"--helper={self.helper.path}", f"--state-dir={self.dir}/state", f"--connect-dir={self.dir}/connect",
-             f"--block-dir={self.dir}/block"],
+             f"--block-dir={self.dir}/block", f"--hooks={self.dir}/hooks.d:{self.dir}/more-hooks.d"],
             stderr=self.log)
         wait_for("ilrd listens", lambda: can_connect(self.socket) or self.ilrd.poll() is not None)
 

@@ -4,6 +4,7 @@
 
 #include "base64.h"
 #include "connection-file.h"
+#include "hook.h"
 #include "request.h"
 #include "session-dirs.h"
 
@@ -52,6 +53,7 @@ static void test_authorise(void **state)
         {"down", true, true, false, true},
         {"disconnect", true, true, false, true},
         {"status", true, true, false, true},
+        {"hook", true, true, false, false},
         {"leftovers", false, true, false, true},
         {"sweep", true, true, false, true},
         {"discover", true, false, true, false},
@@ -259,12 +261,57 @@ static void test_connection_lines(void **state)
     free(text);
 }
 
+/* What a hook's environment may have, whoever chose the text. */
+static void test_hook_environment(void **state)
+{
+    static const char *const bad[] = {
+        "{\"vm\":\"x\"}",          "{\"\":\"x\"}",
+        "{\"VM=1\\nPATH\":\"x\"}", "{\"VM\":1}",
+        "{\"VM\":null}",           "{\"EVENT\":\"x\"}",
+        "{\"SESSION\":\"x\"}",     "{\"A_VERY_LONG_NAME_WITH_MANY_LETTERS\":\"\"}",
+    };
+    _cleanup_json_ json_object *many = json_object_new_object();
+    char name[3] = "AA", *text = NULL, *big;
+    json_object *o;
+    size_t i;
+
+    o = json_tokener_parse("{\"VM\":\"web \\\"1\\\" $(id) `id` '\\\\\\n\\u007f\\u00e4\",\"PATH\":\"\"}");
+    assert_int_equal(hook_environment("abcd1234", "closed", o, &text), 0);
+    assert_string_equal(text, "ILR_EVENT=\"closed\"\nILR_SESSION=\"abcd1234\"\n"
+                              "ILR_VM=\"web _1_ _(id) _id_ ____\xc3\xa4\"\nILR_PATH=\"\"\n");
+    free(text);
+    json_object_put(o);
+    assert_int_equal(hook_environment("abcd1234", "ready", NULL, &text), 0);
+    free(text);
+    assert_int_equal(hook_environment("abcd1234", "", NULL, &text), -EINVAL);
+    assert_int_equal(hook_environment("abcd1234", "ready/../x", NULL, &text), -EINVAL);
+    for (i = 0; i < ELEMENTSOF(bad); i++) {
+        o = json_tokener_parse(bad[i]);
+        assert_non_null(o);
+        assert_int_equal(hook_environment("abcd1234", "ready", o, &text), -EINVAL);
+        json_object_put(o);
+    }
+    for (i = 0; i < 17; i++) {
+        name[1] = (char)('A' + i);
+        json_object_object_add(many, name, json_object_new_string("x"));
+    }
+    assert_int_equal(hook_environment("abcd1234", "ready", many, &text), -EINVAL);
+    o = json_object_new_object();
+    big = calloc(1, 1026);
+    memset(big, 'x', 1025);
+    json_object_object_add(o, "VM", json_object_new_string(big));
+    assert_int_equal(hook_environment("abcd1234", "ready", o, &text), -EINVAL);
+    free(big);
+    json_object_put(o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_authorise),       cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_base64),          cmocka_unit_test(test_portal),
-        cmocka_unit_test(test_connection_file), cmocka_unit_test(test_connection_lines),
+        cmocka_unit_test(test_hook_environment), cmocka_unit_test(test_authorise),
+        cmocka_unit_test(test_refused),          cmocka_unit_test(test_base64),
+        cmocka_unit_test(test_portal),           cmocka_unit_test(test_connection_file),
+        cmocka_unit_test(test_connection_lines),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
