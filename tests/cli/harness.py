@@ -251,7 +251,7 @@ class World:
             "ManagementUrl": f"https://localhost:{self.port}", "LoginUrl": f"https://localhost:{self.port}",
             "CAFile": f"{self.dir}/ca.pem", "TenantId": TENANT, "ClientId": "app1",
             "ClientSecretFile": f"{self.dir}/secret", "PollIntervalSec": "100ms", "OperationTimeoutSec": "20",
-            "RequestTimeoutSec": "5"}, "Session": {"BusyRetrySec": "200ms"}}
+            "RequestTimeoutSec": "30"}, "Session": {"BusyRetrySec": "200ms"}}
         for line in more.split():
             section, assignment = line.split(".", 1)
             key, value = assignment.split("=", 1)
