@@ -25,6 +25,8 @@ int assembly_parts_to_json(const Assembly *a, json_object **ret)
             (r = json_add_int64(e, "start", (int64_t)v->start_bytes)) < 0 ||
             (r = json_add_string(e, "base", v->base)) < 0 ||
             (r = json_add_string(e, "group", v->group)) < 0 ||
+            (r = json_add_string(e, "byId", v->by_id)) < 0 ||
+            (r = json_add_int64(e, "openedFrom", (int64_t)v->opened_from)) < 0 ||
             (r = json_add_string(e, "node", v->node)) < 0 || (r = json_add_string(e, "device", device)) < 0 ||
             (r = json_add_bool(e, "used", v->used)) < 0 || (r = json_add_bool(e, "waits", v->waits)) < 0 ||
             (v->layers && (r = json_add_strv(e, "layers", v->layers)) < 0) ||
@@ -82,25 +84,32 @@ static int get_device(json_object *o, dev_t *ret)
 
 static int volume_load(Assembly *a, json_object *o, json_object *part)
 {
-    int64_t size, disk, start, partition = 0;
+    int64_t size, disk, start, partition = 0, opened_from = 0;
+    json_object *subvolumes;
     Volume *v;
     int r;
 
     if (json_get_int64(o, "sizeBytes", &size) <= 0 || json_get_int64(part, "disk", &disk) <= 0 || disk < 0 ||
         (size_t)disk >= a->n_disks || json_get_int64(part, "start", &start) <= 0 ||
-        json_get_int64(o, "partition", &partition) < 0)
+        json_get_int64(o, "partition", &partition) < 0 ||
+        json_get_int64(part, "openedFrom", &opened_from) < 0 || opened_from < 0 ||
+        (size_t)opened_from > a->n_volumes)
         return -EBADMSG;
     v = assembly_add(a, (size_t)disk, (uint64_t)start, (uint64_t)size);
     if (!v)
         return -ENOMEM;
     v->partition = (int)partition;
+    v->opened_from = (size_t)opened_from;
+    if (json_get_array(o, "subvolumes", &subvolumes) > 0)
+        v->subvolumes = json_object_get(subvolumes);
     if ((r = get_copy(o, "name", &v->name)) < 0 || (r = get_copy(o, "type", &v->type)) < 0 ||
         (r = get_copy(o, "label", &v->label)) < 0 || (r = get_copy(o, "uuid", &v->uuid)) < 0 ||
         (r = get_copy(o, "partitionLabel", &v->partition_label)) < 0 ||
         (r = get_copy(o, "partitionType", &v->partition_type)) < 0 ||
-        (r = get_copy(o, "reason", &v->reason)) < 0 || (r = get_copy(part, "base", &v->base)) < 0 ||
-        (r = get_copy(part, "group", &v->group)) < 0 || (r = get_copy(part, "node", &v->node)) < 0 ||
-        (r = get_strv(part, "layers", &v->layers)) < 0 ||
+        (r = get_copy(o, "partitionUuid", &v->partition_uuid)) < 0 ||
+        (r = get_copy(part, "byId", &v->by_id)) < 0 || (r = get_copy(o, "reason", &v->reason)) < 0 ||
+        (r = get_copy(part, "base", &v->base)) < 0 || (r = get_copy(part, "group", &v->group)) < 0 ||
+        (r = get_copy(part, "node", &v->node)) < 0 || (r = get_strv(part, "layers", &v->layers)) < 0 ||
         (r = get_strv(part, "partners", &v->partners)) < 0 || (r = get_device(part, &v->device)) < 0)
         return r;
     if (json_get_bool(o, "mounted", &v->mounted) < 0 || json_get_bool(o, "replayed", &v->replayed) < 0 ||

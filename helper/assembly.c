@@ -172,7 +172,8 @@ static int add_partitions(Assembly *a, size_t disk, const PartitionTable *t)
         v->partition = p->number;
         v->partition_type = strdup(p->type);
         v->partition_label = p->label ? strdup(p->label) : NULL;
-        if (!v->partition_type || (p->label && !v->partition_label))
+        v->partition_uuid = p->uuid ? strdup(p->uuid) : NULL;
+        if (!v->partition_type || (p->label && !v->partition_label) || (p->uuid && !v->partition_uuid))
             return -ENOMEM;
     }
     return 0;
@@ -254,6 +255,7 @@ static int add_nested(Assembly *a, size_t parent, const PartitionTable *t)
         v->degraded = a->volumes[parent].degraded;
         v->partition_type = strdup(p->type);
         v->partition_label = p->label ? strdup(p->label) : NULL;
+        v->partition_uuid = p->uuid ? strdup(p->uuid) : NULL;
         if (!v->layers || !v->partition_type || asprintf(&v->base, "%s-part%d", own, p->number) < 0)
             return -ENOMEM;
         message = (free(message), NULL);

@@ -77,6 +77,7 @@ static int add_opened(Assembly *a, size_t volume, const char *suffix, const DmDe
     in->device = device;
     in->base = TAKE_PTR(base);
     in->degraded = v->degraded;
+    in->opened_from = volume + 1;
     in->layers = assembly_layers(a, &volume, 1, "LUKS");
     v->locked = false;
     return in->layers ? assembly_settle(a, &volume, 1, true, "encrypted with LUKS, unlocked") : -ENOMEM;

@@ -101,6 +101,7 @@ static int lv_read(json_object *row, LvmLv *l)
     char active[32], health[64], major[16], minor[16];
 
     if (get_name(row, "lv_name", l->name, sizeof(l->name)) < 0 || !*l->name ||
+        get_name(row, "lv_uuid", l->uuid, sizeof(l->uuid)) < 0 ||
         get_text(row, "segtype", l->type, sizeof(l->type)) < 0 ||
         get_number(row, "lv_size", &l->sectors) < 0 ||
         get_text(row, "lv_active", active, sizeof(active)) < 0 ||

@@ -19,7 +19,7 @@ typedef struct LvmPv {
 } LvmPv;
 
 typedef struct LvmLv {
-    char name[LVM_NAME_SIZE], type[32];
+    char name[LVM_NAME_SIZE], uuid[64], type[32];
     uint64_t sectors;
     bool active, degraded;
     unsigned major, minor;
@@ -27,7 +27,8 @@ typedef struct LvmLv {
 
 #define LVM_PV_FIELDS                                                                                        \
     "pv_name,vg_name,vg_uuid,vg_systemid,pv_fmt,pv_missing,vg_exported,pe_start,vg_extent_size"
-#define LVM_LV_FIELDS "lv_name,segtype,lv_size,lv_active,lv_health_status,lv_kernel_major,lv_kernel_minor"
+#define LVM_LV_FIELDS                                                                                        \
+    "lv_name,lv_uuid,segtype,lv_size,lv_active,lv_health_status,lv_kernel_major,lv_kernel_minor"
 
 /* One segment of a logical volume, hidden ones without their brackets. */
 typedef struct LvmSegment {

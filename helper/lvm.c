@@ -55,6 +55,20 @@ static int lv_reason(Volume *v, const char *words)
     return asprintf(&v->reason, "LVM did not activate it: %s", words) < 0 ? -ENOMEM : 0;
 }
 
+/* A UUID as in dm-uuid-LVM-. The volume's stays what it was; the group's is a new one. */
+static char *without_dashes(const char *uuid)
+{
+    char *s = strdup(uuid), *p = s;
+
+    if (!s)
+        return NULL;
+    for (; *uuid; uuid++)
+        if (*uuid != '-')
+            *p++ = *uuid;
+    *p = '\0';
+    return s;
+}
+
 static int add_lv(Group *g, const LvmLv *lv, const char *words)
 {
     _cleanup_free_ char *top = NULL;
@@ -67,9 +81,10 @@ static int add_lv(Group *g, const LvmLv *lv, const char *words)
         return (top = NULL), -ENOMEM;
     v->base = strdup(lv->name);
     v->group = strdup(g->first->vg);
+    v->by_id = without_dashes(lv->uuid);
     v->layers = assembly_layers(g->a, g->members, g->n_members, top);
     v->degraded = lv->degraded;
-    if (!v->base || !v->group || !v->layers)
+    if (!v->base || !v->group || !v->by_id || !v->layers)
         return -ENOMEM;
     if (!lv->active)
         return lv_reason(v, words);

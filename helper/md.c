@@ -239,6 +239,17 @@ static int make_plain(Array *m, const char *suffix, dev_t *ret, char **ret_node)
     return make(m, suffix, targets, n, ret, ret_node);
 }
 
+/* As mdadm writes it: four words, which 0.90 keeps in the byte order of the machine. */
+static char *uuid_text(const MdSuper *s)
+{
+    char text[36], *p = text;
+    unsigned i, flip = s->minor_version == 90 ? 3 : 0;
+
+    for (i = 0; i < 16; i++)
+        p += sprintf(p, "%s%02x", i > 0 && i % 4 == 0 ? ":" : "", s->uuid[i ^ flip]);
+    return strdup(text);
+}
+
 static int array_add(Array *m, dev_t device, char *node)
 {
     const MdSuper *s = &m->supers[0];
@@ -257,9 +268,10 @@ static int array_add(Array *m, dev_t device, char *node)
     v->node = node;
     v->device = device;
     v->base = strdup(*name ? name : "md");
+    v->by_id = uuid_text(s);
     v->degraded = m->plan.degraded;
     v->layers = assembly_layers(m->a, m->volumes, m->n, m->plan.text);
-    return v->base && v->layers ? 0 : -ENOMEM;
+    return v->base && v->by_id && v->layers ? 0 : -ENOMEM;
 }
 
 static int array_do(Array *m, bool last)

@@ -20,7 +20,8 @@ static const struct {
     {"ext4", NULL, "noload"},
     /* The kernel remembers the UUID of an XFS mounted without nouuid and refuses the next one. */
     {"xfs", "nouuid", "norecovery"},
-    {"btrfs", NULL, "rescue=nologreplay"},
+    /* Always from the top: another default subvolume would hide the others. */
+    {"btrfs", "subvolid=5", "rescue=nologreplay"},
     {"f2fs", NULL, "norecovery"},
     /* These have neither owners nor modes, or those of another system: directory and group of the session
      * decide who gets here. */

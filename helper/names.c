@@ -26,21 +26,39 @@ bool volume_name_usable(const char *s)
            !has_own_form(s);
 }
 
-/* The n-th best name of a volume, or NULL. A member of something has its place only: its label, if it has
- * one, is that of the whole. */
-static const char *wish(const Volume *v, int n)
+/* A label as a name: every character that a name cannot have becomes "_", so that "System Reserved" keeps a
+ * name that people know and shells like. Needs a letter or a digit that is its own. */
+static bool name_from(const char *label, char ret[static VOLUME_NAME_MAX + 1])
+{
+    size_t n = 0;
+    bool readable = false;
+
+    for (; label && *label; label++) {
+        if (((unsigned char)*label & 0xc0) == 0x80) /* the rest of a character */
+            continue;
+        if (n == VOLUME_NAME_MAX)
+            return false;
+        ret[n] =
+            strchr(NAME_CHARACTERS, *label) && (n > 0 || (*label != '.' && *label != '-')) ? *label : '_';
+        readable = readable || isalnum((unsigned char)ret[n]);
+        n++;
+    }
+    ret[n] = '\0';
+    return readable && volume_name_usable(ret);
+}
+
+/* The best name of a volume, or false. A member of something has its place only: its label, if it has one, is
+ * that of the whole. */
+static bool wish(const Volume *v, char ret[static VOLUME_NAME_MAX + 1])
 {
     const char *wishes[] = {v->label, v->base, v->partition_label};
     bool member = v->used && v->reason && !v->locked;
     size_t i;
 
-    if (member)
-        return NULL;
-
-    for (i = 0; i < ELEMENTSOF(wishes); i++)
-        if (volume_name_usable(wishes[i]) && n-- == 0)
-            return wishes[i];
-    return NULL;
+    for (i = 0; !member && i < ELEMENTSOF(wishes); i++)
+        if (name_from(wishes[i], ret))
+            return true;
+    return false;
 }
 
 /* What nothing else is called: its place on a disk, or GROUP-NAME. */
@@ -73,18 +91,18 @@ static char *name_suffixed(const Volume *v, const char *base)
 
 static char *name_choose(Volume *volumes, size_t n, size_t i)
 {
-    const char *want = wish(&volumes[i], 0);
+    char want[VOLUME_NAME_MAX + 1], other[VOLUME_NAME_MAX + 1];
     bool taken = false;
     size_t j;
 
-    for (j = 0; want && j < n && !taken; j++)
-        taken = j != i && streq_ptr(wish(&volumes[j], 0), want);
-    if (!want)
+    if (!wish(&volumes[i], want))
         return name_plain(&volumes[i]);
+    for (j = 0; j < n && !taken; j++)
+        taken = j != i && wish(&volumes[j], other) && streq(other, want);
     if (!taken)
         return strdup(want);
-    return want == volumes[i].base && volumes[i].group ? name_plain(&volumes[i])
-                                                       : name_suffixed(&volumes[i], want);
+    return streq_ptr(volumes[i].base, want) && volumes[i].group ? name_plain(&volumes[i])
+                                                                : name_suffixed(&volumes[i], want);
 }
 
 static bool name_taken(const Volume *volumes, size_t n, size_t but, const char *name)

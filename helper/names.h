@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Names of volumes: what a person calls them (label, else the name of the logical volume or array, else the
- * partition label, else disk1-part2 or disk1), fit for a directory, unique in the session, and the same again
- * for the same disks. */
+/* Names of volumes: what a person calls them (with "_" for what a directory's name should not have: label,
+ * else the name of the logical volume or array, else the partition label, else disk1-part2 or disk1), fit for
+ * a directory, unique in the session, and the same again for the same disks. */
 
 #include "volume.h"
 

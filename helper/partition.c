@@ -4,6 +4,7 @@
 #include <blkid/blkid.h>
 
 #define LABEL_BYTES_MAX 108 /* 36 characters of UTF-16 as UTF-8 */
+#define UUID_BYTES_MAX 64
 
 static void probe_freep(blkid_probe *p)
 {
@@ -18,6 +19,7 @@ void partition_table_done(PartitionTable *t)
     for (i = 0; i < t->n_partitions; i++) {
         free(t->partitions[i].type);
         free(t->partitions[i].label);
+        free(t->partitions[i].uuid);
     }
     free(t->partitions);
     free(t->type);
@@ -31,7 +33,8 @@ static int by_number(const void *a, const void *b)
 
 static int add(PartitionTable *t, blkid_partition p, uint64_t disk_bytes)
 {
-    const char *type = blkid_partition_get_type_string(p), *label = blkid_partition_get_name(p);
+    const char *type = blkid_partition_get_type_string(p), *label = blkid_partition_get_name(p),
+               *uuid = blkid_partition_get_uuid(p);
     uint64_t start = (uint64_t)blkid_partition_get_start(p), size = (uint64_t)blkid_partition_get_size(p);
     Partition new = {.number = blkid_partition_get_partno(p)}, *more;
 
@@ -48,12 +51,15 @@ static int add(PartitionTable *t, blkid_partition p, uint64_t disk_bytes)
         new.type = NULL;
     if (!isempty(label))
         new.label = text_clean(label, LABEL_BYTES_MAX);
+    if (!isempty(uuid))
+        new.uuid = text_clean(uuid, UUID_BYTES_MAX);
     more = realloc(t->partitions, (t->n_partitions + 1) * sizeof(*more));
     if (more)
         t->partitions = more;
-    if (!more || !new.type || (!isempty(label) && !new.label)) {
+    if (!more || !new.type || (!isempty(label) && !new.label) || (!isempty(uuid) && !new.uuid)) {
         free(new.type);
         free(new.label);
+        free(new.uuid);
         return -ENOMEM;
     }
     t->partitions[t->n_partitions++] = new;
@@ -143,7 +149,8 @@ int partition_table_to_json(const PartitionTable *t, json_object **ret)
             (r = json_add_int64(e, "start", (int64_t)p->start_bytes)) < 0 ||
             (r = json_add_int64(e, "size", (int64_t)p->size_bytes)) < 0 ||
             (r = json_add_string(e, "type", p->type)) < 0 ||
-            (r = json_add_string(e, "label", p->label)) < 0 || json_object_array_add(list, e) < 0)
+            (r = json_add_string(e, "label", p->label)) < 0 ||
+            (r = json_add_string(e, "uuid", p->uuid)) < 0 || json_object_array_add(list, e) < 0)
             return -ENOMEM;
         TAKE_PTR(e);
     }
@@ -174,19 +181,20 @@ int partition_table_from_json(json_object *o, PartitionTable *ret)
         return -ENOMEM;
     for (i = 0; i < n; i++) {
         json_object *e = json_object_array_get_idx(list, i);
-        const char *ptype, *label = NULL;
+        const char *ptype, *label = NULL, *uuid = NULL;
         int64_t number, start, size;
         Partition *p = &t.partitions[i];
 
         if (json_get_int64(e, "number", &number) <= 0 || json_get_int64(e, "start", &start) <= 0 ||
             json_get_int64(e, "size", &size) <= 0 || json_get_string(e, "type", &ptype) <= 0 ||
-            json_get_string(e, "label", &label) < 0)
+            json_get_string(e, "label", &label) < 0 || json_get_string(e, "uuid", &uuid) < 0)
             return -EBADMSG;
         p->number = (int)number;
         p->start_bytes = (uint64_t)start;
         p->size_bytes = (uint64_t)size;
         t.n_partitions++;
-        if (!(p->type = strdup(ptype)) || (label && !(p->label = strdup(label))))
+        if (!(p->type = strdup(ptype)) || (label && !(p->label = strdup(label))) ||
+            (uuid && !(p->uuid = strdup(uuid))))
             return -ENOMEM;
     }
     *ret = t;
@@ -194,19 +202,29 @@ int partition_table_from_json(json_object *o, PartitionTable *ret)
     return 0;
 }
 
-const char *partition_type_reason(const char *type)
+const char *partition_type_reason(const char *type, bool *ret_part)
 {
     static const struct {
         const char *type, *reason;
+        bool part;
     } table[] = {
         {"21686148-6449-6e6f-744e-656564454649", "BIOS boot partition: holds a boot loader, no files"},
         {"9e1a2d38-c612-4316-aa26-8b49521e5a8b", "PReP boot partition: holds a boot loader, no files"},
         {"e3c9e316-0b5c-4db8-817d-f92df00215ae", "Microsoft reserved partition: holds no files"},
+        {"5808c8aa-7e8f-42e0-85d2-e1e90434cfb3", "database of a Windows dynamic disk: holds no files", true},
+        {"0x42", "part of a Windows dynamic disk, which is not put together", true},
+        {"af9b60a0-1431-4f62-bc68-3311714a69ad", "part of a Windows dynamic disk, which is not put together",
+         true},
+        {"e75caf8f-f680-4cee-afa3-b001e56efc2d", "part of Windows Storage Spaces, which are not put together",
+         true},
     };
     size_t i;
 
+    *ret_part = false;
     for (i = 0; type && i < ELEMENTSOF(table); i++)
-        if (strcasecmp(type, table[i].type) == 0)
+        if (strcasecmp(type, table[i].type) == 0) {
+            *ret_part = table[i].part;
             return table[i].reason;
+        }
     return NULL;
 }

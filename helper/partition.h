@@ -12,6 +12,7 @@ typedef struct Partition {
     uint64_t start_bytes, size_bytes;
     char *type;  /* GUID, or 0x83 */
     char *label; /* GPT only, cleaned; or NULL */
+    char *uuid;  /* PARTUUID; or NULL */
 } Partition;
 
 typedef struct PartitionTable {
@@ -29,5 +30,6 @@ void partition_table_done(PartitionTable *t);
 int partition_table_to_json(const PartitionTable *t, json_object **ret);
 int partition_table_from_json(json_object *o, PartitionTable *ret);
 
-/* Why a partition of this type can hold no file system, or NULL. */
-const char *partition_type_reason(const char *type);
+/* Why a partition of this type can hold no file system, or NULL. ret_part: it is a part of something that is
+ * not put together, and what a probe finds in it is not to be believed. */
+const char *partition_type_reason(const char *type, bool *ret_part);

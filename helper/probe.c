@@ -207,7 +207,7 @@ static int copy(char **field, const char *s)
 static int understand(Volume *v, json_object *o)
 {
     const char *type = NULL, *usage = NULL, *label = NULL, *uuid = NULL, *ambiguous = NULL, *why;
-    bool empty = false, damaged = false;
+    bool empty = false, damaged = false, part;
     int r;
 
     if (json_get_string(o, "type", &type) < 0 || json_get_string(o, "usage", &usage) < 0 ||
@@ -217,10 +217,12 @@ static int understand(Volume *v, json_object *o)
         return -EBADMSG;
     if ((r = copy(&v->type, type)) < 0 || (r = copy(&v->label, label)) < 0 || (r = copy(&v->uuid, uuid)) < 0)
         return r;
-    if (type && type_mountable(type) && !damaged)
+    why = partition_type_reason(v->partition_type, &part);
+    if (type && type_mountable(type) && !damaged && !part)
         return 0;
-    why = partition_type_reason(v->partition_type);
-    if (ambiguous)
+    if (part)
+        r = (v->reason = strdup(why)) ? 0 : -1;
+    else if (ambiguous)
         r = asprintf(&v->reason, "several signatures at once (%s): what it is cannot be told", ambiguous);
     else if (damaged && type)
         r = asprintf(&v->reason, "%s with a damaged superblock: its checksum does not fit", type);

@@ -31,6 +31,9 @@ void volumes_free(Volume *volumes, size_t n)
         free(volumes[i].uuid);
         free(volumes[i].partition_label);
         free(volumes[i].partition_type);
+        free(volumes[i].partition_uuid);
+        free(volumes[i].by_id);
+        json_object_put(volumes[i].subvolumes);
         free(volumes[i].reason);
         free(volumes[i].base);
         free(volumes[i].group);
@@ -143,12 +146,14 @@ int volume_to_json(const Volume *v, const Disk *disks, const char *mounts, json_
         (r = json_add_string(o, "uuid", v->uuid)) < 0 ||
         (r = json_add_string(o, "partitionLabel", v->partition_label)) < 0 ||
         (r = json_add_string(o, "partitionType", v->partition_type)) < 0 ||
+        (r = json_add_string(o, "partitionUuid", v->partition_uuid)) < 0 ||
         (r = json_add_int64(o, "sizeBytes", (int64_t)v->size_bytes)) < 0 ||
         (r = json_add_bool(o, "mounted", v->mounted)) < 0 || (r = add_string_or_null(o, "path", path)) < 0 ||
         (r = add_string_or_null(o, "reason", v->reason)) < 0 ||
         (r = json_add_bool(o, "replayed", v->replayed)) < 0 || (r = add_layers(o, v)) < 0 ||
         (r = json_add_bool(o, "locked", v->locked)) < 0 ||
-        (r = json_add_bool(o, "degraded", v->degraded)) < 0)
+        (r = json_add_bool(o, "degraded", v->degraded)) < 0 ||
+        (v->subvolumes && (r = json_add(o, "subvolumes", json_object_get(v->subvolumes))) < 0))
         return r;
     *ret = TAKE_PTR(o);
     return 0;

@@ -37,19 +37,23 @@ typedef struct Volume {
     int partition; /* 0: no partition of a disk */
     uint64_t start_bytes, size_bytes;
     char *type, *label, *uuid;
-    char *partition_label, *partition_type;
-    char *base;    /* the name it has by itself (of a logical volume, an array); NULL: disk1-part2 */
-    char *group;   /* volume group of a logical volume, as the backup calls it */
-    char **layers; /* what it is made of, from the disks up; NULL: just a disk or its partition */
-    char *reason;  /* why it is not mounted; NULL while it is, or while nobody has looked */
+    char *partition_label, *partition_type, *partition_uuid;
+    char *base;  /* the name it has by itself (of a logical volume, an array); NULL: disk1-part2 */
+    char *group; /* volume group of a logical volume, as the backup calls it */
+    char *by_id; /* how the link of /dev/disk/by-id to a logical volume or array ends, on the machine that
+                  * was backed up; NULL: not known */
+    size_t opened_from; /* index + 1 of the LUKS volume that it was in; 0: none */
+    char **layers;      /* what it is made of, from the disks up; NULL: just a disk or its partition */
+    char *reason;       /* why it is not mounted; NULL while it is, or while nobody has looked */
     bool mounted, replayed;
-    bool locked;     /* LUKS, no key yet */
-    bool degraded;   /* something that it is made of is missing */
-    bool used;       /* dealt with: not to be looked at again */
-    bool waits;      /* it has a reason that may pass, when something is unlocked */
-    char *node;      /* its name in /dev/mapper; NULL: not made yet */
-    dev_t device;    /* 0: not made yet */
-    char **partners; /* names in /dev/mapper of a btrfs's other devices */
+    bool locked;             /* LUKS, no key yet */
+    bool degraded;           /* something that it is made of is missing */
+    bool used;               /* dealt with: not to be looked at again */
+    bool waits;              /* it has a reason that may pass, when something is unlocked */
+    char *node;              /* its name in /dev/mapper; NULL: not made yet */
+    dev_t device;            /* 0: not made yet */
+    char **partners;         /* names in /dev/mapper of a btrfs's other devices */
+    json_object *subvolumes; /* of a mounted btrfs (helper/subvolume.h); NULL: none */
 } Volume;
 
 void disks_free(Disk *disks, size_t n);

@@ -107,7 +107,7 @@ static void names_of_volumes(void **state)
 {
     const Volume from[] = {
         {.disk = 0, .partition = 1, .label = (char *)"root"},
-        {.disk = 0, .partition = 2, .label = (char *)"../x", .partition_label = (char *)"boot"},
+        {.disk = 0, .partition = 2, .label = (char *)"///", .partition_label = (char *)"boot"},
         {.disk = 0, .partition = 14},
         {.disk = 1, .partition = 0, .label = (char *)"data"},
         {.disk = 2, .partition = 0},
@@ -115,9 +115,30 @@ static void names_of_volumes(void **state)
         {.disk = 4, .partition = 0, .label = (char *)"data"},
         /* looks like what the first one is called now */
         {.disk = 5, .partition = 1, .label = (char *)"root-disk1p1"},
+        /* what a directory or a shell would not like */
+        {.disk = 6, .partition = 1, .label = (char *)"System Reserved"},
+        {.disk = 6, .partition = 2, .partition_label = (char *)"Basic data partition"},
+        {.disk = 6, .partition = 3, .partition_label = (char *)"Basic data partition"},
+        {.disk = 7, .partition = 1, .label = (char *)"../x"},
+        {.disk = 7, .partition = 2, .label = (char *)"\xe4\xb8\xad\xe6\x96\x87"},
+        {.disk = 7, .partition = 3, .label = (char *)"-caf\xc3\xa9/"},
+        {.disk = 8, .base = (char *)"a+b", .group = (char *)"vg0"},
     };
-    const char *expected[] = {"disk1-part1", "boot",         "disk1-part14", "data-disk2",
-                              "disk3",       "root-disk4p1", "data-disk5",   "disk6-part1"};
+    const char *expected[] = {"disk1-part1",
+                              "boot",
+                              "disk1-part14",
+                              "data-disk2",
+                              "disk3",
+                              "root-disk4p1",
+                              "data-disk5",
+                              "disk6-part1",
+                              "System_Reserved",
+                              "Basic_data_partition-disk7p2",
+                              "Basic_data_partition-disk7p3",
+                              "_._x",
+                              "disk8-part2",
+                              "_caf__",
+                              "a_b"};
     Volume *v = volumes_new(from, ELEMENTSOF(from));
     size_t i;
 
@@ -193,10 +214,11 @@ static void lvm_reports(void **state)
         "\"vg_uuid\":\"Ab-1\",\"vg_systemid\":\"\",\"pv_fmt\":\"lvm2\",\"pv_missing\":\"missing\","
         "\"vg_exported\":\"\",\"pe_start\":\"2048\",\"vg_extent_size\":\"8192\"}]}]}";
     static const char lv[] =
-        "{\"report\":[{\"lv\":[{\"lv_name\":\"root\",\"segtype\":\"linear\",\"lv_size\":\"24576\","
+        "{\"report\":[{\"lv\":[{\"lv_name\":\"root\",\"lv_uuid\":\"aB-1\",\"segtype\":\"linear\",\"lv_size\":"
+        "\"24576\","
         "\"lv_active\":\"active\",\"lv_health_status\":\"\",\"lv_kernel_major\":\"253\",\"lv_kernel_minor\":"
         "\"4\"},"
-        "{\"lv_name\":\"off\",\"segtype\":\"raid1\",\"lv_size\":\"1\",\"lv_active\":\"\","
+        "{\"lv_name\":\"off\",\"lv_uuid\":\"\",\"segtype\":\"raid1\",\"lv_size\":\"1\",\"lv_active\":\"\","
         "\"lv_health_status\":\"partial\",\"lv_kernel_major\":\"-1\",\"lv_kernel_minor\":\"-1\"}]}]}";
     _cleanup_free_ LvmPv *pvs = NULL;
     _cleanup_free_ LvmLv *lvs = NULL;
@@ -577,6 +599,7 @@ static void table_gpt(void **state)
     _cleanup_close_ int fd = image("gpt", 16 * MIB);
     _cleanup_(partition_table_done) PartitionTable t = {}, again = {};
     _cleanup_json_ json_object *o = NULL;
+    bool part;
 
     if (!sfdisk("gpt", "label: gpt\nstart=2048,size=2048,name=\"one\"\nstart=8192,size=4096,"
                        "type=21686148-6449-6E6F-744E-656564454649\n"))
@@ -589,8 +612,14 @@ static void table_gpt(void **state)
     assert_int_equal(t.partitions[0].size_bytes, 1 * MIB);
     assert_string_equal(t.partitions[0].label, "one");
     assert_null(t.partitions[1].label);
-    assert_non_null(partition_type_reason(t.partitions[1].type));
-    assert_null(partition_type_reason(t.partitions[0].type));
+    assert_non_null(partition_type_reason(t.partitions[1].type, &part));
+    assert_false(part);
+    assert_null(partition_type_reason(t.partitions[0].type, &part));
+    assert_int_equal(strlen(t.partitions[0].uuid), 36);
+    assert_non_null(partition_type_reason("AF9B60A0-1431-4F62-BC68-3311714A69AD", &part));
+    assert_true(part);
+    assert_non_null(partition_type_reason("0x42", &part));
+    assert_true(part);
     /* Between child and parent nothing is lost. */
     assert_int_equal(partition_table_to_json(&t, &o), 0);
     assert_int_equal(partition_table_from_json(o, &again), 0);
@@ -685,6 +714,13 @@ static void probe_contents(void **state)
     assert_int_equal(volume_probe(fd, &v, 10 * USEC_PER_SEC), 0);
     assert_string_equal(v.type, "ext4");
     assert_true(!v.reason || strstr(v.reason, "damaged superblock"));
+    /* The first piece of a volume of a dynamic disk looks like the whole. */
+    v.partition_type = (char *)"0x42";
+    free(v.type), free(v.label), free(v.uuid);
+    v.type = v.label = v.uuid = NULL;
+    assert_int_equal(volume_probe(fd, &v, 10 * USEC_PER_SEC), 0);
+    assert_non_null(v.reason);
+    assert_non_null(strstr(v.reason, "dynamic disk"));
     free(v.reason);
     assert_int_equal(volume_probe(empty, &e, 10 * USEC_PER_SEC), 0);
     assert_string_equal(e.reason, "empty");
@@ -720,7 +756,7 @@ static void types(void **state)
         {"ext2", false, false, "ro,nosuid,nodev,noexec"},
         {"xfs", true, false, "ro,nosuid,nodev,noexec,nouuid"},
         {"xfs", false, false, "ro,nosuid,nodev,noexec,nouuid,norecovery"},
-        {"btrfs", false, true, "ro,nosuid,nodev,noexec,rescue=nologreplay,degraded"},
+        {"btrfs", false, true, "ro,nosuid,nodev,noexec,subvolid=5,rescue=nologreplay,degraded"},
         {"vfat", true, false, "ro,nosuid,nodev,noexec,uid=0,gid=0,umask=0022,utf8"},
     };
     char *partners[] = {(char *)"ilr_abcd1234_d2", NULL};
