@@ -20,6 +20,7 @@ typedef struct Client {
     const char *at, *before, *point, *since, *until;
     char **tags;        /* "NAME=VALUE" each */
     const char *idle;   /* a time span */
+    const char *replay; /* overlay, none */
     const char *why;    /* inhibit */
     const char *output; /* metrics */
     const char *portal; /* doctor */

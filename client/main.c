@@ -36,6 +36,8 @@ static void print_help(void)
         "                            --reason=TEXT      why, for the journal\n"
         "                            --idle=SPAN        give it back when it is not used for so long; 0: "
         "never\n"
+        "                            --replay=overlay|none  of journals that were not closed (default: "
+        "Replay= in ilrd.conf)\n"
         "                            --tag=NAME=VALUE   tag of the request, may be repeated\n"
         "  list                      the sessions\n"
         "  status ID                 all about one session\n"
@@ -144,6 +146,10 @@ static int run_verb(const Client *c, int argc, char **argv)
             return usage("--portal does not go together with --leftovers", "");
         if (c->idle && !provision)
             return usage("--idle is not for ", argv[0]);
+        if (c->replay && !provision)
+            return usage("--replay is not for ", argv[0]);
+        if (c->replay && !streq(c->replay, "overlay") && !streq(c->replay, "none"))
+            return usage("--replay wants overlay or none, not ", c->replay);
         if (c->output && verbs[i].run != verb_metrics)
             return usage("--output is not for ", argv[0]);
         if (c->why && verbs[i].run != verb_inhibit)
@@ -178,6 +184,7 @@ int main(int argc, char **argv)
         OPT_VM,
         OPT_REASON,
         OPT_IDLE,
+        OPT_REPLAY,
         OPT_WHY,
         OPT_OUTPUT,
         OPT_TAG,
@@ -205,6 +212,7 @@ int main(int argc, char **argv)
         {"vm", required_argument, NULL, OPT_VM},
         {"reason", required_argument, NULL, OPT_REASON},
         {"idle", required_argument, NULL, OPT_IDLE},
+        {"replay", required_argument, NULL, OPT_REPLAY},
         {"output", required_argument, NULL, OPT_OUTPUT},
         {"why", required_argument, NULL, OPT_WHY},
         {"tag", required_argument, NULL, OPT_TAG},
@@ -268,6 +276,9 @@ int main(int argc, char **argv)
             break;
         case OPT_IDLE:
             c.idle = optarg;
+            break;
+        case OPT_REPLAY:
+            c.replay = optarg;
             break;
         case OPT_OUTPUT:
             c.output = optarg;

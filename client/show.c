@@ -248,6 +248,7 @@ void show_session(json_object *session, FILE *f)
         {"ready", "readyUsec", true},
         {"expires", "expiresUsec", true},
         {"directory", "path"},
+        {"journals", "replay"},
     };
     _cleanup_free_ char *id = text_escape(session_text(session, "id"));
     _cleanup_failure_ Failure *failure = NULL, *release_failure = NULL;

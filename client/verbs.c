@@ -140,7 +140,8 @@ int verb_provision(const Client *c, int argc, char **argv)
         json_add_string(parameters, "container", c->container) < 0 ||
         json_add_string(parameters, "item", c->item) < 0 ||
         json_add_string(parameters, "virtualMachineId", c->vm) < 0 ||
-        json_add_string(parameters, "reason", c->reason) < 0 || add_tags(parameters, c->tags) < 0)
+        json_add_string(parameters, "reason", c->reason) < 0 ||
+        json_add_string(parameters, "replay", c->replay) < 0 || add_tags(parameters, c->tags) < 0)
         out_of_memory();
     code = add_choice(c, parameters);
     if (code == 0)

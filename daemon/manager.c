@@ -514,7 +514,7 @@ static int join(Manager *m, Session *s, const ManagerRequest *request, Failure *
         return -EBUSY;
     }
     r = session_join_check(s, request->kind ? request->kind : "vm", request->point, request->resource,
-                           ret_failure);
+                           request->replay, ret_failure);
     if (r >= 0 && !session_holders_find(&s->holders, request->uid))
         r = check_limits(m, request, false, ret_failure);
     if (r >= 0)
@@ -560,6 +560,8 @@ int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, 
         kinds[kind].data_free(data);
         return r;
     }
+    if (kinds[kind].kind == &session_kind_vm)
+        (void)session_provision_set_replay(s, request->replay); /* a word that was looked at */
     session_set_idle(s, request->idle_given ? request->idle_usec : m->context.config->idle_usec);
     LIST_PREPEND(m->sessions, s);
     *ret = s;

@@ -36,6 +36,7 @@ typedef struct ManagerRequest {
     AzureResource *resource; /* or NULL */
     uid_t uid;
     const char *caller, *reason;
+    const char *replay; /* "overlay", "none"; NULL: as configured, or as the session has it */
     bool idle_given;    /* else as configured, or as the session has it */
     uint64_t idle_usec; /* release it when it was not used for so long; 0: never */
 } ManagerRequest;

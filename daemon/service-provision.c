@@ -88,6 +88,7 @@ int service_provision_point(Service *s, VarlinkCall *call, json_object *paramete
     /* All of this was looked at before. */
     (void)json_get_string(parameters, "kind", &request.kind);
     (void)json_get_string(parameters, "reason", &request.reason);
+    (void)json_get_string(parameters, "replay", &request.replay);
     request.idle_given = json_get_int64(parameters, "idleUsec", &idle) > 0;
     request.idle_usec = (uint64_t)idle;
     r = parse_resource(call, parameters, &request.resource, &f);
@@ -135,6 +136,25 @@ static int check_idle(VarlinkCall *call, json_object *parameters, Failure **ret_
     return -EINVAL;
 }
 
+/* 1: the call has been answered. */
+static int check_replay(VarlinkCall *call, json_object *parameters, const char *kind, Failure **ret_failure)
+{
+    const char *replay = NULL;
+
+    if (varlink_call_get_text(call, parameters, "replay", 32, &replay) < 0)
+        return 1;
+    if (!replay)
+        return 0;
+    if (!streq(replay, "overlay") && !streq(replay, "none"))
+        *ret_failure = failure_new(FAILURE_INVALID_REQUEST,
+                                   "replay is \"%s\": expected \"overlay\" or \"none\"", replay);
+    else if (kind && !streq(kind, "vm"))
+        *ret_failure = failure_new(FAILURE_INVALID_REQUEST, "replay is not for kind \"%s\"", kind);
+    else
+        return 0;
+    return -EINVAL;
+}
+
 int service_provision(VarlinkCall *call, json_object *parameters, void *userdata)
 {
     _cleanup_(azure_resource_freep) AzureResource *resource = NULL;
@@ -150,6 +170,8 @@ int service_provision(VarlinkCall *call, json_object *parameters, void *userdata
     r = parse_resource(call, parameters, &resource, &f);
     if (r == 0)
         r = check_idle(call, parameters, &f);
+    if (r == 0)
+        r = check_replay(call, parameters, kind, &f);
     if (r == 0)
         r = manager_check_kind(kind, &f);
     if (r != 0)

@@ -148,7 +148,7 @@ static int method_monitor(VarlinkCall *call, json_object *parameters, void *user
 static const char *const provision_parameters[] = {
     "kind",     "recoveryPoint", "vault",    "container", "item",       "virtualMachineId", "reason",
     "vm",       "resourceGroup", "latest",   "atUsec",    "beforeUsec", "sourceResourceId", "eTag",
-    "location", "tags",          "idleUsec", NULL};
+    "location", "tags",          "idleUsec", "replay",    NULL};
 static const char *const items_parameters[] = {"vault", "resourceGroup", "vm", NULL};
 static const char *const points_parameters[] = {"vm",   "vault",     "resourceGroup", "container",
                                                 "item", "sinceUsec", "untilUsec",     NULL};

@@ -42,7 +42,7 @@ static int check_resource(const Session *s, const AzureResource *wanted, const A
 }
 
 int session_join_check(const Session *s, const char *kind, const AzurePoint *point,
-                       const AzureResource *resource, Failure **ret_failure)
+                       const AzureResource *resource, const char *replay, Failure **ret_failure)
 {
     const SessionProvision *p = s->data;
 
@@ -57,5 +57,7 @@ int session_join_check(const Session *s, const char *kind, const AzurePoint *poi
         differs(point->storage_account_id, p->point->storage_account_id, strcasecmp))
         return refuse(s, "sourceResourceId", point->storage_account_id, p->point->storage_account_id,
                       ret_failure);
+    if (differs(replay, p->replay, strcmp))
+        return refuse(s, "replay", replay, p->replay, ret_failure);
     return resource ? check_resource(s, resource, p->resource, ret_failure) : 0;
 }

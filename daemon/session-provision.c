@@ -32,6 +32,21 @@ const AzurePoint *session_point(const Session *s)
     return ((const SessionProvision *)s->data)->point;
 }
 
+int session_provision_set_replay(Session *s, const char *word)
+{
+    SessionProvision *p = s->data;
+
+    if (!word)
+        p->replay = s->context->config->replay ? "overlay" : "none";
+    else if (streq(word, "overlay"))
+        p->replay = "overlay";
+    else if (streq(word, "none"))
+        p->replay = "none";
+    else
+        return -EINVAL;
+    return 0;
+}
+
 void session_provision_cancel(Session *s)
 {
     SessionProvision *p = s->data;

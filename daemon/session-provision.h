@@ -28,6 +28,7 @@ typedef struct SessionProvision {
     char *operation_id; /* of the provision; kept in the record, the script can be fetched again with it */
     bool nothing_owed;  /* the provision surely never reached Azure */
     bool renewed;       /* Azure renewed a registration that the point had already */
+    const char *replay; /* of journals, kind vm: "overlay" or "none"; not the owner */
     Secret *script;     /* from provision until connected */
     ScriptInfo *info;   /* the same */
 
@@ -41,10 +42,13 @@ void session_provision_done(SessionProvision *p);
 /* Of a session of any kind; borrowed. */
 const AzurePoint *session_point(const Session *s);
 
-/* Can somebody who asks for this (resource may be NULL) be given the session? Returns 0, or -EINVAL with
- * *ret_failure (InvalidRequest), which names the parameter that it does not fit. */
+/* Can somebody who asks for this (resource and replay may be NULL) be given the session? Returns 0, or
+ * -EINVAL with *ret_failure (InvalidRequest), which names the parameter that it does not fit. */
 int session_join_check(const Session *s, const char *kind, const AzurePoint *point,
-                       const AzureResource *resource, Failure **ret_failure);
+                       const AzureResource *resource, const char *replay, Failure **ret_failure);
+
+/* What becomes of journals: "overlay", "none", or NULL: as configured. -EINVAL: there is no such word. */
+int session_provision_set_replay(Session *s, const char *word);
 
 /* {"verb","session"}; without session if s is NULL. Returns 0 or -ENOMEM. */
 int session_helper_request(Session *s, const char *verb, json_object **ret);

@@ -355,11 +355,14 @@ static void on_up(HelperCall *call, json_object *answer, Failure *failure, void 
 static int up_acquire(Session *s)
 {
     _cleanup_json_ json_object *request = NULL;
+    VmSession *v = s->data;
     int r;
 
     watch_disks(s);
     session_set_detail(s, "waiting for the disks");
     r = session_helper_request(s, "up", &request);
+    if (r >= 0)
+        r = json_add_string(request, "replay", v->provision.replay);
     return r < 0 ? r : helper_ask(s, request, NULL, HELPER_UP_USEC, on_up);
 }
 
@@ -511,6 +514,7 @@ static int vm_save(Session *s, json_object *o)
     for (i = 0; i < v->n_sids; i++)
         json_object_array_add(sids, json_object_new_int64(v->sids[i]));
     if ((r = session_provision_save(s, o)) < 0 || (r = json_add(o, "iscsiSessions", TAKE_PTR(sids))) < 0 ||
+        (r = json_add_string(o, "replay", v->provision.replay)) < 0 ||
         (v->lingers && (r = json_add_bool(o, "lingers", true)) < 0) ||
         (r = json_add_string(o, "users", v->users)) < 0 ||
         (v->disks && (r = json_add(o, "disks", json_object_get(v->disks))) < 0) ||
@@ -522,14 +526,17 @@ static int vm_save(Session *s, json_object *o)
 static int vm_load(Session *s, json_object *o)
 {
     VmSession *v = s->data;
-    const char *users = NULL;
+    const char *users = NULL, *replay = NULL;
     json_object *sids;
     size_t i, n;
     int r;
 
     r = session_provision_load(s, o);
-    if (r >= 0 && (json_get_bool(o, "lingers", &v->lingers) < 0 || json_get_string(o, "users", &users) < 0))
+    if (r >= 0 && (json_get_bool(o, "lingers", &v->lingers) < 0 || json_get_string(o, "users", &users) < 0 ||
+                   json_get_string(o, "replay", &replay) < 0))
         r = -EINVAL;
+    if (r >= 0)
+        r = session_provision_set_replay(s, replay);
     if (r >= 0 && users && !(v->users = strdup(users)))
         r = -ENOMEM;
     if (r < 0)
@@ -563,6 +570,7 @@ static int vm_describe(Session *s, json_object *o)
 
     snprintf(path, sizeof(path), "/run/ilr/%s/volumes", s->id);
     if ((r = session_provision_describe(s, o)) < 0 ||
+        (r = json_add_string(o, "replay", v->provision.replay)) < 0 ||
         (v->queue_place && (r = json_add_int64(o, "queuePlace", v->queue_place)) < 0) ||
         (session_state(s) == SESSION_READY && (r = json_add_string(o, "path", path)) < 0) ||
         (r = add_array(o, "disks", v->disks)) < 0 || (r = add_array(o, "volumes", v->volumes)) < 0)

@@ -79,6 +79,34 @@ static unsigned height(const char *directory, unsigned depth)
     return max;
 }
 
+/* Does the device stand on this one, directly or not? */
+static bool carries(const char *directory, dev_t device, unsigned depth)
+{
+    _cleanup_free_ char *path = NULL;
+    _cleanup_(closedirp) DIR *dir = NULL;
+    struct dirent *e;
+    bool found = false;
+
+    if (depth >= DEPTH_MAX || asprintf(&path, "%s/holders", directory) < 0)
+        return (path = NULL), false;
+    dir = opendir(path);
+    while (!found && dir && (e = readdir(dir))) {
+        _cleanup_free_ char *holder = NULL, *attribute = NULL, *has = NULL;
+        char number[32];
+
+        if (e->d_name[0] == '.')
+            continue;
+        if (asprintf(&holder, "%s/%s", path, e->d_name) < 0)
+            return (holder = NULL), false;
+        if (asprintf(&attribute, "%s/dev", holder) < 0)
+            return (attribute = NULL), false;
+        snprintf(number, sizeof(number), "%u:%u", major(device), minor(device));
+        found = (file_read_line(attribute, &has) >= 0 && streq(has, number)) ||
+                carries(holder, device, depth + 1);
+    }
+    return found;
+}
+
 static unsigned device_height(dev_t device)
 {
     _cleanup_free_ char *path = NULL;
@@ -225,8 +253,8 @@ static int give_up_all(Dismantle *d)
 }
 
 /* Whoever else has one of the devices open for a moment (udev) is waited for by libdevmapper's own retries.
- */
-static int remove_all(Dismantle *d, Failure **ret_failure)
+ * below: only what stands on this device, in sysfs; NULL: all. */
+static int remove_all(Dismantle *d, const char *below, Failure **ret_failure)
 {
     _cleanup_free_ char *what = NULL;
     size_t i;
@@ -236,6 +264,8 @@ static int remove_all(Dismantle *d, Failure **ret_failure)
     if (r < 0)
         return log_errno_full(LOG_WARNING, d->id, r, "Cannot list device-mapper's devices");
     for (i = 0; i < d->n_devices; i++) {
+        if (below && !carries(below, d->devices[i].device, 0))
+            continue;
         if (d->devices[i].deferred) {
             d->n_left++;
             continue;
@@ -277,7 +307,7 @@ int storage_dismantle(const char *id, bool forced, uint64_t deadline_usec, Stora
     r = file_remove_tree(AT_FDCWD, d.directory);
     if (r < 0)
         log_errno_full(LOG_WARNING, id, r, "Cannot remove %s", d.directory);
-    r = forced ? give_up_all(&d) : remove_all(&d, ret_failure);
+    r = forced ? give_up_all(&d) : remove_all(&d, NULL, ret_failure);
     k = dm_settle(&d.cookie, step(&d));
     if (k < 0)
         log_errno_full(LOG_WARNING, id, k, "udev did not finish with the removed devices");
@@ -289,6 +319,24 @@ int storage_dismantle(const char *id, bool forced, uint64_t deadline_usec, Stora
     if (r < 0)
         return log_errno_full(LOG_WARNING, id, r, "Cannot release the stores of the overlays");
     return 0;
+}
+
+int storage_strip(const char *id, dev_t device, uint64_t deadline_usec, Failure **ret_failure)
+{
+    _cleanup_(dismantle_done) Dismantle d = {.id = id, .deadline_usec = deadline_usec};
+    _cleanup_free_ char *below = NULL;
+    int r, k;
+
+    if (asprintf(&below, "%s/dev/block/%u:%u", paths.sysfs, major(device), minor(device)) < 0)
+        return (below = NULL), -ENOMEM;
+    d.directory = mounts_path(id, NULL);
+    if (!d.directory)
+        return -ENOMEM;
+    r = remove_all(&d, below, ret_failure);
+    k = dm_settle(&d.cookie, step(&d));
+    if (k < 0)
+        log_errno_full(LOG_WARNING, id, k, "udev did not finish with the removed devices");
+    return r;
 }
 
 int storage_lingering(const char *id, uint64_t timeout_usec, size_t *ret)

@@ -6,6 +6,7 @@
  */
 
 #include "failure.h"
+#include <sys/types.h>
 
 /* What had to be left to its users: gone for everybody else, and by itself when they let go. */
 typedef struct StorageLeft {
@@ -20,6 +21,9 @@ typedef struct StorageLeft {
  */
 int storage_dismantle(const char *id, bool forced, uint64_t deadline_usec, StorageLeft *left,
                       Failure **ret_failure);
+
+/* Only what stands on this block device, whoever left it there: unforced, mounts are not looked at. */
+int storage_strip(const char *id, dev_t device, uint64_t deadline_usec, Failure **ret_failure);
 
 /* How many devices of device-mapper there are under the session's name. */
 int storage_lingering(const char *id, uint64_t timeout_usec, size_t *ret);

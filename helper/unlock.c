@@ -8,12 +8,15 @@
 #include "storage.h"
 
 #include "base64.h"
+#include "dismantle.h"
 #include "files.h"
 #include "log.h"
 #include "luks.h"
+#include "mount.h"
 #include "names.h"
 #include "paths.h"
 #include "systemd.h"
+#include "timeutil.h"
 #include "up-state.h"
 #include "verb.h"
 
@@ -21,6 +24,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#define STRIP_USEC (60 * USEC_PER_SEC)
 #define KEY_SIZE_MAX (32 * KIB)
 /* What a pipe holds without a reader (pipe(7)); a key of that size as base64 fits. */
 #define PIPE_BUFFER (64 * KIB)
@@ -47,6 +51,34 @@ static int find_locked(const Assembly *a, const char *name, size_t *ret, Failure
     return a->volumes[i].locked;
 }
 
+/* A helper that was killed may have opened the volume without a note of it: cryptsetup would find it in use.
+ */
+static int strip(Up *u, size_t volume, Failure **ret_failure)
+{
+    return storage_strip(u->id, u->a.volumes[volume].device, now_usec(CLOCK_MONOTONIC) + STRIP_USEC,
+                         ret_failure);
+}
+
+/* It may also have mounted without a note of that. */
+static int note_mounts(Up *u)
+{
+    MountPoint *mounts = NULL;
+    size_t n = 0, i, k;
+    int r = mounts_below(u->mounts, &mounts, &n);
+
+    for (i = 0; r >= 0 && i < u->a.n_volumes; i++) {
+        Volume *v = &u->a.volumes[i];
+
+        for (k = 0; k < n && !v->mounted && !v->reason; k++) {
+            const char *name = startswith(mounts[k].path, u->mounts);
+
+            v->mounted = name && *name == '/' && streq(name + 1, v->name);
+        }
+    }
+    mounts_free(mounts, n);
+    return r;
+}
+
 static int unlock(Up *u, const char *name, const Secret *key, Failure **ret_failure)
 {
     size_t volume = 0, before;
@@ -57,23 +89,32 @@ static int unlock(Up *u, const char *name, const Secret *key, Failure **ret_fail
     r = assembly_load(&u->a, u->record->disks, u->record->volumes, u->record->parts);
     if (r >= 0)
         r = find_locked(&u->a, name, &volume, ret_failure);
-    if (r <= 0) /* it is open already: whoever asks again missed the answer */
-        return r;
-    before = u->a.n_volumes;
-    r = luks_open(&u->a, volume, key, ret_failure);
     if (r < 0)
         return r;
-    r = assembly_probe(&u->a, before);
+    if (r > 0) {
+        before = u->a.n_volumes;
+        r = strip(u, volume, ret_failure);
+        if (r >= 0)
+            r = luks_open(&u->a, volume, key, ret_failure);
+        if (r < 0)
+            return r;
+        r = assembly_probe(&u->a, before);
+        if (r >= 0)
+            r = assemble(&u->a);
+        if (r >= 0)
+            r = volumes_name(u->a.volumes, u->a.n_volumes);
+        if (r >= 0)
+            r = up_save(u);
+        if (r >= 0)
+            log_full(LOG_INFO, u->id, "Volume %s was unlocked", name);
+    }
+    /* It is open already: whoever asks again missed the answer, or the one before did not get to the mounts.
+     */
     if (r >= 0)
-        r = assemble(&u->a);
-    if (r >= 0)
-        r = volumes_name(u->a.volumes, u->a.n_volumes);
-    if (r >= 0)
-        r = up_save(u);
+        r = note_mounts(u);
     if (r >= 0)
         r = up_mount_volumes(u);
     up_measure_overlays(u);
-    log_full(LOG_INFO, u->id, "Volume %s was unlocked", name);
     return r < 0 ? r : up_save(u);
 }
 

@@ -102,7 +102,27 @@ check "a wrong key" refused WrongKey aaaaaaaa disk1 wrong
 check "no such volume" refused NoSuchVolume aaaaaaaa nothing key
 check "not encrypted" refused InvalidRequest aaaaaaaa plain key
 check "still locked, nothing lost" record aaaaaaaa '.volumes[] | select(.name == "disk1") | .locked'
+# What a helper leaves that is killed right before it takes note: all is open, the record says that nothing is.
+killed_unlock() { # ID VOLUME KEY-FILE LABEL
+    cp -a "/run/ilr-private/$1/session.json" before.json
+    unlock "$1" "$2" "$3"
+    umount "/run/ilr/$1/volumes/$4"
+    cp -a before.json "/run/ilr-private/$1/session.json"
+    record "$1" ".volumes[] | select(.name == \"$2\") | .locked"
+    dmsetup ls | grep -c "^ilr_$1_c"
+}
+check "an unlock whose helper was killed" killed_unlock aaaaaaaa disk1 key first
 check "the right key, LUKS1" unlock aaaaaaaa disk1 key
+check "one is open, not two" test "$(dmsetup ls | grep -c '^ilr_aaaaaaaa_c[0-9]*\>')" = 1
+# The same, killed before the mounts.
+killed_mount() {
+    umount $v/first
+    jq -c '(.volumes[] | select(.name == "first")) |= (.mounted = false | .path = null)' \
+        /run/ilr-private/aaaaaaaa/session.json >noted.json
+    cat noted.json >/run/ilr-private/aaaaaaaa/session.json
+}
+check "one killed before the mounts" killed_mount
+check "asked again it mounts" unlock aaaaaaaa disk1 key
 check "LUKS2" unlock aaaaaaaa disk2 key
 check "LUKS in LVM in md" unlock aaaaaaaa crypt key
 check "once more is no mistake" unlock aaaaaaaa crypt key
