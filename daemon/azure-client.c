@@ -20,7 +20,7 @@ struct AzureRequest {
     Secret *body;
     AzureSubject subject; /* its strings are what and action */
     size_t body_max;
-    bool once, want_json;
+    bool once, want_json, secret, host_too;
     uid_t uid;
     unsigned attempts_max;
     uint64_t deadline_usec;
@@ -29,7 +29,10 @@ struct AzureRequest {
     void *userdata;
 
     unsigned attempts, malformed;
-    bool token_dropped; /* once because of a 401 */
+    unsigned free_attempts; /* of those: not counted */
+    bool token_dropped;     /* once because of a 401 */
+    bool by_person;         /* asked with a person's token */
+    bool as_host;           /* which was refused: go on with the host's */
     sd_event_source *timer;
     AzureTokenWaiter *waiter;
     AzureLimitWaiter place; /* in the queue of all requests */
@@ -84,11 +87,28 @@ static int schedule(AzureRequest *q, uint64_t delay_usec)
     return r < 0 ? r : sd_event_source_set_enabled(q->timer, SD_EVENT_ONESHOT);
 }
 
+static AzureToken *token_of(const AzureRequest *q)
+{
+    return q->as_host ? q->client->token : azure_client_token(q->client, q->uid);
+}
+
+/* Whom the service counts a request for. */
+static uid_t principal_of(const AzureRequest *q)
+{
+    return q->by_person ? q->uid : (uid_t)-1;
+}
+
 /* The one way out. */
 static void finish(AzureRequest *q, Failure *failure)
 {
+    char *message;
+
     if (q->timer)
         (void)sd_event_source_set_enabled(q->timer, SD_EVENT_OFF);
+    if (failure && q->once && q->answer.maybe_done &&
+        asprintf(&message, "%s; Azure may have done it all the same",
+                 failure->message ? failure->message : q->what) >= 0)
+        free_and_replace(&failure->message, message);
     q->done(&q->answer, failure, q->userdata);
 }
 
@@ -111,8 +131,8 @@ static void try_again(AzureRequest *q, uint64_t at_least_usec, Failure *failure)
 
     delay = MAX(azure_jitter(MIN(first << MIN(n, 10U), BACKOFF_MAX_USEC)), at_least_usec);
     now = now_usec(CLOCK_BOOTTIME);
-    if ((q->attempts_max > 0 && q->attempts >= q->attempts_max) || now >= q->deadline_usec ||
-        delay > q->deadline_usec - now) {
+    if ((q->attempts_max > 0 && q->attempts - q->free_attempts >= q->attempts_max) ||
+        now >= q->deadline_usec || delay > q->deadline_usec - now) {
         finish(q, failure);
         return;
     }
@@ -174,6 +194,10 @@ static void on_success(AzureRequest *q, const HttpAnswer *a)
         return;
     }
     q->answer.maybe_done = true;
+    if (q->secret) {
+        finish(q, azure_failure_invalid(&q->subject, q->host, a, azure_shape(a->body, a->body_size)));
+        return;
+    }
     excerpt = azure_excerpt(a->body, a->body_size);
     if (asprintf(&problem, "is %s%s%s", a->body_size == 0 ? "empty" : "no JSON object", excerpt ? ": " : "",
                  excerpt ? excerpt : "") < 0)
@@ -186,8 +210,8 @@ static AzureLimitKind kind_of(const AzureRequest *q)
     return streq(q->method, "GET") ? AZURE_LIMIT_READ : AZURE_LIMIT_WRITE;
 }
 
-/* What an answer says about asking on: a 429 stops everybody for as long as it says, and a counter that is
- * nearly used up slows everybody down, before there is a 429. */
+/* What an answer says about asking on: a 429 stops whom it is for as long as it says, and a counter that is
+ * nearly used up slows him down, before there is a 429. */
 static void obey(AzureRequest *q, const HttpAnswer *a, uint64_t wait)
 {
     static const char *const counters[] = {"x-ms-ratelimit-remaining-subscription-resource-requests",
@@ -199,15 +223,30 @@ static void obey(AzureRequest *q, const HttpAnswer *a, uint64_t wait)
     if (a->outcome != HTTP_ANSWERED)
         return;
     if (a->status == 429 && wait > 0)
-        azure_limit_hold(q->client->limit, kind_of(q), now + wait);
+        azure_limit_hold(q->client->limit, kind_of(q), principal_of(q), now + wait);
     for (i = 0; i < ELEMENTSOF(counters); i++) {
         const char *left = http_answer_header(a, counters[i]);
 
         if (left && *left && strlen(left) == strspn(left, "0123456789") && strlen(left) <= 2 &&
             atoi(left) < REMAINING_LOW)
-            azure_limit_hold(q->client->limit, kind_of(q),
+            azure_limit_hold(q->client->limit, kind_of(q), principal_of(q),
                              now + (uint64_t)(REMAINING_LOW - atoi(left)) * USEC_PER_SEC);
     }
+}
+
+/* What is owed to Azure is paid even if the person who had asked for it may not any more. Takes failure. */
+static bool go_on_as_host(AzureRequest *q, Failure *failure)
+{
+    if (!q->host_too || !q->by_person || !failure || failure->name != FAILURE_CREDENTIAL_REJECTED ||
+        schedule(q, 0) < 0)
+        return false;
+    log_full(LOG_NOTICE, q->session, "Azure: %s; the host does it by its own right",
+             failure->message ? failure->message : q->what);
+    failure_free(failure);
+    q->as_host = true;
+    q->token_dropped = false;
+    q->attempts = q->free_attempts = 0;
+    return true;
 }
 
 static void on_http(const HttpAnswer *a, void *userdata)
@@ -236,10 +275,11 @@ static void on_http(const HttpAnswer *a, void *userdata)
         on_success(q, a);
         return;
     }
-    q->answer.maybe_done = maybe_done(a);
+    /* A later refusal takes nothing back. */
+    q->answer.maybe_done = (q->once && q->answer.maybe_done) || maybe_done(a);
     if (a->outcome == HTTP_ANSWERED && a->status == 401 && !q->token_dropped) {
         q->token_dropped = true;
-        azure_token_drop(azure_client_token(q->client, q->uid), q->token);
+        azure_token_drop(token_of(q), q->token);
         if (schedule(q, 0) >= 0)
             return;
     }
@@ -247,16 +287,9 @@ static void on_http(const HttpAnswer *a, void *userdata)
      * wait. */
     again = repeatable(q, a) && !(a->outcome == HTTP_BROKEN && a->status && ++q->malformed >= MALFORMED_MAX);
     f = azure_failure(&q->subject, q->host, a, q->answer.json);
-    if (f && q->once && q->answer.maybe_done && !again) {
-        char *message;
-
-        if (asprintf(&message, "%s; Azure may have done it all the same",
-                     f->message ? f->message : q->what) >= 0)
-            free_and_replace(&f->message, message);
-    }
     if (again)
         try_again(q, wait, f);
-    else
+    else if (!go_on_as_host(q, f))
         finish(q, f);
 }
 
@@ -303,7 +336,8 @@ static void on_slot(void *userdata)
 /* Waits for its turn among all requests of this host. Negative: nothing was told yet. */
 static int take_turn(AzureRequest *q)
 {
-    uint64_t now = now_usec(CLOCK_BOOTTIME), held = azure_limit_held(q->client->limit, kind_of(q));
+    uint64_t now = now_usec(CLOCK_BOOTTIME),
+             held = azure_limit_held(q->client->limit, kind_of(q), principal_of(q));
     char span[64];
     int r;
 
@@ -312,7 +346,7 @@ static int take_turn(AzureRequest *q)
                               q->what, timespan_format(held - now, span, sizeof(span))));
         return 0;
     }
-    r = azure_limit_take(q->client->limit, kind_of(q), &q->place, on_slot, q);
+    r = azure_limit_take(q->client->limit, kind_of(q), principal_of(q), &q->place, on_slot, q);
     if (r > 0)
         return send_request(q);
     if (r == 0 && held > now + USEC_PER_SEC && q->waiting) {
@@ -327,6 +361,13 @@ static int take_turn(AzureRequest *q)
     return r;
 }
 
+static void try_token_again(AzureRequest *q, uint64_t at_least_usec, Failure *failure)
+{
+    if (azure_token_patient(token_of(q)))
+        q->free_attempts++;
+    try_again(q, at_least_usec, failure);
+}
+
 static void on_token(Secret *token, Failure *failure, bool transient, uint64_t retry_after_usec,
                      void *userdata)
 {
@@ -336,8 +377,8 @@ static void on_token(Secret *token, Failure *failure, bool transient, uint64_t r
     q->waiter = azure_token_waiter_free(q->waiter);
     if (!token) {
         if (transient)
-            try_again(q, retry_after_usec, failure);
-        else
+            try_token_again(q, retry_after_usec, failure);
+        else if (!go_on_as_host(q, failure))
             finish(q, failure);
         return;
     }
@@ -351,13 +392,15 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     AzureRequest *q = userdata;
     Failure *failure = NULL;
+    AzureToken *t;
     int r;
 
     q->attempts++;
     q->token = secret_unref(q->token);
     q->request = http_request_free(q->request);
     q->answer.http = NULL;
-    q->answer.maybe_done = false;
+    if (!q->once)
+        q->answer.maybe_done = false;
     /* A token must never go elsewhere, whatever an answer named as the place to ask. */
     if (!http_url_same_origin(q->url, q->client->config->management_url)) {
         _cleanup_free_ char *host = azure_excerpt(q->host, strlen(q->host));
@@ -367,15 +410,19 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
                               q->what, host ? host : "nowhere"));
         return 0;
     }
-    r = azure_token_get(azure_client_token(q->client, q->uid), on_token, q, &q->token, &q->waiter, &failure);
+    t = token_of(q);
+    q->by_person = t != q->client->token;
+    r = azure_token_get(t, on_token, q, &q->token, &q->waiter, &failure);
     if (r > 0)
         r = take_turn(q);
     if (r >= 0)
         return 0;
-    if (failure)
-        finish(q, failure);
-    else
+    if (r == -EAGAIN)
+        try_token_again(q, azure_token_held_usec(t), failure);
+    else if (!failure)
         finish_errno(q, r);
+    else if (!go_on_as_host(q, failure))
+        finish(q, failure);
     return 0;
 }
 
@@ -410,6 +457,8 @@ int azure_request_start(AzureClient *c, const AzureRequestOptions *o, AzureReque
     q->once = o->once;
     q->uid = o->uid;
     q->want_json = o->want_json;
+    q->secret = o->secret;
+    q->host_too = o->host_too;
     q->attempts_max = o->attempts_max;
     q->deadline_usec = o->deadline_usec;
     q->waiting = o->waiting;

@@ -39,6 +39,8 @@ typedef struct AzureRequestOptions {
     size_t body_max;        /* bytes of the answer; 0: 1 MiB */
     bool once;              /* try again only what surely did not arrive, or was put off with Retry-After */
     bool want_json;         /* 200 without a JSON object is a failure */
+    bool secret;            /* none of the answer's words in a message */
+    bool host_too;          /* if the person is refused, by the host's own right */
     unsigned attempts_max;  /* 0: until the deadline */
     uint64_t deadline_usec; /* CLOCK_BOOTTIME */
     void (*waiting)(const char *detail,

@@ -117,12 +117,31 @@ static const char *from_environment(const char *value, CredentialKind kind, cons
     return value || kind != CREDENTIAL_WORKLOAD_IDENTITY ? value : getenv(name);
 }
 
+/* Where the application of a federation is known: who gives it its token may say that, too. */
+static int login_url(const Config *c, CredentialKind kind, char **ret, Failure **ret_failure)
+{
+    const char *url = c->login_url_default ? from_environment(NULL, kind, "AZURE_AUTHORITY_HOST") : NULL;
+    size_t n;
+
+    if (!url || !*url)
+        return (*ret = strdup(c->login_url)) ? 0 : -ENOMEM;
+    n = strlen(url);
+    while (n > 0 && url[n - 1] == '/')
+        n--;
+    if (!http_url_same_origin(url, url) || n < 9 || strcspn(url + 8, "/?#") != n - 8) {
+        *ret_failure = failure_new(FAILURE_NOT_CONFIGURED,
+                                   "AZURE_AUTHORITY_HOST is \"%.200s\": expected https://HOST", url);
+        return -EINVAL;
+    }
+    return (*ret = strndup(url, n)) ? 0 : -ENOMEM;
+}
+
 int azure_login_request(const Config *c, CredentialKind kind, char **ret_url, Secret **ret_body,
                         Failure **ret_failure)
 {
     const char *tenant = from_environment(c->tenant_id, kind, "AZURE_TENANT_ID"),
                *client = from_environment(c->client_id, kind, "AZURE_CLIENT_ID");
-    _cleanup_free_ char *url = NULL, *id = NULL, *scope = NULL, *scope_escaped = NULL;
+    _cleanup_free_ char *host = NULL, *url = NULL, *id = NULL, *scope = NULL, *scope_escaped = NULL;
     _cleanup_erase_ char *proof = NULL, *form = NULL;
     _cleanup_secret_ Secret *assertion = NULL;
     int r;
@@ -132,7 +151,10 @@ int azure_login_request(const Config *c, CredentialKind kind, char **ret_url, Se
                                    tenant && *tenant ? "ClientId" : "TenantId");
         return -ENOENT;
     }
-    if (asprintf(&url, "%s/%s/oauth2/v2.0/token", c->login_url, tenant) < 0)
+    r = login_url(c, kind, &host, ret_failure);
+    if (r < 0)
+        return r;
+    if (asprintf(&url, "%s/%s/oauth2/v2.0/token", host, tenant) < 0)
         return -ENOMEM;
     if (kind == CREDENTIAL_CLIENT_SECRET)
         r = secret_form(c, &proof, ret_failure);

@@ -13,6 +13,17 @@
 #define ARC_KEY_MAX 4096
 #define REALM "Basic realm="
 
+/* What may follow the host: else what looks like a host may be the user of another one. */
+static bool is_port_and_path(const char *s)
+{
+    size_t digits = *s == ':' ? strspn(s + 1, "0123456789") : 0;
+
+    if (*s == ':' && (digits == 0 || digits > 5))
+        return false;
+    s += digits ? 1 + digits : 0;
+    return *s == '/' && !strpbrk(s, "@?# \t\r\n");
+}
+
 static int arc_endpoint(char **ret, Failure **ret_failure)
 {
     const char *endpoint = getenv("IDENTITY_ENDPOINT"), *imds = getenv("IMDS_ENDPOINT"), *rest;
@@ -21,7 +32,7 @@ static int arc_endpoint(char **ret, Failure **ret_failure)
         rest = startswith(endpoint, "http://localhost");
         if (!rest)
             rest = startswith(endpoint, "http://127.0.0.1");
-        if (!rest || (*rest != ':' && *rest != '/')) {
+        if (!rest || !is_port_and_path(rest)) {
             *ret_failure =
                 failure_new(FAILURE_NOT_CONFIGURED,
                             "IDENTITY_ENDPOINT is \"%.200s\": expected http://127.0.0.1:PORT/...", endpoint);

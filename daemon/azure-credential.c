@@ -68,11 +68,8 @@ void azure_token_answer(const char *host, const HttpAnswer *a, AzureFetched *ret
     int64_t seconds;
 
     if (json_parse(a->body, a->body_size, &o) < 0 || !json_object_is_type(o, json_type_object)) {
-        _cleanup_free_ char *excerpt = azure_excerpt(a->body, a->body_size), *problem = NULL;
-
-        if (asprintf(&problem, "is no JSON object%s%s", excerpt ? ": " : "", excerpt ? excerpt : "") < 0)
-            problem = NULL;
-        ret->failure = azure_failure_invalid(&subject, host, a, problem ? problem : "is no JSON object");
+        /* None of its words: they may be a token. */
+        ret->failure = azure_failure_invalid(&subject, host, a, azure_shape(a->body, a->body_size));
         return;
     }
     if (json_get_string(o, "access_token", &token) <= 0 || !*token || strlen(token) > TOKEN_MAX ||
@@ -141,10 +138,22 @@ static void finish(AzureFetch *f)
 
     if (failure && f->context.refresh_token && failure->name == FAILURE_CREDENTIAL_REJECTED)
         free_and_replace(&failure->hint,
-                         strdup("sign in again: ilrctl login; or ilrctl logout, for the host's own right"));
+                         strdup("sign in again: ilrctl login; until then the host's own right is used"));
     if (failure && !failure->hint && failure->name == FAILURE_CREDENTIAL_REJECTED && hints[f->kind])
         failure->hint = strdup(hints[f->kind]);
     f->done(&f->fetched, f->userdata);
+}
+
+/* Asked without its header it answers with 400 and JSON, or is unwell. A filter in its place says 403, and
+ * the metadata service of another cloud knows no such page, or speaks no JSON. */
+static bool is_metadata_service(const HttpAnswer *a)
+{
+    _cleanup_json_erase_ json_object *o = NULL;
+
+    if (a->outcome != HTTP_ANSWERED || a->status == 403 || a->status == 404)
+        return false;
+    return a->status == 410 || a->status == 429 || a->status >= 500 ||
+           (json_parse(a->body, a->body_size, &o) >= 0 && json_object_is_type(o, json_type_object));
 }
 
 static void on_probe(AzureFetch *f, const HttpAnswer *a)
@@ -152,9 +161,7 @@ static void on_probe(AzureFetch *f, const HttpAnswer *a)
     int r;
 
     f->probing = false;
-    /* The service answers a question without its header, with 400; a proxy or filter in its place says 403.
-     */
-    if (a->outcome == HTTP_ANSWERED && !(a->status == 403)) {
+    if (is_metadata_service(a)) {
         r = ask_managed(f, NULL);
         if (r >= 0)
             return;
@@ -226,6 +233,7 @@ static void on_answer(const HttpAnswer *a, void *userdata)
     if (managed(f->kind) && a->outcome == HTTP_ANSWERED && (a->status == 404 || a->status == 410)) {
         /* The metadata service is being updated; see "Retry guidance" of its manual. */
         d->transient = true;
+        d->updating = true;
         if (a->status == 410)
             d->retry_after_usec = MIN(GONE_WAIT_USEC, 3 * f->context.config->poll_interval_usec);
     }
@@ -258,8 +266,12 @@ static int ask_managed(AzureFetch *f, const Secret *key)
                                   .local = true,
                                   .timeout_usec = f->probing ? PROBE_TIMEOUT_USEC : 0},
                    on_answer, f, &f->request);
+    if (r < 0) {
+        f->request = old; /* whoever asked still looks at its answer */
+        return r;
+    }
     http_request_free(old); /* the answer that led here is gone now */
-    return r;
+    return 0;
 }
 
 static int ask_login(AzureFetch *f, Secret *body)

@@ -22,6 +22,7 @@ typedef struct AzureFetched {
     Failure *failure;
     bool absent;    /* on failure: this way does not exist on this host */
     bool transient; /* on failure: worth asking again, after retry_after_usec at the earliest */
+    bool updating;  /* on failure: the metadata service is being updated */
     uint64_t retry_after_usec;
 } AzureFetched;
 

@@ -174,6 +174,15 @@ char *azure_excerpt(const char *body, size_t size)
     return clean(text, n, 120);
 }
 
+const char *azure_shape(const char *body, size_t size)
+{
+    size_t i = 0;
+
+    while (i < size && isspace((unsigned char)body[i]))
+        i++;
+    return i == size ? "is empty" : body[i] == '<' ? "is a page of HTML and no JSON" : "is no JSON object";
+}
+
 static void add_ids(Failure *f, const HttpAnswer *a)
 {
     const char *s;
@@ -262,7 +271,8 @@ Failure *azure_failure(const AzureSubject *s, const char *host, const HttpAnswer
     }
     (void)azure_error_read(json, &e);
     if (!e.message)
-        excerpt = json ? NULL : azure_excerpt(a->body, a->body_size);
+        /* What comes with a success may be a secret. */
+        excerpt = json || a->status < 300 ? NULL : azure_excerpt(a->body, a->body_size);
     name = name_of_status(s, a->status);
     if (name == FAILURE_PERMISSION_MISSING && s->action && asprintf(&needs, " (needs %s)", s->action) < 0)
         needs = NULL;

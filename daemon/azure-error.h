@@ -25,6 +25,9 @@ void azure_error_move(AzureError *e, Failure *f);
 /* The first words of a body that should have been JSON, for a message; tags are left out. */
 char *azure_excerpt(const char *body, size_t size);
 
+/* The same where the body may hold a secret: only what kind of thing it is. */
+const char *azure_shape(const char *body, size_t size);
+
 /* What to ask for, and what is known about it: for messages. */
 typedef struct AzureSubject {
     const char *what;      /* "provision recovery point 182457315790203 of my-vm" */

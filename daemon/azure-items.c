@@ -63,7 +63,7 @@ int azure_item_read(json_object *resource, const char *vault, AzureItem *ret, ch
     properties = json_get_nocase(resource, "properties");
     s = json_object_is_type(o, json_type_string) ? json_object_get_string(o) : "";
     r = azure_item_id_cut(s, &i.vault, &i.container, &i.item, &f);
-    if (r >= 0 && strcasecmp(i.vault, vault) != 0) {
+    if (r >= 0 && !utf8_equal_nocase(i.vault, vault)) {
         f = failure_new(FAILURE_AZURE_ANSWER_INVALID, "the item's id is of another vault");
         r = -EINVAL;
     }

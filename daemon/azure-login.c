@@ -86,16 +86,30 @@ AzureToken *azure_logins_token(AzureLogins *l, uid_t uid)
 {
     Person *p = find(l, uid);
 
-    return p ? p->token : NULL;
+    return p && !azure_token_refused(p->token) ? p->token : NULL;
 }
 
 bool azure_logins_forget(AzureLogins *l, uid_t uid)
 {
     Person *p = find(l, uid);
+    bool known = p && !azure_token_refused(p->token);
 
     if (p)
         person_free(l, p);
-    return p != NULL;
+    return known;
+}
+
+/* Those whose sign-in is over need no place; nor, when places are short, those who have not come for a day.
+ */
+static void make_room(AzureLogins *l)
+{
+    Person *p, *next;
+
+    for (p = l->people; p; p = next) {
+        next = p->list.next;
+        if (azure_token_refused(p->token) || (l->n >= AZURE_LOGINS_MAX && azure_token_unused(p->token)))
+            person_free(l, p);
+    }
 }
 
 static const char *client_id(const Config *c)
@@ -329,6 +343,7 @@ int azure_login_start(AzureLogins *logins, uid_t uid, const AzureLoginCallbacks 
             *ret_failure = failure_new(FAILURE_BUSY, "A sign-in of this user is under way already");
             return -EBUSY;
         }
+    make_room(logins);
     if (logins->n >= AZURE_LOGINS_MAX && !find(logins, uid)) {
         *ret_failure = failure_new(FAILURE_LIMIT_REACHED, "%d users are signed in, there may be no more",
                                    AZURE_LOGINS_MAX);

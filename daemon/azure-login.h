@@ -3,7 +3,7 @@
 
 /* People who have signed in by device code (RFC 8628), so that Azure's activity log names them and not the
  * host. A token lives in memory only, for that caller's uid only, and is renewed while the login service lets
- * it be; a restart forgets all. */
+ * it be: who is refused there is not signed in any more. A restart forgets all. */
 
 #include "azure-token.h"
 

@@ -10,6 +10,8 @@
 #define POST_ATTEMPTS_MAX 5
 #define OPERATION_ID_MAX 64
 #define URL_MAX (16 * KIB)
+#define VAULT_ACTION "Microsoft.RecoveryServices/Vaults/"
+#define ITEM_ACTION VAULT_ACTION "backupFabrics/protectionContainers/protectedItems/"
 
 struct AzureLong {
     AzureClient *client;
@@ -18,7 +20,7 @@ struct AzureLong {
     AzureSubject subject;
     uid_t uid;
     size_t status_max;
-    bool once;
+    bool once, secret, host_too;
     void (*progress)(const char *detail, void *userdata);
     void (*posted)(const char *operation_id, void *userdata);
     AzureLongDone done;
@@ -70,6 +72,24 @@ char *azure_operation_id_of(const char *url)
         strspn(url + begin, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-") < end - begin)
         return NULL;
     return strndup(url + begin, end - begin);
+}
+
+const char *azure_status_action(const char *url)
+{
+    static const struct {
+        const char *place, *action;
+    } places[] = {
+        {"/operationsStatus/", ITEM_ACTION "operationsStatus/read"},
+        {"/operationResults/", ITEM_ACTION "operationResults/read"},
+        {"/backupOperations/", VAULT_ACTION "backupOperations/read"},
+        {"/backupOperationResults/", VAULT_ACTION "backupOperationResults/read"},
+    };
+    size_t i;
+
+    for (i = 0; i < ELEMENTSOF(places); i++)
+        if (strcasestr(url, places[i].place))
+            return places[i].action;
+    return NULL;
 }
 
 AzureStatus azure_status_read(json_object *o, const char **ret_text)
@@ -266,19 +286,21 @@ static int on_poll_timer(sd_event_source *source, uint64_t usec, void *userdata)
     l->request = azure_request_free(l->request);
     /* What was accepted is asked after until its end: trouble on the way does not end it, the deadline does.
      */
-    r = azure_request_start(
-        l->client,
-        &(AzureRequestOptions){
-            .method = "GET",
-            .url = l->poll_url,
-            .uid = l->uid,
-            .session = l->session,
-            .subject = {.what = l->poll_what, .action = l->action, .not_found = FAILURE_OPERATION_FAILED},
-            .body_max = l->status_max,
-            .want_json = !l->by_location,
-            .deadline_usec = USEC_INFINITY,
-            .waiting = on_waiting},
-        on_status, l, &l->request);
+    r = azure_request_start(l->client,
+                            &(AzureRequestOptions){.method = "GET",
+                                                   .url = l->poll_url,
+                                                   .uid = l->uid,
+                                                   .session = l->session,
+                                                   .subject = {.what = l->poll_what,
+                                                               .action = azure_status_action(l->poll_url),
+                                                               .not_found = FAILURE_OPERATION_FAILED},
+                                                   .secret = l->secret,
+                                                   .host_too = l->host_too,
+                                                   .body_max = l->status_max,
+                                                   .want_json = !l->by_location,
+                                                   .deadline_usec = USEC_INFINITY,
+                                                   .waiting = on_waiting},
+                            on_status, l, &l->request);
     if (r < 0)
         finish_errno(l, r);
     return 0;
@@ -389,6 +411,8 @@ int azure_long_start(AzureClient *c, const AzureLongOptions *o, AzureLongDone do
     l->body = o->body ? json_object_get(o->body) : NULL;
     l->status_max = o->status_max;
     l->once = o->once;
+    l->secret = o->secret;
+    l->host_too = o->host_too;
     l->uid = o->uid;
     l->progress = o->progress;
     l->posted = o->posted;
@@ -408,6 +432,7 @@ int azure_long_start(AzureClient *c, const AzureLongOptions *o, AzureLongDone do
                                                    .body = l->body,
                                                    .subject = l->subject,
                                                    .once = l->once,
+                                                   .host_too = l->host_too,
                                                    .attempts_max = POST_ATTEMPTS_MAX,
                                                    .deadline_usec = l->deadline_usec,
                                                    .waiting = on_waiting},

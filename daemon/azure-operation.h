@@ -19,6 +19,8 @@ typedef struct AzureLongOptions {
     AzureSubject subject; /* its strings are copied */
     size_t status_max;    /* bytes of a status answer */
     bool once;            /* the POST must not be sent twice */
+    bool secret;          /* none of the status' words in a message */
+    bool host_too;        /* if the person is refused, by the host's own right */
     void (*progress)(const char *detail, void *userdata);
     void (*posted)(const char *operation_id, void *userdata); /* accepted */
 } AzureLongOptions;
@@ -49,6 +51,9 @@ typedef enum AzureStatus {
     AZURE_STATUS_UNKNOWN, /* there is none */
 } AzureStatus;
 AzureStatus azure_status_read(json_object *o, const char **ret_text);
+
+/* The permission that asking at this address of a status needs, or NULL: not known. */
+const char *azure_status_action(const char *url);
 
 /* The last piece of the path of a status address, if it is fit for a record and a URL. The caller's, or NULL.
  */

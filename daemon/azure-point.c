@@ -359,8 +359,8 @@ int azure_point_set_storage_account(AzurePoint *p, const char *resource_id, Fail
 
 bool azure_point_same(const AzurePoint *a, const AzurePoint *b)
 {
-    return strcasecmp(a->vault, b->vault) == 0 && strcasecmp(a->container, b->container) == 0 &&
-           strcasecmp(a->item, b->item) == 0 && strcasecmp(a->recovery_point, b->recovery_point) == 0;
+    return utf8_equal_nocase(a->vault, b->vault) && utf8_equal_nocase(a->container, b->container) &&
+           utf8_equal_nocase(a->item, b->item) && strcasecmp(a->recovery_point, b->recovery_point) == 0;
 }
 
 AzurePoint *azure_point_copy(const AzurePoint *p)

@@ -7,6 +7,9 @@
 #include "timeutil.h"
 
 #define EARLY_USEC (5 * USEC_PER_MINUTE)
+#define UNUSED_USEC (24 * USEC_PER_HOUR)
+/* So long the metadata service may be updated, as its manual says: "at least 70 s". */
+#define UPDATE_USEC (75 * USEC_PER_SEC)
 
 struct AzureTokenWaiter {
     LIST_FIELDS(AzureTokenWaiter);
@@ -26,6 +29,11 @@ struct AzureToken {
     char **reasons;        /* why not those before it */
     bool person;           /* by refresh_token, none of these ways */
     Secret *refresh_token; /* or NULL */
+    bool refused;          /* a person's, who must sign in again */
+    /* CLOCK_BOOTTIME: the service wants no question before, because of this; and until when its being updated
+     * is no reason to give up, 0: it is not updated. */
+    uint64_t held_usec, patient_usec;
+    Failure *held;
     AzureTokenWaiter *waiters;
 };
 
@@ -53,6 +61,7 @@ AzureToken *azure_token_free(AzureToken *t)
     azure_fetch_free(t->fetch);
     secret_unref(t->current);
     secret_unref(t->refresh_token);
+    failure_free(t->held);
     strv_free(t->reasons);
     free(t);
     return NULL;
@@ -78,6 +87,28 @@ void azure_token_drop(AzureToken *t, const Secret *token)
 {
     if (t->current == token)
         t->current = secret_unref(t->current);
+}
+
+uint64_t azure_token_held_usec(const AzureToken *t)
+{
+    uint64_t now = now_usec(CLOCK_BOOTTIME);
+
+    return t->held_usec > now ? t->held_usec - now : 0;
+}
+
+bool azure_token_patient(const AzureToken *t)
+{
+    return now_usec(CLOCK_BOOTTIME) < t->patient_usec;
+}
+
+bool azure_token_refused(const AzureToken *t)
+{
+    return t->refused;
+}
+
+bool azure_token_unused(const AzureToken *t)
+{
+    return !t->waiters && now_usec(CLOCK_BOOTTIME) > t->expires_usec + UNUSED_USEC;
 }
 
 char *azure_token_describe(const AzureToken *t)
@@ -231,9 +262,21 @@ static void on_fetched(AzureFetched *fetched, void *userdata)
     AzureToken *t = userdata;
     int r;
 
+    if (!fetched->updating)
+        t->patient_usec = 0;
+    else if (!t->patient_usec)
+        t->patient_usec = now_usec(CLOCK_BOOTTIME) + UPDATE_USEC;
     t->fetch = azure_fetch_free(t->fetch); /* fetched is gone from here on */
+    t->held = failure_free(t->held);
+    t->held_usec = 0;
+    if (transient && wait_usec > 0) {
+        t->held_usec = now_usec(CLOCK_BOOTTIME) + wait_usec;
+        t->held = failure_copy(failure);
+    }
     if (token)
         keep(t, token, lifetime_usec);
+    else if (t->person)
+        t->refused = !transient && failure && failure->name == FAILURE_CREDENTIAL_REJECTED;
     else if (absent && t->context.config->credential == CREDENTIAL_AUTO) {
         Failure *next = NULL;
 
@@ -260,10 +303,16 @@ int azure_token_get(AzureToken *t, AzureTokenDone done, void *userdata, Secret *
         return 1;
     }
     t->current = secret_unref(t->current);
+    if (!t->fetch && azure_token_held_usec(t) > 0) {
+        *ret_failure = failure_copy(t->held);
+        return -EAGAIN;
+    }
     if (!t->fetch) {
         r = begin(t, ret_failure);
-        if (r < 0)
+        if (r < 0) {
+            t->refused = t->person && r == -EKEYEXPIRED;
             return r;
+        }
     }
     w = calloc(1, sizeof(*w));
     if (!w)

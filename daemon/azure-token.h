@@ -26,11 +26,20 @@ typedef void (*AzureTokenDone)(Secret *token, Failure *failure, bool transient, 
                                void *userdata);
 
 /* Returns 1 and a reference in *ret_token if there is a good one; 0 and a waiter, whose done is called later
- * and from elsewhere; or a negative errno, with *ret_failure (NotConfigured) if it is known what to tell. */
+ * and from elsewhere; or a negative errno, with *ret_failure (NotConfigured) if it is known what to tell.
+ * -EAGAIN: the service wants no question for azure_token_held_usec(), for the reason in *ret_failure. */
 int azure_token_get(AzureToken *t, AzureTokenDone done, void *userdata, Secret **ret_token,
                     AzureTokenWaiter **ret_waiter, Failure **ret_failure);
 AzureTokenWaiter *azure_token_waiter_free(AzureTokenWaiter *w);
 DEFINE_CLEANUP(AzureTokenWaiter *, azure_token_waiter_free)
+
+uint64_t azure_token_held_usec(const AzureToken *t);
+/* The service is being updated, which takes more than a minute: whoever counts tries does not count these. */
+bool azure_token_patient(const AzureToken *t);
+/* A person's: it will not be renewed any more. */
+bool azure_token_refused(const AzureToken *t);
+/* Over for more than a day, and nobody has asked for another. */
+bool azure_token_unused(const AzureToken *t);
 
 /* How the latest token was got, and by "auto" why not in the ways before: one line for people, the caller's.
  * NULL: none was got yet, or out of memory. */

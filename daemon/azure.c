@@ -50,6 +50,8 @@ int azure_read(AzureOperation *o, const char *method, const char *path, const ch
             .session = o->session,
             .subject = {.what = what, .action = action, .not_found = FAILURE_POINT_NOT_FOUND},
             .body_max = o->provision && o->provision->operation_id ? SCRIPT_ANSWER_MAX : 0,
+            .secret = o->provision && o->provision->operation_id,
+            .host_too = o->kind == OPERATION_REVOKE,
             .want_json = true,
             .attempts_max = ATTEMPTS_MAX,
             .deadline_usec = now_usec(CLOCK_BOOTTIME) + c->operation_timeout_usec,
@@ -79,6 +81,8 @@ int azure_start_long(AzureOperation *o, const char *verb, json_object *body, con
             .subject = {.what = o->what, .action = action, .not_found = FAILURE_POINT_NOT_FOUND},
             .status_max = o->kind == OPERATION_PROVISION ? SCRIPT_ANSWER_MAX : 0,
             .once = once,
+            .secret = o->kind == OPERATION_PROVISION,
+            .host_too = o->kind == OPERATION_REVOKE,
             .progress = on_progress,
             .posted = posted},
         done, o, &o->running);

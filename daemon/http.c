@@ -9,8 +9,8 @@
 #include <strings.h>
 
 #define CONNECT_TIMEOUT_USEC (15 * USEC_PER_SEC)
-#define LOW_SPEED_BYTES 1L /* per second, over */
-#define LOW_SPEED_SEC 30L
+#define LOW_SPEED_BYTES 1L /* per second: less is silence */
+#define SILENCE_USEC (30 * USEC_PER_SEC)
 #define HEADERS_MAX (64 * KIB)
 #define USER_AGENT "ilrd/" PACKAGE_VERSION
 
@@ -29,7 +29,7 @@ struct Http {
     sd_event_source *check; /* defer: finished transfers are handed out one per turn of the loop */
     Watch *watches;
     char *ca_file, *proxy;
-    uint64_t timeout_usec;
+    uint64_t timeout_usec, silence_usec;
 };
 
 struct HttpRequest {
@@ -133,7 +133,8 @@ static HttpOutcome outcome_of(CURLcode c, const HttpRequest *q)
         return HTTP_TOO_BIG;
     if (c == CURLE_OK)
         return HTTP_ANSWERED;
-    if (c == CURLE_COULDNT_RESOLVE_HOST || c == CURLE_COULDNT_CONNECT)
+    if (c == CURLE_COULDNT_RESOLVE_HOST || c == CURLE_COULDNT_RESOLVE_PROXY || c == CURLE_COULDNT_CONNECT ||
+        c == CURLE_PROXY)
         return HTTP_UNREACHABLE;
     if (c == CURLE_SSL_CONNECT_ERROR)
         return HTTP_HANDSHAKE;
@@ -141,12 +142,15 @@ static HttpOutcome outcome_of(CURLcode c, const HttpRequest *q)
         c == CURLE_SSL_CERTPROBLEM || c == CURLE_SSL_CIPHER)
         return HTTP_UNTRUSTED;
     if (c == CURLE_RECV_ERROR || c == CURLE_SEND_ERROR || c == CURLE_GOT_NOTHING || c == CURLE_PARTIAL_FILE ||
-        c == CURLE_HTTP2 || c == CURLE_HTTP2_STREAM)
+        c == CURLE_HTTP2 || c == CURLE_HTTP2_STREAM || c == CURLE_WEIRD_SERVER_REPLY)
         return HTTP_BROKEN;
     if (c == CURLE_OPERATION_TIMEDOUT)
         return HTTP_TIMED_OUT;
     if (c == CURLE_FILESIZE_EXCEEDED)
         return HTTP_TOO_BIG;
+    /* What does not begin as an answer is taken for one of HTTP/0.9, and refused as that. */
+    if (c == CURLE_UNSUPPORTED_PROTOCOL && q->answer.sent)
+        return HTTP_BROKEN;
     if (c == CURLE_UNSUPPORTED_PROTOCOL || c == CURLE_URL_MALFORMAT)
         return HTTP_BAD_URL;
     return HTTP_FAILED;
@@ -155,17 +159,19 @@ static HttpOutcome outcome_of(CURLcode c, const HttpRequest *q)
 static void request_finish(HttpRequest *q, CURLcode c)
 {
     HttpAnswer *a = &q->answer;
-    curl_off_t duration = 0;
+    curl_off_t duration = 0, ready = 0;
     char *address = NULL, *p;
     long status = 0, sent = 0;
 
     curl_easy_getinfo(q->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(q->easy, CURLINFO_REQUEST_SIZE, &sent);
     curl_easy_getinfo(q->easy, CURLINFO_TOTAL_TIME_T, &duration);
+    curl_easy_getinfo(q->easy, CURLINFO_PRETRANSFER_TIME_T, &ready);
     if (curl_easy_getinfo(q->easy, CURLINFO_PRIMARY_IP, &address) == CURLE_OK && address)
         snprintf(a->address, sizeof(a->address), "%s", address);
+    /* A proxy's CONNECT counts as sent bytes, too; only behind it there is a way to the other side. */
+    a->sent = sent > 0 && ready > 0;
     a->outcome = outcome_of(c, q);
-    a->sent = sent > 0;
     a->status = (int)status;
     a->duration_usec = (uint64_t)duration;
     if (a->outcome != HTTP_ANSWERED) {
@@ -348,6 +354,7 @@ static int set_common(HttpRequest *q, const char *protocol, const char *url, uin
     SET(CURLOPT_PROTOCOLS_STR, protocol);
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_PROXY, ""); /* not what the environment says */
+    SET(CURLOPT_NOPROXY, "");
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(MIN(CONNECT_TIMEOUT_USEC, timeout_usec) / USEC_PER_MSEC));
     SET(CURLOPT_TIMEOUT_MS, (long)(timeout_usec / USEC_PER_MSEC));
@@ -384,7 +391,7 @@ static int set_request(HttpRequest *q, const HttpOptions *o)
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_USERAGENT, USER_AGENT);
     SET(CURLOPT_LOW_SPEED_LIMIT, LOW_SPEED_BYTES);
-    SET(CURLOPT_LOW_SPEED_TIME, LOW_SPEED_SEC);
+    SET(CURLOPT_LOW_SPEED_TIME, (long)(h->silence_usec / USEC_PER_SEC));
     SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)o->body_max);
     SET(CURLOPT_WRITEFUNCTION, write_callback);
     SET(CURLOPT_WRITEDATA, q);
@@ -484,6 +491,7 @@ int http_new(Http **ret, sd_event *event, const char *ca_file, uint64_t timeout_
         return -ENOMEM;
     h->event = sd_event_ref(event);
     h->timeout_usec = timeout_usec;
+    h->silence_usec = SILENCE_USEC;
     h->ca_file = ca_file ? strdup(ca_file) : NULL;
     h->multi = curl_multi_init();
     if (!h->multi || (ca_file && !h->ca_file))
@@ -517,6 +525,11 @@ int http_set_proxy(Http *h, const char *proxy)
         return -ENOMEM;
     free_and_replace(&h->proxy, copy);
     return 0;
+}
+
+void http_set_silence(Http *h, uint64_t usec)
+{
+    h->silence_usec = usec;
 }
 
 Http *http_free(Http *h)

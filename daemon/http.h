@@ -60,6 +60,8 @@ typedef struct HttpRequest HttpRequest;
 int http_new(Http **ret, sd_event *event, const char *ca_file, uint64_t timeout_usec);
 /* Requests that are not local go through it from now on: "http://HOST:PORT"; NULL: none. 0 or -ENOMEM. */
 int http_set_proxy(Http *h, const char *proxy);
+/* How long nothing may come while something is waited for, instead of 30 s; whole seconds. */
+void http_set_silence(Http *h, uint64_t usec);
 Http *http_free(Http *h);
 DEFINE_CLEANUP(Http *, http_free)
 

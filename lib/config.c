@@ -544,6 +544,7 @@ int config_load(const char *path, Config **ret, Failure **ret_failure)
                                    "%s: ExpiryReleaseSec= must be longer than ExpiryForceSec=", path);
         return -EINVAL;
     }
+    c->login_url_default = !c->login_url;
     if ((!c->management_url && !(c->management_url = strdup(clouds[c->cloud].management))) ||
         (!c->login_url && !(c->login_url = strdup(clouds[c->cloud].login))))
         return -ENOMEM;

@@ -43,6 +43,7 @@ typedef struct Config {
     /* [Azure] */
     char *management_url;        /* ManagementUrl=, https, no trailing slash */
     char *login_url;             /* LoginUrl=, the same */
+    bool login_url_default;      /* nobody said LoginUrl=: it is the cloud's */
     char *ca_file;               /* CAFile=, absolute, or NULL: the system's */
     char *api_version;           /* ApiVersion=, YYYY-MM-DD or YYYY-MM-DD-preview */
     char *fallback_api_version;  /* FallbackApiVersion=, for the script in the status */

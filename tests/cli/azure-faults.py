@@ -63,7 +63,7 @@ for always in (False, True):
     OTHER["status", "404", always] = "OperationFailed" if always else READY
     OTHER["status", "api-version", always] = "AzureRefused" if always else READY
 PERMISSIONS = {"point": "recoveryPoints/read", "item": "protectedItems/read",
-               "provision": "provisionInstantItemRecovery/action", "status": "provisionInstantItemRecovery/action",
+               "provision": "provisionInstantItemRecovery/action", "status": "protectedItems/operationsStatus/read",
                "list-scripts": "listInstantItemRecoveryOperationResult/action",
                "revoke": "revokeInstantItemRecovery/action"}
 counted = {"ready": 0}

@@ -4,8 +4,9 @@
 import json
 import subprocess
 
-from harness import BUILD, VAULT, Reader, failure_of, main, send, states, wait_for
+from harness import BUILD, VAULT, Reader, failure_of, main, point_id, send, states, wait_for
 from identity import Login
+from users import ALICE, BOB, Users, several_users
 
 
 class Desk(Login):
@@ -122,6 +123,57 @@ def without_a_tenant_it_says_so():
         assert json.loads(result.stdout)["parameters"]["failure"]["name"] == "NotConfigured", result
 
 
+def revoke_does_not_hang_on_a_sign_in_that_is_over():
+    with Desk() as w:
+        w.sign_in()
+        assert states(w.provision())[-1] == "ready" and provisioned_by(w) == "person:anna@example.com"
+        w.control("DELETE", "/sim/tokens/person:anna@example.com")
+        answer = w.call("Release", {"id": w.call("List")["parameters"]["sessions"][0]["id"]})
+        assert "error" not in answer, answer
+        w.assert_clean()
+        revokes = [r for r in w.state()["requests"] if "revokeInstantItemRecovery" in r["path"] and r["status"] == 202]
+        assert [r["principal"] for r in revokes] == ["app:app1"], revokes
+        assert "the host does it by its own right" in w.journal()
+        # She is forgotten, and may come again.
+        assert w.ilrctl("logout").stdout == "You were not signed in.\n"
+        assert w.sign_in()["parameters"]["account"] == "anna@example.com"
+        assert states(w.provision())[-1] == "ready" and provisioned_by(w) == "person:anna@example.com"
+
+
+class SharedDesk(Users, Desk):
+    pass
+
+
+@several_users
+def sign_in_is_of_one_user_only():
+    def provision_as(uid):
+        with w.connect_as(uid) as s:
+            send(s, "Provision", {"recoveryPoint": point_id()}, more=True)
+            reader, answers = Reader(s), []
+            while not answers or answers[-1].get("continues"):
+                answers.append(reader.next())
+        assert states(answers)[-1] == "ready", answers
+        w.call("Release", {"id": w.call("List")["parameters"]["sessions"][0]["id"]})
+        return provisioned_by(w)
+
+    def sign_out_as(uid):
+        with w.connect_as(uid) as s:
+            send(s, "Logout", {})
+            return Reader(s).next()["parameters"]["signedIn"]
+
+    with SharedDesk() as w:
+        with w.connect_as(ALICE) as s:
+            w.control("PUT", f"/sim/devices/{w.code(s)}", {"person": "alice@example.com"})
+            assert w.reader.next()["parameters"]["account"] == "alice@example.com"
+        assert provision_as(BOB) == "app:app1"
+        assert provision_as(ALICE) == "person:alice@example.com"
+        assert not sign_out_as(BOB)
+        assert provision_as(ALICE) == "person:alice@example.com"
+        assert sign_out_as(ALICE)
+        assert provision_as(ALICE) == "app:app1"
+        w.assert_clean()
+
+
 main([person_is_named_until_she_signs_out, ilrctl_says_what_to_open_and_who_it_is, token_is_renewed,
       declined_and_late_are_told, one_at_a_time_and_leaving_gives_it_up, sign_in_that_azure_ended_says_what_to_do,
-      without_a_tenant_it_says_so])
+      revoke_does_not_hang_on_a_sign_in_that_is_over, sign_in_is_of_one_user_only, without_a_tenant_it_says_so])

@@ -64,6 +64,17 @@ static const Fault faults[] = {
                  "{\"error\":{\"details\":[{\"code\":\"BMSUserErrorObjectLocked\",\"message\":\"busy\","
                  "\"recommendations\":[\"Wait\"]}]}}"),
      FAILURE_AZURE_REFUSED, "busy", true, "BMSUserErrorObjectLocked"},
+    {"put off, then refused",
+     TABLE(LOOKUP, {"POST", "/provisionInstantItemRecovery", NULL, 503, "Retry-After: 0\n", "{}"},
+           {"POST", "/provisionInstantItemRecovery", NULL, 403, NULL, "{\"Code\":\"Forbidden\"}"}),
+     FAILURE_PERMISSION_MISSING, "may have done it all the same", false, "Forbidden"},
+    {"put off, then throttled beyond the deadline",
+     TABLE(LOOKUP, {"POST", "/provisionInstantItemRecovery", NULL, 503, "Retry-After: 0\n", "{}"},
+           {"POST", "/provisionInstantItemRecovery", NULL, 429, "Retry-After: 3600\n", "{}"}),
+     FAILURE_AZURE_THROTTLED, "may have done it all the same", false},
+    {"put off beyond the deadline",
+     TABLE(LOOKUP, {"POST", "/provisionInstantItemRecovery", NULL, 503, "Retry-After: 3600\n", "{}"}),
+     FAILURE_AZURE_REFUSED, "may have done it all the same", false},
     {"503 of the POST", POST_ANSWER(503, NULL, "x"), FAILURE_AZURE_REFUSED, "may have done it all the same",
      false},
     {"lost answer of the POST",
@@ -78,10 +89,27 @@ static const Fault faults[] = {
      FAILURE_AZURE_ANSWER_INVALID, "not the management host", false},
     {"202 without an operation id", POST_ANSWER(202, "Location: @/op/..?x\n", NULL),
      FAILURE_AZURE_ANSWER_INVALID, "no operation id", false},
+    {"no permission to follow", TABLE(LOOKUP, POSTED, POLL(403, "{}")), FAILURE_PERMISSION_MISSING,
+     "protectedItems/operationsStatus/read)", false},
+    {"no permission to follow by Location",
+     TABLE(LOOKUP,
+           {"POST", "/provisionInstantItemRecovery", NULL, 202,
+            "Location: @/subscriptions/s/vaults/vault1/operationResults/" OP "?api-version=2021-10-01\n",
+            NULL},
+           {"GET", "/operationResults/" OP, NULL, 403, NULL, "{}"}),
+     FAILURE_PERMISSION_MISSING, "protectedItems/operationResults/read)", false},
+    {"no permission at the vault",
+     TABLE(LOOKUP, POSTED, POLL(404, "{}"),
+           {"GET", "/vaults/vault1/backupOperations/" OP, NULL, 403, NULL, "{}"}),
+     FAILURE_PERMISSION_MISSING, "Microsoft.RecoveryServices/Vaults/backupOperations/read)", false},
+    {"half a script",
+     TABLE(LOOKUP, POSTED, POLL(200, DONE_PLAIN),
+           {"POST", LIST_URL, OP, 200, NULL, "\"s3cret TargetPassword="}),
+     FAILURE_AZURE_ANSWER_INVALID, "is no JSON object", false},
     {"status without status", TABLE(LOOKUP, POSTED, POLL(200, "{\"name\":\"x\"}")),
      FAILURE_AZURE_ANSWER_INVALID, "no status", false},
-    {"HTML as status", TABLE(LOOKUP, POSTED, POLL(200, html)), FAILURE_AZURE_ANSWER_INVALID, "Blocked",
-     false},
+    {"HTML as status", TABLE(LOOKUP, POSTED, POLL(200, html)), FAILURE_AZURE_ANSWER_INVALID,
+     "is a page of HTML", false},
     {"operation forgotten",
      TABLE(LOOKUP, POSTED, POLL(404, "{}"),
            {"GET", "/vaults/vault1/backupOperations/" OP, NULL, 404, NULL, "{}"}),
@@ -228,7 +256,8 @@ static void test_credential(void **state)
     w.done = 0;
     server_set_token_answer(w.server, 200, html);
     provision(&w);
-    assert_failure(&w, FAILURE_AZURE_ANSWER_INVALID, "Blocked");
+    assert_failure(&w, FAILURE_AZURE_ANSWER_INVALID, "is a page of HTML");
+    assert_null(strstr(w.failure->message, "Blocked"));
 
     failure_free(TAKE_PTR(w.failure));
     w.done = 0;

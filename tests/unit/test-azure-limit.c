@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #define MANY 60
+#define HOST ((uid_t)-1)
 
 typedef struct Asker {
     AzureLimitWaiter place;
@@ -43,12 +44,12 @@ static void test_rate_and_order(void **state)
     assert_int_equal(azure_limit_new(&l, event), 0);
     for (i = 0; i < MANY; i++) {
         askers[i].number = i;
-        if (azure_limit_take(l, AZURE_LIMIT_READ, &askers[i].place, on_ready, &askers[i]) > 0)
+        if (azure_limit_take(l, AZURE_LIMIT_READ, HOST, &askers[i].place, on_ready, &askers[i]) > 0)
             on_ready(&askers[i]);
     }
     assert_int_equal(askers[AZURE_READS_BURST].when, 0);
     /* What reads does not hold up what writes. */
-    assert_int_equal(azure_limit_take(l, AZURE_LIMIT_WRITE, &(AzureLimitWaiter){}, on_ready, NULL), 1);
+    assert_int_equal(azure_limit_take(l, AZURE_LIMIT_WRITE, HOST, &(AzureLimitWaiter){}, on_ready, NULL), 1);
     azure_limit_leave(&askers[MANY - 2].place);
     while (!askers[MANY - 1].when)
         assert_true(sd_event_run(event, 5 * USEC_PER_SEC) > 0);
@@ -74,16 +75,42 @@ static void test_hold(void **state)
     order = 0;
     assert_true(sd_event_new(&event) >= 0);
     assert_int_equal(azure_limit_new(&l, event), 0);
-    azure_limit_hold(l, AZURE_LIMIT_WRITE, now + 300 * USEC_PER_MSEC);
-    azure_limit_hold(l, AZURE_LIMIT_WRITE, now + 100 * USEC_PER_MSEC); /* the longer one counts */
-    assert_int_equal(azure_limit_take(l, AZURE_LIMIT_WRITE, &a.place, on_ready, &a), 0);
-    assert_int_equal(azure_limit_take(l, AZURE_LIMIT_WRITE, &b.place, on_ready, &b), 0);
+    azure_limit_hold(l, AZURE_LIMIT_WRITE, HOST, now + 300 * USEC_PER_MSEC);
+    azure_limit_hold(l, AZURE_LIMIT_WRITE, HOST, now + 100 * USEC_PER_MSEC); /* the longer one counts */
+    assert_int_equal(azure_limit_take(l, AZURE_LIMIT_WRITE, HOST, &a.place, on_ready, &a), 0);
+    assert_int_equal(azure_limit_take(l, AZURE_LIMIT_WRITE, HOST, &b.place, on_ready, &b), 0);
     while (!b.when)
         assert_true(sd_event_run(event, 5 * USEC_PER_SEC) > 0);
     assert_true(a.when >= now + 300 * USEC_PER_MSEC && b.when >= a.when);
-    azure_limit_hold(l, AZURE_LIMIT_READ, USEC_INFINITY - 1);
-    assert_true(azure_limit_held(l, AZURE_LIMIT_READ) <= now_usec(CLOCK_BOOTTIME) + USEC_PER_HOUR);
+    azure_limit_hold(l, AZURE_LIMIT_READ, HOST, USEC_INFINITY - 1);
+    assert_true(azure_limit_held(l, AZURE_LIMIT_READ, HOST) <= now_usec(CLOCK_BOOTTIME) + USEC_PER_HOUR);
     azure_limit_leave(&a.place); /* nothing to leave */
+    azure_limit_free(l);
+    sd_event_unref(event);
+}
+
+/* What one principal is told binds nobody else, whoever came first. */
+static void test_hold_is_of_one(void **state)
+{
+    Asker a = {}, b = {.number = 1}, c = {.number = 2};
+    uint64_t now = now_usec(CLOCK_BOOTTIME);
+    AzureLimit *l;
+    sd_event *event;
+
+    order = 0;
+    assert_true(sd_event_new(&event) >= 0);
+    assert_int_equal(azure_limit_new(&l, event), 0);
+    azure_limit_hold(l, AZURE_LIMIT_WRITE, 1000, now + 30 * USEC_PER_SEC);
+    assert_int_equal(azure_limit_take(l, AZURE_LIMIT_WRITE, 1000, &a.place, on_ready, &a), 0);
+    assert_int_equal(azure_limit_take(l, AZURE_LIMIT_WRITE, HOST, &b.place, on_ready, &b), 1);
+    assert_int_equal(azure_limit_held(l, AZURE_LIMIT_WRITE, HOST), 0);
+    assert_int_equal(azure_limit_held(l, AZURE_LIMIT_WRITE, 1000), now + 30 * USEC_PER_SEC);
+    /* The bucket is empty for a moment: it waits behind the one that is held, and goes before it. */
+    assert_int_equal(azure_limit_take(l, AZURE_LIMIT_WRITE, 1001, &c.place, on_ready, &c), 0);
+    while (!c.when)
+        assert_true(sd_event_run(event, 5 * USEC_PER_SEC) > 0);
+    assert_true(c.when < now + 20 * USEC_PER_SEC && !a.when);
+    azure_limit_leave(&a.place);
     azure_limit_free(l);
     sd_event_unref(event);
 }
@@ -97,9 +124,9 @@ static void test_limit_free_while_waiting(void **state)
 
     assert_true(sd_event_new(&event) >= 0);
     assert_int_equal(azure_limit_new(&l, event), 0);
-    azure_limit_hold(l, AZURE_LIMIT_READ, now_usec(CLOCK_BOOTTIME) + 20 * USEC_PER_MSEC);
-    assert_int_equal(azure_limit_take(l, AZURE_LIMIT_READ, &a.place, on_ready, &a), 0);
-    assert_int_equal(azure_limit_take(l, AZURE_LIMIT_READ, &b.place, on_ready, &b), 0);
+    azure_limit_hold(l, AZURE_LIMIT_READ, HOST, now_usec(CLOCK_BOOTTIME) + 20 * USEC_PER_MSEC);
+    assert_int_equal(azure_limit_take(l, AZURE_LIMIT_READ, HOST, &a.place, on_ready, &a), 0);
+    assert_int_equal(azure_limit_take(l, AZURE_LIMIT_READ, HOST, &b.place, on_ready, &b), 0);
     azure_limit_leave(&a.place);
     azure_limit_leave(&b.place);
     azure_limit_free(l);
@@ -174,11 +201,9 @@ static void test_resource(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rate_and_order),
-        cmocka_unit_test(test_hold),
-        cmocka_unit_test(test_limit_free_while_waiting),
-        cmocka_unit_test(test_places),
-        cmocka_unit_test(test_resource),
+        cmocka_unit_test(test_rate_and_order), cmocka_unit_test(test_hold),
+        cmocka_unit_test(test_hold_is_of_one), cmocka_unit_test(test_limit_free_while_waiting),
+        cmocka_unit_test(test_places),         cmocka_unit_test(test_resource),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

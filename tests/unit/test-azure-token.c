@@ -179,7 +179,7 @@ static void test_refused_and_unwell(void **state)
          "AADSTS7000215", false},
         {429, "", "429", true},
         {503, "<html>", "503", true},
-        {200, "no JSON", "is no JSON object", false},
+        {200, "s3cret token", "is no JSON object", false},
         {200, "[]", "is no JSON object", false},
         {200, "{}", "no usable access_token", false},
         {200, "{\"access_token\":\"two words\",\"expires_in\":60}", "no usable access_token", false},
