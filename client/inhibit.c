@@ -70,17 +70,20 @@ static bool begin_again(const Client *c, const char *id, const char *command, Li
     return good;
 }
 
-static int run(char **argv, pid_t *ret)
+static int run(const Client *c, char **argv, pid_t *ret)
 {
     pid_t pid = fork();
 
     if (pid < 0)
         return -errno;
     if (pid == 0) {
+        int code;
+
         link_unblock_interrupt();
         execvp(argv[0], argv);
-        fprintf(stderr, "ilrctl: %s: %s\n", argv[0], strerror(errno));
-        _exit(errno == ENOENT ? EXIT_NOT_THERE : EXIT_NOT_EXECUTABLE);
+        code = errno == ENOENT ? EXIT_NOT_THERE : EXIT_NOT_EXECUTABLE;
+        (void)tell_failure(c, code, "CommandFailed", NULL, "Could not run %s: %s", argv[0], strerror(errno));
+        _exit(code);
     }
     *ret = pid;
     return 0;
@@ -98,10 +101,16 @@ static bool hear(const Client *c, Link *l, const char *id, bool *again)
     if (r > 0) {
         bool over = reply.error || !reply.continues;
 
-        reply_done(&reply);
-        if (!over)
+        if (!over) {
+            reply_done(&reply);
             return false;
-        fprintf(stderr, "ilrctl: session %s goes down, see: ilrctl status %s\n", id, id);
+        }
+        /* Standard output is the command's. */
+        if (c->json)
+            fprintf(stderr, "%s\n", json_text(reply.message));
+        else
+            fprintf(stderr, "ilrctl: session %s goes down, see: ilrctl status %s\n", id, id);
+        reply_done(&reply);
     } else
         *again = true;
     link_close(l);
@@ -122,7 +131,7 @@ int verb_inhibit(const Client *c, int argc, char **argv)
         code = begin(c, id, argv[1], &link);
     if (code != 0)
         return code;
-    r = run(argv + 1, &pid);
+    r = run(c, argv + 1, &pid);
     if (r >= 0) {
         fd = pidfd_open(pid, 0);
         if (fd < 0)
@@ -133,6 +142,9 @@ int verb_inhibit(const Client *c, int argc, char **argv)
         return tell_failure(c, 1, "Internal", NULL, "Could not run %s: %s", argv[1], strerror(-r));
     }
     for (;;) {
+        /* First what may have come together with the answer before. */
+        if (open)
+            open = !hear(c, &link, id, &again);
         struct pollfd p[] = {{.fd = fd, .events = POLLIN}, {.fd = open ? link.fd : -1, .events = POLLIN}};
 
         /* SIGINT stays blocked: on a terminal the command gets it, and its end is ours. */
@@ -140,9 +152,7 @@ int verb_inhibit(const Client *c, int argc, char **argv)
             break;
         if (p[0].revents)
             break;
-        if (open && p[1].revents)
-            open = !hear(c, &link, id, &again);
-        else if (again && begin_again(c, id, argv[1], &link)) {
+        if (again && begin_again(c, id, argv[1], &link)) {
             open = true;
             again = false;
         }

@@ -42,8 +42,9 @@ static void print_help(void)
         "  list                      the sessions\n"
         "  status ID                 all about one session\n"
         "  monitor [ID]              changes as they happen\n"
-        "  browse ID [VOLUME]        print the directory of the files; --open: open it in mc or a file "
-        "manager\n"
+        "  browse ID [VOLUME]        print the directory of the files, on a terminal open it in mc or a file "
+        "manager;\n"
+        "                              --open           or fail\n"
         "  release ID...             give sessions back\n"
         "                              --all            also if others hold them; without an ID: all "
         "sessions\n"
@@ -67,8 +68,10 @@ static void print_help(void)
         "  --version, --help");
 }
 
-static int usage(const char *text, const char *what)
+static int usage(const Client *c, const char *text, const char *what)
 {
+    if (c->json)
+        return tell_failure(c, EXIT_USAGE, "Usage", "see ilrctl --help", "%s%s", text, what);
     fprintf(stderr, "ilrctl: %s%s\nTry: ilrctl --help\n", text, what);
     return EXIT_USAGE;
 }
@@ -106,7 +109,7 @@ static int run_verb(const Client *c, int argc, char **argv)
     size_t i;
 
     if (argc == 0)
-        return usage("a verb is missing", "");
+        return usage(c, "a verb is missing", "");
     if (streq(argv[0], "help")) {
         print_help();
         return 0;
@@ -120,50 +123,52 @@ static int run_verb(const Client *c, int argc, char **argv)
         if (!streq(verbs[i].name, argv[0]))
             continue;
         if (argc - 1 < verbs[i].min)
-            return usage("an argument is missing for ", argv[0]);
+            return usage(c, "an argument is missing for ", argv[0]);
         if (argc - 1 > verbs[i].max)
-            return usage("there are too many arguments for ", argv[0]);
+            return usage(c, "there are too many arguments for ", argv[0]);
         if (!provision && !find && !(c->leftovers && c->vm) && (c->vault || c->resource_group))
-            return usage("--vault and --resource-group are not for ", argv[0]);
+            return usage(c, "--vault and --resource-group are not for ", argv[0]);
         if (!provision && (c->container || c->item || (c->vm && !c->leftovers) || c->reason || c->tags))
-            return usage("--container, --item, --vm, --reason and --tag are not for ", argv[0]);
+            return usage(c, "--container, --item, --vm, --reason and --tag are not for ", argv[0]);
         if (!provision && (c->latest || c->at || c->before || c->point))
-            return usage("--latest, --at, --before and --point are not for ", argv[0]);
+            return usage(c, "--latest, --at, --before and --point are not for ", argv[0]);
         if (!points && (c->since || c->until))
-            return usage("--since and --until are not for ", argv[0]);
+            return usage(c, "--since and --until are not for ", argv[0]);
         if (provision && c->latest + !!c->at + !!c->before + !!c->point > 1)
-            return usage("only one of --latest, --at, --before and --point can be meant", "");
+            return usage(c, "only one of --latest, --at, --before and --point can be meant", "");
         if (provision && !(c->latest || c->at || c->before || c->point) && !c->container && !c->item &&
             argv[1][0] != '/' && argv[1][strspn(argv[1], "0123456789")])
-            return usage("say which recovery point with --latest, --at, --before or --point of ", argv[1]);
+            return usage(c, "say which recovery point with --latest, --at, --before or --point of ", argv[1]);
         if (c->open && verbs[i].run != verb_browse)
-            return usage("--open is not for ", argv[0]);
+            return usage(c, "--open is not for ", argv[0]);
+        if (c->open && c->json)
+            return usage(c, "--open and --json cannot have the same standard output", "");
         if ((c->leftovers || c->sweep || c->foreign) && verbs[i].run != verb_doctor)
-            return usage("--leftovers, --sweep and --foreign are not for ", argv[0]);
+            return usage(c, "--leftovers, --sweep and --foreign are not for ", argv[0]);
         if ((c->sweep && !c->leftovers) || (c->foreign && !c->sweep))
-            return usage("--foreign belongs to --sweep, and --sweep to --leftovers", "");
+            return usage(c, "--foreign belongs to --sweep, and --sweep to --leftovers", "");
         if (c->leftovers && c->portal)
-            return usage("--portal does not go together with --leftovers", "");
+            return usage(c, "--portal does not go together with --leftovers", "");
         if (c->idle && !provision)
-            return usage("--idle is not for ", argv[0]);
+            return usage(c, "--idle is not for ", argv[0]);
         if (c->replay && !provision)
-            return usage("--replay is not for ", argv[0]);
+            return usage(c, "--replay is not for ", argv[0]);
         if (c->replay && !streq(c->replay, "overlay") && !streq(c->replay, "none"))
-            return usage("--replay wants overlay or none, not ", c->replay);
+            return usage(c, "--replay wants overlay or none, not ", c->replay);
         if (c->output && verbs[i].run != verb_metrics)
-            return usage("--output is not for ", argv[0]);
+            return usage(c, "--output is not for ", argv[0]);
         if (c->why && verbs[i].run != verb_inhibit)
-            return usage("--why is not for ", argv[0]);
+            return usage(c, "--why is not for ", argv[0]);
         if (c->portal && verbs[i].run != verb_doctor)
-            return usage("--portal is not for ", argv[0]);
+            return usage(c, "--portal is not for ", argv[0]);
         if ((c->all || c->force) && !release)
-            return usage("--all and --force are not for ", argv[0]);
+            return usage(c, "--all and --force are not for ", argv[0]);
         if (release && !c->all && argc == 1)
-            return usage("release wants ids, or --all", "");
+            return usage(c, "release wants ids, or --all", "");
         link_block_interrupt();
         return verbs[i].run(c, argc - 1, argv + 1);
     }
-    return usage("unknown verb: ", argv[0]);
+    return usage(c, "unknown verb: ", argv[0]);
 }
 
 int main(int argc, char **argv)
@@ -230,7 +235,11 @@ int main(int argc, char **argv)
     Client c = {.socket = SOCKET_PATH};
     int o, code;
 
-    while ((o = getopt_long(argc, argv, "h", options, NULL)) >= 0)
+    /* How a wrong option is told depends on it, wherever it stands. */
+    for (o = 1; o < argc && !streq(argv[o], "--"); o++)
+        c.json |= streq(argv[o], "--json");
+    opterr = 0;
+    while ((o = getopt_long(argc, argv, ":h", options, NULL)) >= 0)
         switch (o) {
         case OPT_JSON:
             c.json = true;
@@ -288,7 +297,7 @@ int main(int argc, char **argv)
             break;
         case OPT_TAG:
             if (!strchr(optarg, '=') || *optarg == '=')
-                return usage("--tag wants NAME=VALUE, not ", optarg);
+                return usage(&c, "--tag wants NAME=VALUE, not ", optarg);
             if (strv_extend(&c.tags, optarg) < 0)
                 out_of_memory();
             break;
@@ -318,9 +327,13 @@ int main(int argc, char **argv)
         case 'h':
             print_help();
             return 0;
+        case ':':
+            return usage(&c, "a value is missing for ", argv[optind - 1]);
         default:
-            fputs("Try: ilrctl --help\n", stderr);
-            return EXIT_USAGE;
+            if (optopt > 0 && optopt < OPT_JSON)
+                return usage(&c, "unknown option: -", (const char[]){(char)optopt, '\0'});
+            return usage(&c,
+                         optopt ? "no value belongs to " : "unknown or ambiguous option: ", argv[optind - 1]);
         }
     code = run_verb(&c, argc - optind, argv + optind);
     strv_free(c.tags);

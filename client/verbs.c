@@ -295,16 +295,22 @@ static bool in_path(const char *program)
     return false;
 }
 
+/* On a terminal it is opened if there is something to open it with, unasked. */
 static int open_directory(const Client *c, const char *path)
 {
-    const bool desktop = !isempty(getenv("DISPLAY")) || !isempty(getenv("WAYLAND_DISPLAY"));
+    const bool terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO),
+               desktop = !isempty(getenv("DISPLAY")) || !isempty(getenv("WAYLAND_DISPLAY"));
     const char *program = NULL;
     char buf[128];
 
-    if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && in_path("mc"))
+    if (!c->open && !terminal)
+        return 0;
+    if (terminal && in_path("mc"))
         program = "mc";
     else if (desktop && in_path("xdg-open"))
         program = "xdg-open";
+    if (!program && !c->open)
+        return 0;
     if (!program)
         return tell_failure(
             c, 1, "Internal", "install mc, or go there with cd",
@@ -374,7 +380,7 @@ int verb_browse(const Client *c, int argc, char **argv)
         print_json(o);
     } else if (code == 0)
         puts(path);
-    if (code == 0 && c->open)
+    if (code == 0 && !c->json)
         code = open_directory(c, path);
     reply_done(&reply);
     return code;

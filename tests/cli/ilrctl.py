@@ -128,9 +128,15 @@ def version_help_and_usage():
         has(out, "provision POINT", "release ID", "--json", "--socket")
         for wrong in ([], ["nonsense"], ["provision"], ["list", "x"], ["status"], ["release"], ["release", "--force"],
                       ["--nonsense"], ["list", "--all"], ["status", "a", "--vault=x"], ["list", "--open"], ["browse"],
-                      ["provision", "a", "b"]):
-            out, err = f.ilrctl(*wrong, code=2)
-            assert out == "" and "ilrctl --help" in err, (wrong, out, err)
+                      ["provision", "a", "b"], ["-x"], ["list", "--json=1"], ["status", "--vault"], ["--tag=x", "list"]):
+            if "--json=1" not in wrong:
+                out, err = f.ilrctl(*wrong, code=2)
+                assert out == "" and "ilrctl --help" in err, (wrong, out, err)
+            out, err = f.ilrctl(*wrong, "--json", code=2)
+            o = json.loads(out)
+            assert o["error"] == "Usage" and o["parameters"]["failure"]["message"] and err == "", (wrong, out, err)
+        has(f.ilrctl("--nonsense", "--json", code=2)[0], "--nonsense")
+        has(f.ilrctl("browse", ID, "--open", "--json", code=2)[0], "--open and --json")
         assert f.calls == []
 
 
@@ -342,6 +348,84 @@ def browse_prints_a_path():
         has(f.ilrctl("browse", ID, code=3)[1], "not ready, it is connecting")
 
 
+def browse_opens_on_a_terminal():
+    with Fake(Describe=[answer({"session": session()})]) as f:
+        def on_terminal(*arguments, path):
+            mine, theirs = pty.openpty()
+            p = subprocess.Popen([f"{BUILD}/ilrctl", f"--socket={f.path}", "browse", ID, *arguments], stdin=theirs, stdout=theirs,
+                                 stderr=theirs, env={"PATH": path, "TERM": "xterm"})
+            os.close(theirs)
+            data = b""
+            with open(mine, "rb", buffering=0) as terminal:
+                try:
+                    while piece := terminal.read(65536):
+                        data += piece
+                except OSError:  # how the end of a terminal reads
+                    pass
+            assert p.wait(30) == 0, data
+            return data.decode().replace("\r\n", "\n")
+
+        directory = f"/run/ilr/{ID}/volumes/root"
+        with open(f"{f.dir}/mc", "w") as x:
+            x.write("#!/bin/sh\n[ -t 0 ] && [ -t 1 ] && echo \"mc has the terminal and $1\"\n")
+        os.chmod(f"{f.dir}/mc", 0o755)
+        with_mc, without = f"{f.dir}:/usr/bin:/bin", f.dir + "/nothing"
+        assert on_terminal("root", path=with_mc) == f"{directory}\nmc has the terminal and {directory}\n"
+        assert on_terminal("root", "--open", path=with_mc).endswith(f"mc has the terminal and {directory}\n")
+        assert on_terminal("root", path=without) == f"{directory}\n"
+        assert json.loads(on_terminal("root", "--json", path=with_mc)) == {"id": ID, "volume": "root", "path": directory}
+        # In $(ilrctl browse ...) there is no terminal to open it on.
+        assert f.ilrctl("browse", ID, "root", env={"PATH": with_mc})[0] == f"{directory}\n"
+
+
+def logout_tells():
+    with Fake(Logout=[answer({"signedIn": True})]) as f:
+        assert f.ilrctl("logout")[0] == "Signed out.\n"
+        assert json.loads(f.ilrctl("logout", "--json")[0]) == {"signedIn": True}
+        assert f.calls[0]["method"].endswith(".Logout")
+    with Fake(Logout=[answer({"signedIn": False})]) as f:
+        assert f.ilrctl("logout")[0] == "You were not signed in.\n"
+    with Fake(Logout=[failed("InternalFailed", "Internal")]) as f:
+        has(f.ilrctl("logout", code=1)[1], "Failed: The message")
+        assert json.loads(f.ilrctl("logout", "--json", code=1)[0])["error"].endswith(".InternalFailed")
+
+
+def inhibit_as_json():
+    down = threading.Event()
+
+    def answers(call):
+        yield answer({"session": session()}, continues=True)
+        if not down.wait(30):
+            return
+        yield answer({"session": session("detaching")})
+
+    with Fake(Inhibit=answers) as f:
+        out = f.ilrctl("inhibit", "--json", ID, "--", "/nonexistent/x", code=127)[0]
+        assert json.loads(out)["error"] == "CommandFailed" and "/nonexistent/x" in out, out
+        # The command has standard output for itself; that the session goes is told beside it.
+        p = subprocess.Popen([f"{BUILD}/ilrctl", f"--socket={f.path}", "inhibit", "--json", ID, "--", "cat"], text=True,
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        down.set()
+        told = json.loads(p.stderr.readline())
+        assert told["parameters"]["session"]["state"] == "detaching", told
+        out, err = p.communicate("of the command\n", timeout=30)
+        assert (out, err, p.returncode) == ("of the command\n", "", 0)
+    with Fake(Inhibit=[failed("NotFound", "NoSuchSession")]) as f:
+        assert json.loads(f.ilrctl("inhibit", "--json", ID, "--", "true", code=4)[0])["error"].endswith(".NotFound")
+
+
+def monitor_shows_a_warning():
+    warning = "Azure ends it in 30 min\x1b[2J"
+    with Fake(Monitor=[answer({"session": session(), "warning": warning}, continues=True),
+                       answer({"session": session("closed")}, continues=True)]) as f:
+        first, second = f.ilrctl("monitor", ID)[0].splitlines()
+        assert first.endswith(f" {ID} web1 warning: Azure ends it in 30 min\\x1b[2J"), first
+        assert second.endswith("closed")
+        first, second = (json.loads(line) for line in f.ilrctl("monitor", ID, "--json")[0].splitlines())
+        assert first["warning"] == warning and first["state"] == "ready"
+        assert "warning" not in second and second["state"] == "closed"
+
+
 def monitor_streams():
     changes = [answer({"session": session("provisioning", detail="asking")}, continues=True),
                answer({"session": session("closed", failure={"name": "NoScript", "message": "none", "hint": "h"})},
@@ -439,5 +523,6 @@ def interrupt_against_the_real_ilrd():
 main([version_help_and_usage, list_as_table_and_as_json, provision_in_plain_lines, provision_as_json,
       each_class_of_failure_has_its_exit_code, other_errors, nobody_listens, socket_may_not_be_used,
       control_characters_do_nothing, status_tells_everything, ids_may_be_shortened, interrupt_gives_a_provision_up,
-      interrupt_does_not_stop_a_release, release_one_after_the_other, browse_prints_a_path, monitor_streams,
+      interrupt_does_not_stop_a_release, release_one_after_the_other, browse_prints_a_path, browse_opens_on_a_terminal, logout_tells,
+      inhibit_as_json, monitor_shows_a_warning, monitor_streams,
       terminal_has_a_live_line, the_real_ilrd, interrupt_against_the_real_ilrd])
