@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "azure-check.h"
 
+#include "azure-geo.h"
 #include "azure-internal.h"
 #include "timeutil.h"
 
@@ -14,13 +15,17 @@
 #define LIST_MAX (8 * MIB)
 /* Beyond it tokens are refused: Entra's clocks and ours may differ by 5 minutes. */
 #define SKEW_MAX_USEC (5 * USEC_PER_MINUTE)
+/* Of the vault itself, which is another resource type with versions of its own; any will do for its location.
+ */
+#define VAULT_API_VERSION "2016-06-01"
+#define PORTALS_MAX 16
 #define ITEMS_QUERY "$filter=backupManagementType%20eq%20'AzureIaasVM'%20and%20itemType%20eq%20'VM'"
 
 typedef enum Step {
     STEP_MANAGEMENT, /* DNS, TLS, clock */
     STEP_LOGIN,      /* DNS, TLS */
     STEP_TOKEN,
-    STEP_VAULTS, /* one request each */
+    STEP_VAULTS, /* two requests each */
     STEP_PORTAL,
     STEP_MAX,
 } Step;
@@ -33,6 +38,8 @@ struct AzureCheck {
     void *userdata;
     Step step;
     size_t vault;              /* STEP_VAULTS: index */
+    char **portals, **regions; /* to try; without a known portal */
+    size_t tried;              /* STEP_PORTAL: index */
     bool reachable, has_token; /* management host; a token is there */
     sd_event_source *next;     /* goes on from the event loop */
     sd_event_source *timer;    /* deadline of the token */
@@ -114,7 +121,10 @@ static bool report_host(AzureCheck *c, const HttpAnswer *a, const char *host)
         report(c, tls, CHECK_SKIPPED, NULL, "its address is not known");
         return false;
     }
-    report(c, dns, CHECK_OK, NULL, "%s", a->address[0] ? a->address : "it has an address");
+    if (c->azure->client.config->proxy)
+        report(c, dns, CHECK_SKIPPED, NULL, "left to the proxy");
+    else
+        report(c, dns, CHECK_OK, NULL, "%s", a->address[0] ? a->address : "it has an address");
     if (a->outcome == HTTP_ANSWERED || a->outcome == HTTP_TOO_BIG) {
         report(c, tls, CHECK_OK, NULL, "answered after %" PRIu64 " ms", a->duration_usec / USEC_PER_MSEC);
         return true;
@@ -124,8 +134,10 @@ static bool report_host(AzureCheck *c, const HttpAnswer *a, const char *host)
                "install ca-certificates; behind a firewall that opens TLS name its certificate by CAFile=",
                "%s", a->detail);
     else
-        report(c, tls, CHECK_FAILED, "let this host reach it at its port, 443 as a rule", "%s",
-               a->detail[0] ? a->detail : "no connection");
+        report(c, tls, CHECK_FAILED,
+               c->azure->client.config->proxy ? "see Proxy= in ilrd.conf, and let the proxy reach it"
+                                              : "let this host reach it at its port, 443 as a rule",
+               "%s", a->detail[0] ? a->detail : "no connection");
     return false;
 }
 
@@ -221,11 +233,74 @@ static bool has_vault(const Config *config, size_t i)
     return i < strv_length(config->vaults);
 }
 
+/* Its portal, as far as it is known. */
+static void note_region(AzureCheck *c, const char *region)
+{
+    const Config *config = c->azure->client.config;
+    _cleanup_free_ char *portal = config->own_cloud ? NULL : azure_geo_portal(region, config->cloud);
+
+    if (portal && !strv_contains(c->portals, portal) && strv_length(c->portals) < PORTALS_MAX)
+        (void)strv_extend(&c->portals, portal);
+    else if (!portal && !strv_contains(c->regions, region) && strv_length(c->regions) < PORTALS_MAX)
+        (void)strv_extend(&c->regions, region);
+}
+
+static void next_vault(AzureCheck *c)
+{
+    c->request = azure_request_free(c->request);
+    c->vault++;
+    if (has_vault(c->azure->client.config, c->vault))
+        (void)sd_event_source_set_enabled(c->next, SD_EVENT_ONESHOT);
+    else
+        go_on(c);
+}
+
+/* Where it is only matters for the portal: not to be allowed to know is no failure. */
+static void on_location(const AzureAnswer *answer, Failure *failure, void *userdata)
+{
+    json_object *location = json_get_nocase(answer->json, "location");
+    AzureCheck *c = userdata;
+
+    failure_free(failure);
+    if (answer->ok && json_object_is_type(location, json_type_string)) {
+        const char *s = json_object_get_string(location);
+        _cleanup_free_ char *region = azure_excerpt(s, strlen(s));
+
+        if (region)
+            note_region(c, region);
+    }
+    next_vault(c);
+}
+
+static int ask_location(AzureCheck *c)
+{
+    const Config *config = c->azure->client.config;
+    _cleanup_free_ char *path = azure_path_escape(config->vaults[c->vault]), *url = NULL;
+
+    if (!path || asprintf(&url, "%s%s?api-version=" VAULT_API_VERSION, config->management_url, path) < 0)
+        return -ENOMEM;
+    return azure_request_start(&c->azure->client,
+                               &(AzureRequestOptions){
+                                   .method = "GET",
+                                   .url = url,
+                                   .uid = c->uid,
+                                   .subject = {.what = "look where the vault is",
+                                               .action = "Microsoft.RecoveryServices/Vaults/read",
+                                               .not_found = FAILURE_NOT_CONFIGURED},
+                                   .body_max = BODY_MAX,
+                                   .want_json = true,
+                                   .attempts_max = 1,
+                                   .deadline_usec = now_usec(CLOCK_BOOTTIME) + REQUEST_DEADLINE_USEC,
+                               },
+                               on_location, c, &c->request);
+}
+
 static void on_vault(const AzureAnswer *answer, Failure *failure, void *userdata)
 {
     _cleanup_failure_ Failure *f = failure;
     AzureCheck *c = userdata;
     const char *vault = c->azure->client.config->vaults[c->vault], *slash = strrchr(vault, '/');
+    bool ok = answer->ok;
     json_object *items = json_get_nocase(answer->json, "value");
     _cleanup_free_ char *name = NULL;
 
@@ -240,17 +315,17 @@ static void on_vault(const AzureAnswer *answer, Failure *failure, void *userdata
                                                                                                 : "",
                json_object_is_type(items, json_type_array) ? json_object_array_length(items) : 0);
     c->request = azure_request_free(c->request);
-    c->vault++;
-    if (has_vault(c->azure->client.config, c->vault))
-        (void)sd_event_source_set_enabled(c->next, SD_EVENT_ONESHOT);
-    else
-        go_on(c);
+    if (!ok || c->portal || ask_location(c) < 0)
+        next_vault(c);
 }
 
 static int ask_vault(AzureCheck *c)
 {
     const Config *config = c->azure->client.config;
-    _cleanup_free_ char *url = NULL;
+    _cleanup_free_ char *id = NULL, *path = NULL, *url = NULL;
+    _cleanup_failure_ Failure *f = NULL;
+    const char *name;
+    int r;
 
     if (!has_vault(config, c->vault)) {
         report(c, "vault", CHECK_SKIPPED,
@@ -263,8 +338,18 @@ static int ask_vault(AzureCheck *c)
         go_on(c);
         return 0;
     }
-    if (asprintf(&url, "%s%s/backupProtectedItems?api-version=%s&%s", config->management_url,
-                 config->vaults[c->vault], config->api_version, ITEMS_QUERY) < 0)
+    r = azure_vault_id_parse(config->vaults[c->vault], &id, &name, &f);
+    if (r == -EINVAL) {
+        report(c, "vault", CHECK_FAILED, "see Vault= in ilrd.conf", "%s",
+               f && f->message ? f->message : "no resource id of a vault");
+        next_vault(c);
+        return 0;
+    }
+    if (r < 0)
+        return r;
+    path = azure_path_escape(id);
+    if (!path || asprintf(&url, "%s%s/backupProtectedItems?api-version=%s&%s", config->management_url, path,
+                          config->api_version, ITEMS_QUERY) < 0)
         return -ENOMEM;
     return azure_request_start(
         &c->azure->client,
@@ -285,30 +370,68 @@ static int ask_vault(AzureCheck *c)
 
 /* ---- the recovery target ---- */
 
+static const char *portal_at(const AzureCheck *c, size_t i)
+{
+    if (c->portal)
+        return i == 0 ? c->portal : NULL;
+    return i < strv_length(c->portals) ? c->portals[i] : NULL;
+}
+
 static void on_portal(const HttpAnswer *a, void *userdata)
 {
     AzureCheck *c = userdata;
+    const char *portal = portal_at(c, c->tried);
+    _cleanup_free_ char *name = NULL;
 
+    if (!portal_at(c, 1) || asprintf(&name, "recovery portal %s", portal) < 0)
+        name = NULL;
     if (a->outcome == HTTP_ANSWERED)
-        report(c, "recovery portal", CHECK_OK, NULL, "%s answers at TCP %d", c->portal, PORTAL_PORT);
+        report(c, name ? name : "recovery portal", CHECK_OK, NULL, "%s answers at TCP %d", portal,
+               PORTAL_PORT);
     else
         report(
-            c, "recovery portal", CHECK_FAILED,
+            c, name ? name : "recovery portal", CHECK_FAILED,
             "let this host reach it at TCP 3260 directly (service tag AzureBackup), proxies do not pass it",
-            "%s: %s", c->portal, a->detail[0] ? a->detail : "no connection");
+            "%s: %s", portal, a->detail[0] ? a->detail : "no connection");
     c->http = http_request_free(c->http);
-    go_on(c);
+    c->tried++;
+    if (portal_at(c, c->tried))
+        (void)sd_event_source_set_enabled(c->next, SD_EVENT_ONESHOT);
+    else
+        go_on(c);
+}
+
+static void skip_portal(AzureCheck *c)
+{
+    static const char hint[] =
+        "ask with --portal=pod01-rec2.CODE.backup.windowsazure.com, CODE being that of the "
+        "vault's region";
+    _cleanup_free_ char *regions = strv_join(c->regions, ", ");
+
+    if (c->azure->client.config->own_cloud)
+        report(c, "recovery portal", CHECK_SKIPPED, hint,
+               "ManagementUrl= is a cloud of your own, whose portals are not known (Cloud= says which one it "
+               "is like)");
+    else if (regions && *regions)
+        report(c, "recovery portal", CHECK_SKIPPED, hint, "the code of %s in its name is not known", regions);
+    else
+        report(c, "recovery portal", CHECK_SKIPPED, hint,
+               "its name has a code for the region, and no vault was read that has one");
 }
 
 static int ask_portal(AzureCheck *c)
 {
-    if (c->portal)
-        return http_probe(c->azure->client.http, c->portal, PORTAL_PORT, PROBE_TIMEOUT_USEC, on_portal, c,
-                          &c->http);
-    /* Its name has a code for the region (pod01-rec2.sea...), and no list of the codes is published. */
-    report(c, "recovery portal", CHECK_SKIPPED,
-           "ask with --portal=pod01-rec2.CODE.backup.windowsazure.com, CODE being that of the vault's region",
-           "its name is in the connection script only, and no session is there that has one");
+    const Config *config = c->azure->client.config;
+    char **region;
+
+    /* A vault is where its VMs are. */
+    if (!c->portal && !c->portals && !c->regions)
+        STRV_FOREACH (region, config->locations)
+            note_region(c, *region);
+    if (portal_at(c, c->tried))
+        return http_probe(c->azure->client.http, portal_at(c, c->tried), PORTAL_PORT, PROBE_TIMEOUT_USEC,
+                          on_portal, c, &c->http);
+    skip_portal(c);
     go_on(c);
     return 0;
 }
@@ -385,6 +508,8 @@ AzureCheck *azure_check_free(AzureCheck *c)
     azure_token_waiter_free(c->waiter);
     http_request_free(c->http);
     azure_request_free(c->request);
+    strv_free(c->portals);
+    strv_free(c->regions);
     free(c->portal);
     free(c);
     return NULL;

@@ -26,8 +26,8 @@ typedef struct AzureCheckCallbacks {
     void (*done)(void *userdata);
 } AzureCheckCallbacks;
 
-/* uid: whose token, see AzureProvisionOptions. portal: host name of the recovery target, copied; NULL: not
- * known, which is a skipped check. Nothing is called from inside. Returns 0 or -ENOMEM. */
+/* uid: whose token, see AzureProvisionOptions. portal: host name of the recovery target, copied; NULL: those
+ * of the vaults' regions, or a skipped check. Nothing is called from inside. Returns 0 or -ENOMEM. */
 int azure_check(Azure *a, uid_t uid, const char *portal, const AzureCheckCallbacks *callbacks, void *userdata,
                 AzureCheck **ret);
 /* Cancels at once. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "azure-client.h"
 
+#include "azure-ids.h"
 #include "log.h"
 #include "timeutil.h"
 
@@ -10,7 +11,6 @@
 #define BODY_MAX (1 * MIB)
 #define BACKOFF_FIRST_USEC (1 * USEC_PER_SEC)
 #define BACKOFF_MAX_USEC (30 * USEC_PER_SEC)
-#define GUID_LENGTH 36
 #define REMAINING_LOW 10 /* requests: of a counter that is nearly used up */
 #define MALFORMED_MAX 4  /* times that half an answer is asked for again */
 
@@ -39,7 +39,7 @@ struct AzureRequest {
     Secret *token;
     HttpRequest *request;
     AzureAnswer answer;
-    char id[GUID_LENGTH + 1]; /* x-ms-client-request-id */
+    char id[AZURE_GUID_LENGTH + 1]; /* x-ms-client-request-id */
 };
 
 AzureToken *azure_client_token(AzureClient *c, uid_t uid)
@@ -55,19 +55,6 @@ uint64_t azure_jitter(uint64_t usec)
 
     (void)!getrandom(&n, sizeof(n), GRND_NONBLOCK);
     return usec / 2 + (uint64_t)((double)(usec - usec / 2) * n / UINT32_MAX);
-}
-
-/* RFC 4122, version 4. */
-static void make_guid(char buf[static GUID_LENGTH + 1])
-{
-    uint8_t b[16] = {};
-
-    (void)!getrandom(b, sizeof(b), 0);
-    b[6] = (b[6] & 0x0f) | 0x40;
-    b[8] = (b[8] & 0x3f) | 0x80;
-    snprintf(buf, GUID_LENGTH + 1, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
-             b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
-             b[15]);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata);
@@ -155,16 +142,6 @@ static void try_again(AzureRequest *q, uint64_t at_least_usec, Failure *failure)
 }
 
 /* ---- answers ---- */
-
-static void log_answer(const AzureRequest *q, const HttpAnswer *a)
-{
-    const char *id = http_answer_header(a, "x-ms-request-id");
-
-    log_full(a->outcome == HTTP_ANSWERED && a->status < 300 && streq(q->method, "GET") ? LOG_DEBUG : LOG_INFO,
-             q->session, "Azure: %s %s: %d %s(%" PRIu64 " ms, client request id %s, request id %s)",
-             q->method, q->url, a->status, a->outcome == HTTP_ANSWERED ? "" : "no whole answer ",
-             a->duration_usec / USEC_PER_MSEC, q->id, id ? id : "none");
-}
 
 /* May the same be sent again? */
 static bool repeatable(const AzureRequest *q, const HttpAnswer *a)
@@ -257,7 +234,8 @@ static void on_http(const HttpAnswer *a, void *userdata)
     bool again;
     Failure *f;
 
-    log_answer(q, a);
+    /* What a session asks is in the journal with its ids, also what went well. */
+    azure_log_answer(q->session, !q->session && streq(q->method, "GET"), q->method, q->url, q->id, a);
     if (after && (a->status == 429 || a->status == 503) &&
         azure_retry_after_parse(after, now_usec(CLOCK_REALTIME), &wait) < 0)
         wait = 0;
@@ -300,7 +278,7 @@ static int send_request(AzureRequest *q)
     _cleanup_strv_free_ char **headers = NULL;
     int r;
 
-    make_guid(q->id);
+    azure_guid_make(q->id);
     if ((r = strv_extend(&headers, "Accept: application/json")) < 0 ||
         (r = strv_extendf(&headers, "x-ms-client-request-id: %s", q->id)) < 0 ||
         (r = strv_extend(&headers, "x-ms-return-client-request-id: true")) < 0)

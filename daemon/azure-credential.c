@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "azure-credential.h"
 
+#include "azure-ids.h"
 #include "timeutil.h"
 
 #include <ctype.h>
@@ -14,10 +15,13 @@
 
 static const AzureSubject subject = {.what = "get an access token", .not_found = FAILURE_CREDENTIAL_REJECTED};
 
+#define AZURE_ID_HEADER "x-ms-client-request-id: "
+
 struct AzureFetch {
     AzureFetchContext context;
     CredentialKind kind;
     char *url, *host;
+    char id[AZURE_GUID_LENGTH + 1], id_header[sizeof(AZURE_ID_HEADER) + AZURE_GUID_LENGTH];
     HttpRequest *request;
     bool probing, challenged;
     AzureFetchDone done;
@@ -210,6 +214,7 @@ static void on_answer(const HttpAnswer *a, void *userdata)
     const char *after = http_answer_header(a, "Retry-After");
     AzureFetched *d = &f->fetched;
 
+    azure_log_answer(NULL, f->probing, managed(f->kind) ? "GET" : "POST", f->url, f->id, a);
     if (f->probing) {
         on_probe(f, a);
         return;
@@ -240,12 +245,20 @@ static void on_answer(const HttpAnswer *a, void *userdata)
     finish(f);
 }
 
+/* A new one for each question. */
+static char *id_header(AzureFetch *f)
+{
+    azure_guid_make(f->id);
+    snprintf(f->id_header, sizeof(f->id_header), AZURE_ID_HEADER "%s", f->id);
+    return f->id_header;
+}
+
 static int ask_managed(AzureFetch *f, const Secret *key)
 {
     _cleanup_erase_ char *authorization = NULL;
-    char *headers[4] = {"Accept: application/json"};
+    char *headers[5] = {"Accept: application/json", id_header(f)};
     HttpRequest *old = TAKE_PTR(f->request);
-    size_t n = 1;
+    size_t n = 2;
     int r;
 
     if (!f->probing)
@@ -279,7 +292,7 @@ static int ask_login(AzureFetch *f, Secret *body)
     return http_start(f->context.http,
                       &(HttpOptions){.method = "POST",
                                      .url = f->url,
-                                     .headers = (char *[]){"Accept: application/json", NULL},
+                                     .headers = (char *[]){"Accept: application/json", id_header(f), NULL},
                                      .body = body,
                                      .content_type = "application/x-www-form-urlencoded",
                                      .body_max = ANSWER_MAX},

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "azure-login.h"
 
+#include "azure-ids.h"
 #include "list.h"
 #include "log.h"
 #include "timeutil.h"
@@ -35,8 +36,9 @@ struct AzureLogin {
     uid_t uid;
     AzureLoginCallbacks callbacks;
     void *userdata;
-    char *host, *client; /* client: escaped */
-    Secret *code;        /* of the device, escaped */
+    char *host, *client, *url;      /* client: escaped; url: of the latest request */
+    char id[AZURE_GUID_LENGTH + 1]; /* its x-ms-client-request-id */
+    Secret *code;                   /* of the device, escaped */
     uint64_t expires_usec, interval_usec;
     HttpRequest *request;
     sd_event_source *timer;
@@ -231,6 +233,7 @@ static void on_poll(const HttpAnswer *a, void *userdata)
     AzureLogin *l = userdata;
     const char *error = NULL;
 
+    azure_log_answer(NULL, false, "POST", l->url, l->id, a);
     if (a->outcome == HTTP_ANSWERED && a->status == 200) {
         on_signed_in(l, a);
         return;
@@ -261,15 +264,18 @@ static int post(AzureLogin *l, const char *path, const char *form, HttpDone done
 {
     const Config *c = l->logins->config;
     _cleanup_secret_ Secret *body = secret_new(form, strlen(form));
-    _cleanup_free_ char *url = NULL;
+    _cleanup_free_ char *url = NULL, *id = NULL;
 
-    if (!body || asprintf(&url, "%s/%s/oauth2/v2.0/%s", c->login_url, c->tenant_id, path) < 0)
+    azure_guid_make(l->id);
+    if (!body || asprintf(&id, "x-ms-client-request-id: %s", l->id) < 0 ||
+        asprintf(&url, "%s/%s/oauth2/v2.0/%s", c->login_url, c->tenant_id, path) < 0)
         return -ENOMEM;
+    free_and_replace(&l->url, TAKE_PTR(url));
     l->request = http_request_free(l->request);
     return http_start(l->logins->http,
                       &(HttpOptions){.method = "POST",
-                                     .url = url,
-                                     .headers = (char *[]){"Accept: application/json", NULL},
+                                     .url = l->url,
+                                     .headers = (char *[]){"Accept: application/json", id, NULL},
                                      .body = body,
                                      .content_type = "application/x-www-form-urlencoded",
                                      .body_max = ANSWER_MAX},
@@ -301,6 +307,7 @@ static void on_code(const HttpAnswer *a, void *userdata)
     _cleanup_erase_ char *escaped = NULL;
     AzureLogin *l = userdata;
 
+    azure_log_answer(NULL, false, "POST", l->url, l->id, a);
     if (a->outcome != HTTP_ANSWERED || a->status != 200) {
         finish(l, false, NULL, azure_login_refusal(l->host, a));
         return;
@@ -385,6 +392,7 @@ AzureLogin *azure_login_free(AzureLogin *l)
     secret_unref(l->code);
     free(l->host);
     free(l->client);
+    free(l->url);
     free(l);
     return NULL;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* HTTPS requests on the event loop: the only file that sees libcurl. It verifies peer and host, follows no
+/* HTTPS requests on the event loop: only it and http-url.c see libcurl. It verifies peer and host, follows no
  * redirect, uses no proxy but the one it was given, no cookie and no .netrc, takes at most as many bytes as
  * it was told, and tells what became of a request. It knows no Azure and retries nothing.
  *

@@ -139,6 +139,35 @@ static int check_program(json_object *array, const char *name, const char *progr
     return add(array, name, NULL, "%.*s", r, said);
 }
 
+/* What a connection script cannot do without. Isolated: no variable and no user's own modules. */
+static int check_python_modules(json_object *array)
+{
+    static const struct {
+        const char *name, *hint;
+    } modules[] = {
+        {"ssl", "install python3 whole, as the distribution has it: the tunnel speaks TLS"},
+        {"asyncore", "install python3-pyasyncore: Python 3.12 and later come without asyncore"},
+    };
+    size_t i;
+    int r;
+
+    for (i = 0; i < ELEMENTSOF(modules); i++) {
+        _cleanup_child_ ChildResult result = {};
+        _cleanup_free_ char *code = NULL;
+
+        if (asprintf(&code, "import %s", modules[i].name) < 0)
+            return -ENOMEM;
+        r = child_run((char *[]){"python3", "-I", "-W", "ignore", "-c", code, NULL},
+                      &(ChildOptions){.timeout_usec = PROGRAM_TIMEOUT_USEC}, &result);
+        if (r == -ENOMEM)
+            return r;
+        if (r < 0 || result.status != 0)
+            return add(array, "python3 modules", modules[i].hint, "python3 cannot import %s",
+                       modules[i].name);
+    }
+    return add(array, "python3 modules", NULL, "ssl and asyncore are there");
+}
+
 /* A switch of the kernel that keeps ordinary users from what bubblewrap needs. Absent: there is none. */
 static bool forbidden(const char *path, const char *value)
 {
@@ -206,7 +235,8 @@ int host_checks(const Config *config, json_object *array)
         (r = check_program(array, "bubblewrap", "bwrap", 0, 8, "install bubblewrap 0.8 or later")) < 0 ||
         (r = check_program(array, "python3", "python3", 3, 0,
                            "install python3, the connection script is Python")) < 0 ||
-        (r = check_namespaces(array)) < 0 || (r = check_user(array)) < 0)
+        (r = check_python_modules(array)) < 0 || (r = check_namespaces(array)) < 0 ||
+        (r = check_user(array)) < 0)
         return r;
     return check_run(config, array);
 }

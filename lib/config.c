@@ -102,6 +102,7 @@ static int parse_cloud(Parser *p, const char *key, const char *value, size_t off
     for (i = 0; i < ELEMENTSOF(clouds); i++)
         if (streq(value, clouds[i].name)) {
             p->config->cloud = (CloudName)i;
+            p->config->cloud_given = true;
             return 1;
         }
     return complain(p, key, value, "public, china or usgovernment");
@@ -545,6 +546,7 @@ int config_load(const char *path, Config **ret, Failure **ret_failure)
         return -EINVAL;
     }
     c->login_url_default = !c->login_url;
+    c->own_cloud = c->management_url && !c->cloud_given;
     if ((!c->management_url && !(c->management_url = strdup(clouds[c->cloud].management))) ||
         (!c->login_url && !(c->login_url = strdup(clouds[c->cloud].login))))
         return -ENOMEM;

@@ -49,6 +49,8 @@ typedef struct Config {
     char *fallback_api_version;  /* FallbackApiVersion=, for the script in the status */
     char *tenant_id, *client_id; /* TenantId=, ClientId= */
     char *login_client_id;     /* LoginClientId=, application that people sign in with, or NULL: client_id */
+    bool own_cloud;            /* ManagementUrl= without Cloud=: nobody knows which one it is */
+    bool cloud_given;          /* there is a Cloud= */
     CloudName cloud;           /* Cloud=, whose addresses management_url and login_url are by default */
     CredentialKind credential; /* Credential= */
     char *client_certificate_file, *client_key_file,

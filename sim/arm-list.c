@@ -219,6 +219,27 @@ static bool filter_passes(Request *q, const Item *i)
            filter_is(q, "friendlyName", i->vm) && filter_is(q, "status", "Registered");
 }
 
+void arm_vault(Request *q)
+{
+    const Vault *v = arm_find_vault(q);
+    json_object *o, *properties, *sku;
+
+    if (!v)
+        return;
+    o = json_object_new_object();
+    properties = json_object_new_object();
+    sku = json_object_new_object();
+    json_add_string(o, "id", v->id);
+    json_add_string(o, "name", v->name);
+    json_add_string(o, "type", "Microsoft.RecoveryServices/vaults");
+    json_add_string(o, "location", v->location);
+    json_add_string(properties, "provisioningState", "Succeeded");
+    json_add(o, "properties", properties);
+    json_add_string(sku, "name", "Standard");
+    json_add(o, "sku", sku);
+    reply_json(q, 200, o);
+}
+
 void arm_items(Request *q)
 {
     Vault *v = arm_find_vault(q);

@@ -423,6 +423,9 @@ void arm_handle(Request *q)
     case REQUEST_BACKUP_STATUS:
         backup_status(q);
         return;
+    case REQUEST_VAULT:
+        arm_vault(q);
+        return;
     case REQUEST_ITEMS:
         arm_items(q);
         return;

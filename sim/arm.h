@@ -11,6 +11,7 @@ Item *arm_find_item(Request *q);
 Point *arm_find_point(Request *q);
 
 void arm_subscriptions(Request *q);
+void arm_vault(Request *q);
 void arm_items(Request *q);
 void arm_containers(Request *q);
 void arm_item(Request *q);

@@ -15,6 +15,7 @@ typedef enum RequestKind {
     REQUEST_ARC, /* the same path, on another listener */
     REQUEST_SUBSCRIPTIONS,
     REQUEST_BACKUP_STATUS,
+    REQUEST_VAULT,
     REQUEST_ITEMS,
     REQUEST_CONTAINERS,
     REQUEST_ITEM,

@@ -174,11 +174,13 @@ def same_id_here_and_there():
     with World() as w:
         answers = w.provision()
         session = answers[-1]["parameters"]["session"]["id"]
-        ids = [r["clientRequestId"] for r in w.state()["requests"] if r["kind"] != "token"]
+        ids = [r["clientRequestId"] for r in w.state()["requests"]]
+        assert "token" in [r["kind"] for r in w.state()["requests"]]
         assert len(ids) == len(set(ids)) and all(len(i) == 36 for i in ids), ids
         journal = w.journal()
         provision = [r for r in w.state()["requests"] if r["kind"] == "provision"][0]
-        assert provision["clientRequestId"] in journal
+        # What went well, too.
+        assert all(i in journal for i in ids), (ids, journal)
         assert any(session in line and provision["clientRequestId"] in line for line in journal.splitlines()), journal
         release(w, answers)
 

@@ -247,6 +247,10 @@ def proxy_is_for_azure_and_not_for_the_metadata_service():
               f"Proxy=http://127.0.0.1:{proxy.getsockname()[1]}") as w:
         w.ready("imds")
         assert seen and all(s.startswith(f"CONNECT localhost:{w.port} ") for s in seen), seen
+        # The proxy's address is not Azure's.
+        lines = w.ilrctl("doctor").stdout
+        assert "skipped  DNS of localhost" in lines and "left to the proxy" in lines, lines
+        assert "ok       TLS to localhost" in lines, lines
         w.kill_ilrd(15)
     proxy.shutdown(socket.SHUT_RDWR)
     proxy.close()

@@ -158,4 +158,44 @@ def caller_that_leaves_ends_the_examination():
         w.assert_clean()
 
 
-main([good_host_passes_every_check, what_the_helper_finds_is_told_with_what_to_do, helper_that_is_not_there_is_a_failed_check_and_no_more, name_that_does_not_resolve_is_told_as_that, port_that_is_closed_is_told_as_that, certificate_of_somebody_else_names_CAFile, wrong_secret_fails_the_token_and_skips_the_vault, missing_permission_is_named, vault_that_does_not_exist_is_told_and_the_other_is_read, no_vault_is_no_failure, portal_is_tried, ilrd_that_is_not_there_is_told, caller_that_leaves_ends_the_examination])
+def vault_in(region):
+    return {"vaults": [{"resourceGroup": "rg", "name": "vault1", "location": region, "items": []}]}
+
+
+def portal_of_the_vaults_region_is_tried():
+    # There is no way from here to Azure's own; its name is what is looked at.
+    with World(f"{WITH_VAULT} Azure.Cloud=public", sim=vault_in("southeastasia")) as w:
+        checks, _ = examine(w)
+        assert "pod01-rec2.sea.backup.windowsazure.com" in checks["recovery portal"]["message"], checks
+        assert checks["recovery portal"]["result"] != "skipped", checks
+    with World(f"{WITH_VAULT} Azure.Cloud=china Azure.Location=westeurope", sim=vault_in("China East 2")) as w:
+        checks, _ = examine(w)
+        assert "pod01-rec2.sha2.backup.windowsazure.cn" in checks["recovery portal"]["message"], checks
+    # Nobody may tell where the vault is: it is where the VMs are.
+    with World(f"{WITH_VAULT} Azure.Cloud=public Azure.Location=uksouth") as w:
+        w.control("PUT", "/sim/scenario", {"faults": [{"fault": "forbidden", "on": "vault", "times": 9}]})
+        checks, _ = examine(w)
+        assert checks["vault vault1"]["result"] == "ok", checks
+        assert "pod01-rec2.uks.backup.windowsazure.com" in checks["recovery portal"]["message"], checks
+
+
+def region_that_nobody_knows_is_skipped():
+    with World(f"{WITH_VAULT} Azure.Cloud=public", sim=vault_in("atlantis")) as w:
+        checks, code = examine(w)
+        assert code == 0 and checks["recovery portal"]["result"] == "skipped", checks
+        assert "atlantis" in checks["recovery portal"]["message"], checks
+
+
+def vault_with_an_odd_name_is_asked_for_by_it():
+    vault = VAULT.replace("/rg/", "/größe(1)/")
+    with World(sim={"vaults": [{"resourceGroup": "größe(1)", "name": "vault1", "items": []}]}) as w:
+        w.kill_ilrd(15)
+        with open(f"{w.dir}/ilrd.conf", "a") as f:
+            f.write(f"[Azure]\nVault={vault}\n")
+        w.start_ilrd()
+        checks, code = examine(w)
+        assert code == 0 and checks["vault vault1"]["result"] == "ok", checks
+
+
+main([good_host_passes_every_check, portal_of_the_vaults_region_is_tried, region_that_nobody_knows_is_skipped,
+      vault_with_an_odd_name_is_asked_for_by_it, what_the_helper_finds_is_told_with_what_to_do, helper_that_is_not_there_is_a_failed_check_and_no_more, name_that_does_not_resolve_is_told_as_that, port_that_is_closed_is_told_as_that, certificate_of_somebody_else_names_CAFile, wrong_secret_fails_the_token_and_skips_the_vault, missing_permission_is_named, vault_that_does_not_exist_is_told_and_the_other_is_read, no_vault_is_no_failure, portal_is_tried, ilrd_that_is_not_there_is_told, caller_that_leaves_ends_the_examination])

@@ -70,6 +70,10 @@ def token_is_renewed():
             w.stream("Points", {"vm": "none"})
             return any(r.get("credential") == "refresh" for r in w.state()["requests"])
         wait_for("a renewal", renewed)
+        asked = [r for r in w.state()["requests"] if r["kind"] in ("token", "device-code")]
+        assert {"token", "device-code"} == {r["kind"] for r in asked}
+        journal = w.journal()
+        assert all(r["clientRequestId"] and r["clientRequestId"] in journal for r in asked), asked
         assert states(w.provision())[-1] == "ready" and provisioned_by(w) == "person:anna@example.com"
 
 

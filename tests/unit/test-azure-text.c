@@ -2,6 +2,7 @@
 /* What foreign text is taken for: resource ids, the script's assignments, error bodies, Retry-After,
  * addresses of operations. */
 #include "azure-error.h"
+#include "azure-geo.h"
 #include "azure-operation.h"
 #include "azure-point.h"
 #include "azure-script.h"
@@ -15,6 +16,48 @@
 #define REST                                                                                                 \
     "/protectionContainers/IaasVMContainer;iaasvmcontainerv2;my-rg;vm_ä/protectedItems/"                    \
     "VM;iaasvmcontainerv2;my-rg;vm_ä"
+
+static void test_same_point(void **state)
+{
+    static const char other[] =
+        "/subscriptions/1111/resourceGroups/MY-RG/providers/microsoft.recoveryservices/"
+        "VAULTS/vault 1/protectionContainers/IAASVMContainer;iaasvmcontainerv2;my-rg;vm_Ä/"
+        "protectedItems/VM;iaasvmcontainerv2;my-rg;VM_Ä/recoveryPoints/182457315790203";
+    _cleanup_(azure_point_freep) AzurePoint *a = NULL, *b = NULL;
+    _cleanup_failure_ Failure *f = NULL;
+
+    assert_int_equal(azure_point_parse(VAULT REST "/recoveryPoints/182457315790203", &a, &f), 0);
+    assert_int_equal(azure_point_parse(other, &b, &f), 0);
+    assert_true(azure_point_same(a, b));
+}
+
+static void test_geo(void **state)
+{
+    static const struct {
+        const char *region;
+        CloudName cloud;
+        const char *host; /* NULL: not known */
+    } cases[] = {
+        {"westeurope", CLOUD_PUBLIC, "pod01-rec2.we.backup.windowsazure.com"},
+        {"Southeast Asia", CLOUD_PUBLIC, "pod01-rec2.sea.backup.windowsazure.com"},
+        {"UK South", CLOUD_PUBLIC, "pod01-rec2.uks.backup.windowsazure.com"},
+        {"eastus2", CLOUD_PUBLIC, "pod01-rec2.eus2.backup.windowsazure.com"},
+        {"chinanorth2", CLOUD_CHINA, "pod01-rec2.bjb2.backup.windowsazure.cn"},
+        {"usgovvirginia", CLOUD_USGOVERNMENT, "pod01-rec2.ugv.backup.windowsazure.us"},
+        {"eastus22", CLOUD_PUBLIC, NULL},
+        {"eastu", CLOUD_PUBLIC, NULL},
+        {"atlantis", CLOUD_PUBLIC, NULL},
+        {"", CLOUD_PUBLIC, NULL},
+    };
+    size_t i;
+
+    for (i = 0; i < ELEMENTSOF(cases); i++) {
+        _cleanup_free_ char *host = azure_geo_portal(cases[i].region, cases[i].cloud);
+
+        if (!streq_ptr(host, cases[i].host))
+            fail_msg("%s: %s", cases[i].region, host ? host : "not known");
+    }
+}
 
 /* ---- resource ids ---- */
 
@@ -400,11 +443,18 @@ static void test_same_origin(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_point),          cmocka_unit_test(test_point_refused),
-        cmocka_unit_test(test_point_make),     cmocka_unit_test(test_script),
-        cmocka_unit_test(test_script_refused), cmocka_unit_test(test_choose),
-        cmocka_unit_test(test_error_shapes),   cmocka_unit_test(test_error_cut),
-        cmocka_unit_test(test_retry_after),    cmocka_unit_test(test_operation_id),
+        cmocka_unit_test(test_geo),
+        cmocka_unit_test(test_same_point),
+        cmocka_unit_test(test_point),
+        cmocka_unit_test(test_point_refused),
+        cmocka_unit_test(test_point_make),
+        cmocka_unit_test(test_script),
+        cmocka_unit_test(test_script_refused),
+        cmocka_unit_test(test_choose),
+        cmocka_unit_test(test_error_shapes),
+        cmocka_unit_test(test_error_cut),
+        cmocka_unit_test(test_retry_after),
+        cmocka_unit_test(test_operation_id),
         cmocka_unit_test(test_same_origin),
     };
 

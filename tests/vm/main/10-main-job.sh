@@ -51,7 +51,7 @@ doctor_in_order() {
     ilrctl doctor >"$WORK/doctor" || { cat "$WORK/doctor"; return 1; }
     # With a session there the portal is known, and tried.
     local name
-    for name in iscsid 'iSCSI over TCP' overlays 'initiator name' bubblewrap python3 'user namespaces' 'space on /run' \
+    for name in iscsid 'iSCSI over TCP' overlays 'initiator name' bubblewrap python3 'python3 modules' 'user namespaces' 'space on /run' \
         'TLS to management.ilr-sim.test' clock 'access token' 'recovery portal'; do
         grep -q "^ok  *$name  " "$WORK/doctor" || { echo "no line for $name"; cat "$WORK/doctor"; return 1; }
     done
