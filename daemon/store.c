@@ -2,6 +2,7 @@
 #include "store.h"
 
 #include "files.h"
+#include "record-version.h"
 #include "validate.h"
 
 #include <fcntl.h>
@@ -53,7 +54,7 @@ int store_save(Store *s, const char *id, json_object *record)
     if (!session_id_valid(id))
         return -EINVAL;
     file_name(id, name);
-    r = json_add_int64(record, "version", RECORD_VERSION);
+    r = record_version_add(record);
     if (r < 0)
         return r;
     text = json_text(record);
@@ -81,7 +82,6 @@ static const char *load_one(Store *s, const char *name, char id[static SESSION_I
 {
     _cleanup_json_ json_object *o = NULL;
     _cleanup_free_ char *text = NULL;
-    int64_t version = 0;
     size_t size;
 
     memcpy(id, name, SESSION_ID_LENGTH);
@@ -90,7 +90,7 @@ static const char *load_one(Store *s, const char *name, char id[static SESSION_I
         return "cannot be read";
     if (json_parse(text, size, &o) < 0 || !json_object_is_type(o, json_type_object))
         return "is damaged";
-    if (json_get_int64(o, "version", &version) <= 0 || version != RECORD_VERSION)
+    if (!record_version_usable(o, RECORD_VERSION))
         return "has a version that this program does not know";
     *ret = TAKE_PTR(o);
     return NULL;

@@ -3,6 +3,7 @@
 
 #include "files.h"
 #include "paths.h"
+#include "record-version.h"
 #include "timeutil.h"
 #include "validate.h"
 
@@ -11,7 +12,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#define RECORD_VERSION 1
 #define RECORD_FILE "session.json"
 #define LOCK_POLL_MSEC 50
 
@@ -146,7 +146,6 @@ int record_load(const char *id, Record **ret)
     _cleanup_json_ json_object *o = NULL;
     json_object *array, *failure, *parts;
     const char *session, *replay = NULL;
-    int64_t version;
     size_t size;
     int r;
 
@@ -162,9 +161,8 @@ int record_load(const char *id, Record **ret)
     r = json_parse(text, size, &o);
     if (r < 0)
         return r == -ENOMEM ? r : -EBADMSG;
-    if (json_get_int64(o, "version", &version) <= 0 || version != RECORD_VERSION ||
-        json_get_string(o, "session", &session) <= 0 || !streq(session, id) ||
-        json_get_array(o, "targets", &array) <= 0)
+    if (!record_version_usable(o, RECORD_VERSION) || json_get_string(o, "session", &session) <= 0 ||
+        !streq(session, id) || json_get_array(o, "targets", &array) <= 0)
         return -EBADMSG;
     r = targets_from_json(record, array);
     if (r < 0)
@@ -213,8 +211,7 @@ int record_save(const Record *record)
             return -ENOMEM;
         TAKE_PTR(t);
     }
-    if ((r = json_add_int64(o, "version", RECORD_VERSION)) < 0 ||
-        (r = json_add_string(o, "session", record->session)) < 0 ||
+    if ((r = record_version_add(o)) < 0 || (r = json_add_string(o, "session", record->session)) < 0 ||
         (r = json_add(o, "targets", TAKE_PTR(targets))) < 0 ||
         (r = json_add(o, "disks", json_object_get(record->disks))) < 0 ||
         (r = json_add(o, "volumes", json_object_get(record->volumes))) < 0 ||

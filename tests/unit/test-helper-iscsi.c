@@ -82,7 +82,10 @@ static void test_record(void **state)
         "{",
         "{}",
         "{\"version\":1,\"session\":\"zzzz9999\",\"targets\":[],\"disks\":[],\"volumes\":[]}",
-        "{\"version\":2,\"session\":\"" ID "\",\"targets\":[],\"disks\":[],\"volumes\":[]}",
+        "{\"version\":999,\"session\":\"" ID "\",\"targets\":[],\"disks\":[],\"volumes\":[]}",
+        "{\"version\":999,\"compatible\":998,\"session\":\"" ID
+        "\",\"targets\":[],\"disks\":[],\"volumes\":[]}",
+        "{\"version\":0,\"session\":\"" ID "\",\"targets\":[],\"disks\":[],\"volumes\":[]}",
         "{\"version\":1,\"session\":\"" ID "\",\"targets\":{},\"disks\":[],\"volumes\":[]}",
         "{\"version\":1,\"session\":\"" ID "\",\"targets\":[],\"disks\":[]}",
         "{\"version\":1,\"session\":\"" ID
@@ -100,6 +103,11 @@ static void test_record(void **state)
         put("private/" ID "/session.json", corrupt[i]);
         assert_int_equal(record_load(ID, &r), -EBADMSG);
     }
+    /* A newer program's, and it says that this one may use it. */
+    put("private/" ID "/session.json", "{\"version\":999,\"compatible\":1,\"new\":{},\"session\":\"" ID
+                                       "\",\"targets\":[],\"disks\":[],\"volumes\":[]}");
+    assert_int_equal(record_load(ID, &r), 0);
+    record_free(r);
     assert_int_equal(record_new(ID, &r), 0);
     assert_int_equal(record_target_add(r, ONE, "127.0.0.1:5365"), 0);
     assert_int_equal(record_target_add(r, TWO, "127.0.0.1:5365"), 0);

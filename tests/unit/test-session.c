@@ -5,6 +5,7 @@
  * with the session. */
 
 #include "helper-call.h"
+#include "record-version.h"
 #include "session.h"
 #include "timeutil.h"
 
@@ -457,6 +458,42 @@ static void test_unknown_version_is_kept(void **state)
     world_done(&w);
 }
 
+/* version, compatible and who is asked. */
+static void test_versions(void **state)
+{
+    static const struct {
+        const char *record;
+        int own;
+        bool usable;
+    } cases[] = {
+        {"{\"version\":1}", 1, true}, /* as all were at first: without the second number */
+        {"{\"version\":1}", 2, true}, /* an upgrade */
+        {"{\"version\":1,\"compatible\":1}", 7, true},
+        {"{\"version\":2,\"compatible\":1}", 1, true},  /* going back, and nothing is in the way */
+        {"{\"version\":3,\"compatible\":2}", 1, false}, /* something is */
+        {"{\"version\":3,\"compatible\":2}", 2, true},
+        {"{\"version\":2}", 1, false},
+        {"{\"version\":2,\"compatible\":0}", 1, false},
+        {"{\"version\":2,\"compatible\":\"1\"}", 1, false},
+        {"{\"version\":\"1\"}", 1, false},
+        {"{\"version\":0}", 1, false},
+        {"{}", 1, false},
+    };
+    _cleanup_json_ json_object *written = json_object_new_object();
+    size_t i;
+
+    for (i = 0; i < ELEMENTSOF(cases); i++) {
+        _cleanup_json_ json_object *o = NULL;
+
+        assert_int_equal(json_parse(cases[i].record, strlen(cases[i].record), &o), 0);
+        assert_int_equal(record_version_usable(o, cases[i].own), cases[i].usable);
+    }
+    assert_int_equal(record_version_add(written), 0);
+    assert_true(record_version_usable(written, RECORD_VERSION));
+    assert_true(record_version_usable(written, RECORD_COMPATIBLE));
+    assert_false(record_version_usable(written, RECORD_COMPATIBLE - 1));
+}
+
 static void on_call_failed(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
 {
     char **message = userdata;
@@ -489,11 +526,17 @@ static void test_helper_is_not_there(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_helper_is_not_there),    cmocka_unit_test(test_up_and_down),
-        cmocka_unit_test(test_every_acquire_fails),    cmocka_unit_test(test_release_in_every_state),
-        cmocka_unit_test(test_busy_release),           cmocka_unit_test(test_release_at_once),
-        cmocka_unit_test(test_free_while_running),     cmocka_unit_test(test_adopt),
-        cmocka_unit_test(test_record_cannot_be_saved), cmocka_unit_test(test_unknown_version_is_kept),
+        cmocka_unit_test(test_helper_is_not_there),
+        cmocka_unit_test(test_up_and_down),
+        cmocka_unit_test(test_every_acquire_fails),
+        cmocka_unit_test(test_release_in_every_state),
+        cmocka_unit_test(test_busy_release),
+        cmocka_unit_test(test_release_at_once),
+        cmocka_unit_test(test_free_while_running),
+        cmocka_unit_test(test_adopt),
+        cmocka_unit_test(test_record_cannot_be_saved),
+        cmocka_unit_test(test_unknown_version_is_kept),
+        cmocka_unit_test(test_versions),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,10 +16,34 @@ stands() {
     [[ $(jq -r .tunnelPid "/run/ilr-connect/$id/connection.json") == "$pid" ]]
     sums_match "$LISTS/os.sha256" "$root" 50
 }
+# Somebody reads all the time: each round is all of the sample, and the first error ends it.
+reader() {
+    local rounds=0
+    while [[ ! -e $WORK/reader.stop ]]; do
+        sums_match "$LISTS/os.sha256" "$root" 50 || return 1
+        rounds=$((rounds + 1))
+    done
+    ((rounds > 0))
+}
+mkdir -p "$WORK/reader"
+rm -f "$WORK/reader/reader.stop"
+(WORK=$WORK/reader && reader) >"$WORK/reader.out" 2>&1 &
+reader_pid=$!
+invocation=$(systemctl show -P InvocationID "ilr-connection@$id.service" "ilr-session@$id.service")
 check "restart" systemctl restart ilrd.service
 check "after a restart it stands, with the same tunnel" eventually 20 stands
 systemctl kill --signal=KILL ilrd.service
 check "after a crash it stands" eventually 20 stands
+# An upgrade of the package restarts it: no session may need it.
+check "the helper's socket is restarted" systemctl restart ilr-helper.socket
+check "after that it stands" eventually 20 stands
+check "and its units were not started anew" \
+    test "$(systemctl show -P InvocationID "ilr-connection@$id.service" "ilr-session@$id.service")" = "$invocation"
+touch "$WORK/reader/reader.stop"
+reader_status=0
+wait "$reader_pid" || reader_status=$?
+read_well() { ((reader_status == 0)) || { cat "$WORK/reader.out"; return 1; }; }
+check "whoever read meanwhile noticed nothing" read_well
 systemctl stop ilrd.service
 check "with ilrd stopped the files are there" sums_match "$LISTS/os.sha256" "$root" 50
 check "a call starts ilrd again, and it stands" eventually 20 stands
