@@ -385,5 +385,6 @@ int verb_logout(Request *request, json_object **ret_answer, Failure **ret_failur
     if (r < 0 && r != -ENOENT)
         return r;
     record_target_remove(record, target);
-    return record_save(record);
+    record_save_on_way_down(record);
+    return 0;
 }

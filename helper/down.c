@@ -40,7 +40,8 @@ static int forget_disks(Record *record)
     record->volumes = json_object_new_array();
     if (!record->disks || !record->volumes)
         return -ENOMEM;
-    return record_save(record);
+    record_save_on_way_down(record);
+    return 0;
 }
 
 int storage_down(const char *id, bool forced, StorageLeft *left, Failure **ret_failure)

@@ -14,6 +14,7 @@
 #define SESSIONS_MAX 4096
 #define GONE_POLL_MSEC 20
 #define LOGOUT_RETRY_MSEC 500
+#define LOGOUT_GRACE_USEC (3 * USEC_PER_SEC)
 
 static void session_done(IscsiSession *s)
 {
@@ -289,20 +290,59 @@ int iscsi_session_logout(const char *id, int64_t sid, uint64_t timeout_usec, Fai
     return iscsiadm_fail(ret_failure, FAILURE_HELPER_FAILED, &result, what);
 }
 
+typedef struct Logout {
+    const char *id;
+    int64_t sid;
+    uint64_t timeout_usec;
+} Logout;
+
+static int logout_child(void *userdata, int fd)
+{
+    _cleanup_failure_ Failure *f = NULL;
+    const Logout *l = userdata;
+    int r = iscsi_session_logout(l->id, l->sid, l->timeout_usec, &f);
+
+    if (f && f->message)
+        (void)dprintf(fd, "%s", f->message);
+    return r;
+}
+
+/* Beside each other: with dead targets each takes its time, and the unit's stop has a deadline. */
+static int logout_all(const char *id, const IscsiSession *sessions, size_t n, uint64_t timeout_usec,
+                      Failure **ret_failure)
+{
+    _cleanup_free_ Logout *logouts = calloc(n + 1, sizeof(*logouts));
+    _cleanup_free_ ChildCall *calls = calloc(n + 1, sizeof(*calls));
+    int result = 0;
+    size_t i;
+
+    if (!logouts || !calls)
+        return -ENOMEM;
+    for (i = 0; i < n; i++) {
+        logouts[i] = (Logout){.id = id, .sid = sessions[i].sid, .timeout_usec = timeout_usec};
+        calls[i].userdata = &logouts[i];
+    }
+    child_call_each(logout_child, calls, n, timeout_usec + LOGOUT_GRACE_USEC);
+    for (i = 0; i < n; i++) {
+        _cleanup_free_ char *text = calls[i].text;
+
+        if (calls[i].result < 0 && result >= 0)
+            result = verb_fail(ret_failure, calls[i].result, FAILURE_HELPER_FAILED, "%s",
+                               text && *text ? text : strerror(-calls[i].result));
+    }
+    return result;
+}
+
 int iscsi_targets_logout(Record *record, uint64_t timeout_usec, Failure **ret_failure)
 {
     IscsiSession *sessions;
     size_t n, i;
-    int r, result = 0;
+    int r, result;
 
     r = iscsi_sessions_find(record, &sessions, &n);
     if (r < 0)
         return r;
-    for (i = 0; i < n; i++) {
-        r = iscsi_session_logout(record->session, sessions[i].sid, timeout_usec, ret_failure);
-        if (r < 0 && result >= 0)
-            result = r;
-    }
+    result = logout_all(record->session, sessions, n, timeout_usec, ret_failure);
     iscsi_sessions_free(sessions, n);
     for (i = record->n_targets; i > 0; i--) {
         IscsiSession *still;
@@ -318,6 +358,6 @@ int iscsi_targets_logout(Record *record, uint64_t timeout_usec, Failure **ret_fa
         if (r < 0 && result >= 0)
             result = r;
     }
-    r = record_save(record);
-    return result < 0 ? result : r;
+    record_save_on_way_down(record);
+    return result;
 }

@@ -1,14 +1,66 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Directories of sessions, drop-ins of their units, and the host's own iSCSI records of recovery targets
- * (ilrd makes none: the connection script does, run by hand). */
+/* Directories of sessions, drop-ins of their units, files that a helper keeps for a moment only and that one
+ * which was killed leaves, and the host's own iSCSI records of recovery targets (ilrd makes none: the
+ * connection script does, run by hand). */
 
 #include "files.h"
 #include "leftover.h"
 #include "paths.h"
+#include "timeutil.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
 
 #define SCRIPT_PORT_FIRST 5365
 #define SCRIPT_PORT_LAST 5396
+
+/* Longer than whoever makes such a file keeps it. By the time of day: were that set, it is told too early,
+ * and a hook's environment is read when it starts. */
+#define FILE_AGE_MIN_SEC 120
+
+static bool old(DIR *dir, const char *name)
+{
+    int64_t now = (int64_t)(now_usec(CLOCK_REALTIME) / USEC_PER_SEC);
+    struct stat st;
+
+    return fstatat(dirfd(dir), name, &st, AT_SYMLINK_NOFOLLOW) >= 0 &&
+           (st.st_mtime > now || now - st.st_mtime >= FILE_AGE_MIN_SEC);
+}
+
+/* The environment of a hook, which its helper removes when the unit has ended. */
+static int add_hook(Leftovers *l, DIR *dir, const char *name, const char *path)
+{
+    Leftover item = {.kind = LEFTOVER_FILE, .ours = true, .number = -1};
+
+    (void)leftover_session_of_hook(name, "hook-", ".env", item.session);
+    return old(dir, name) ? leftovers_addf(l, item, path, "the environment of a hook that is over") : 0;
+}
+
+/* device_open() makes a node for a moment: /dev/.ilr-MAJOR-MINOR-PID. */
+static int add_nodes_of_devices(Leftovers *l)
+{
+    _cleanup_(closedirp) DIR *dir = opendir(paths.dev);
+    struct dirent *e;
+    int r = 0;
+
+    while (r >= 0 && dir && (e = readdir(dir))) {
+        const Leftover item = {.kind = LEFTOVER_FILE, .ours = true, .number = -1};
+        _cleanup_free_ char *path = NULL;
+        unsigned a, b;
+        int pid, n = -1;
+
+        if (sscanf(e->d_name, ".ilr-%u-%u-%d%n", &a, &b, &pid, &n) != 3 || n < 0 || e->d_name[n] || pid <= 0)
+            continue;
+        if ((kill(pid, 0) >= 0 || errno != ESRCH) && !old(dir, e->d_name))
+            continue;
+        if (asprintf(&path, "%s/%s", paths.dev, e->d_name) < 0)
+            return (path = NULL), -ENOMEM;
+        r = leftovers_addf(l, item, path, "the node of device %u:%u, made by a helper that was ended", a, b);
+    }
+    return r;
+}
 
 static int add_directories(Leftovers *l, const char *root)
 {
@@ -24,6 +76,10 @@ static int add_directories(Leftovers *l, const char *root)
             continue;
         if (asprintf(&path, "%s/%s", root, e->d_name) < 0)
             return (path = NULL), -ENOMEM;
+        if (root == paths.private_dir && leftover_session_of_hook(e->d_name, "hook-", ".env", item.session)) {
+            r = add_hook(l, dir, e->d_name, path);
+            continue;
+        }
         item.ours = leftover_session_of_path(path, root, item.session);
         r = leftovers_addf(l, item, path, "%s",
                            item.ours ? "of a session" : "what nobody of ilrd puts there");
@@ -151,6 +207,8 @@ int leftover_add_files(Leftovers *l)
     }
     if (r >= 0)
         r = add_drop_ins(l);
+    if (r >= 0)
+        r = add_nodes_of_devices(l);
     for (i = 0; r >= 0 && i < ELEMENTSOF(directories); i++)
         r = add_directories(l, directories[i]);
     return r;

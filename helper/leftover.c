@@ -26,6 +26,7 @@ static const char *const kinds[LEFTOVER_KIND_MAX] = {
     [LEFTOVER_DROP_IN] = "drop-in",
     [LEFTOVER_PROCESS] = "process",
     [LEFTOVER_DIRECTORY] = "directory",
+    [LEFTOVER_FILE] = "file",
     [LEFTOVER_UDEV_COOKIE] = "udev-cookie",
 };
 
@@ -132,6 +133,20 @@ bool leftover_session_of_unit(const char *name, const char *suffix, char buf[sta
     if (!id || !session_copy(id, buf))
         return false;
     if (streq(id + SESSION_ID_LENGTH, suffix))
+        return true;
+    *buf = '\0';
+    return false;
+}
+
+bool leftover_session_of_hook(const char *name, const char *prefix, const char *suffix,
+                              char buf[static SESSION_ID_LENGTH + 1])
+{
+    const char *event = startswith(name, prefix), *id = event ? strchr(event, '-') : NULL;
+
+    *buf = '\0';
+    if (!id || id == event || !session_copy(id + 1, buf))
+        return false;
+    if (streq(id + 1 + SESSION_ID_LENGTH, suffix))
         return true;
     *buf = '\0';
     return false;

@@ -26,6 +26,7 @@ typedef enum LeftoverKind {
     LEFTOVER_DROP_IN,
     LEFTOVER_PROCESS,
     LEFTOVER_DIRECTORY,
+    LEFTOVER_FILE,
     LEFTOVER_UDEV_COOKIE,
     LEFTOVER_KIND_MAX,
     LEFTOVER_KIND_INVALID = -EINVAL,
@@ -128,6 +129,9 @@ int leftover_add_cookies(Leftovers *l, int64_t now_sec);
 bool leftover_session_of_mapper(const char *name, char buf[static SESSION_ID_LENGTH + 1]);
 /* The same for "ilr-connection@abcd1234.service" and "ilr-session@abcd1234.service", with the suffix. */
 bool leftover_session_of_unit(const char *name, const char *suffix, char buf[static SESSION_ID_LENGTH + 1]);
+/* "hook-ready-abcd1234.env" -> "abcd1234", with prefix "hook-" and suffix ".env"; so the units of hooks. */
+bool leftover_session_of_hook(const char *name, const char *prefix, const char *suffix,
+                              char buf[static SESSION_ID_LENGTH + 1]);
 /* Of a path below directory: its first component if that is a session id. */
 bool leftover_session_of_path(const char *path, const char *directory,
                               char buf[static SESSION_ID_LENGTH + 1]);

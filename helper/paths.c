@@ -10,6 +10,7 @@ Paths paths = {
     .unit_dir = "/run/systemd/system",
     .sysfs = "/sys",
     .proc = "/proc",
+    .dev = "/dev",
     .etc = "/etc",
     .var_iscsi = "/var/lib/iscsi",
 };

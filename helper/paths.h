@@ -13,6 +13,7 @@ typedef struct Paths {
     const char *unit_dir;    /* /run/systemd/system */
     const char *sysfs;       /* /sys */
     const char *proc;        /* /proc */
+    const char *dev;         /* /dev */
     const char *etc;         /* /etc */
     const char *var_iscsi;   /* /var/lib/iscsi: where some distributions keep the records */
 } Paths;

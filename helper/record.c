@@ -2,6 +2,7 @@
 #include "record.h"
 
 #include "files.h"
+#include "log.h"
 #include "paths.h"
 #include "record-version.h"
 #include "timeutil.h"
@@ -230,6 +231,15 @@ int record_save(const Record *record)
     if (!text)
         return -ENOMEM;
     return file_write_atomic(AT_FDCWD, path, text, strlen(text), 0600, (uid_t)-1, (gid_t)-1);
+}
+
+void record_save_on_way_down(const Record *record)
+{
+    int r = record_save(record);
+
+    if (r < 0)
+        log_errno_full(LOG_WARNING, record->session, r,
+                       "The session's record cannot be saved, going on: it still names what is gone already");
 }
 
 int record_answer(const Record *r, json_object **ret)

@@ -49,6 +49,9 @@ DEFINE_CLEANUP(Record *, record_free)
 int record_load(const char *id, Record **ret);
 /* Atomic: a reader sees the old or the new one. */
 int record_save(const Record *r);
+/* The same when something is gone. What is gone already is success to every verb, so an older record does no
+ * harm, while a full /run must keep nothing up: a failure is logged and that is all. */
+void record_save_on_way_down(const Record *record);
 
 /* {"disks","volumes"}: what up and unlock answer. */
 int record_answer(const Record *r, json_object **ret);

@@ -13,7 +13,6 @@
 #include "iscsi.h"
 #include "leftover.h"
 #include "log.h"
-#include "overlay.h"
 #include "paths.h"
 #include "process.h"
 #include "record.h"
@@ -227,10 +226,25 @@ static int unmount_all(Sweep *s)
 
 /* ---- block devices ---- */
 
+/* By the kernel's own node: this runs in ilr-helper@.service, which may make none (device_open()). */
+static int block_open(const Leftover *item)
+{
+    _cleanup_free_ char *path = NULL;
+    _cleanup_close_ int fd = -EBADF;
+    struct stat st;
+
+    if (asprintf(&path, "%s/%s", paths.dev, item->name) < 0)
+        return (path = NULL), -ENOMEM;
+    fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return -errno;
+    return S_ISBLK(st.st_mode) && st.st_rdev == item->device ? TAKE_FD(fd) : -ENODEV;
+}
+
 static int block_ioctl(void *userdata, int fd)
 {
     const Leftover *item = userdata;
-    _cleanup_close_ int device = device_open(item->device, O_RDWR | O_NONBLOCK);
+    _cleanup_close_ int device = block_open(item);
 
     if (device < 0)
         return device;
@@ -368,6 +382,7 @@ static int remove_other(Sweep *s, const Leftover *item)
         return end_process(s, item);
     case LEFTOVER_DROP_IN:
     case LEFTOVER_DIRECTORY:
+    case LEFTOVER_FILE:
         r = file_remove_tree(AT_FDCWD, item->name);
         return r < 0 ? fail_errno(s, item, r) : 0;
     case LEFTOVER_UDEV_COOKIE:

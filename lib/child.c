@@ -229,13 +229,16 @@ void child_result_done(ChildResult *r)
     *r = (ChildResult){};
 }
 
-int child_call(int (*work)(void *userdata, int fd), void *userdata, uint64_t timeout_usec, char **ret)
-{
-    int answer[2], result[2], r, status = 0;
-    Pipe pipes[2];
-    bool timed_out;
+typedef struct Call {
     pid_t pid;
+    int answer, result;
+} Call;
 
+static int call_start(Call *c, int (*work)(void *userdata, int fd), void *userdata)
+{
+    int answer[2], result[2], r;
+
+    *c = (Call){.answer = -EBADF, .result = -EBADF};
     r = make_pipe(answer);
     if (r < 0)
         return r;
@@ -245,21 +248,34 @@ int child_call(int (*work)(void *userdata, int fd), void *userdata, uint64_t tim
         safe_close(answer[1]);
         return r;
     }
-    pid = fork();
-    if (pid == 0) {
+    c->pid = fork();
+    if (c->pid == 0) {
         child_prepare();
         r = work(userdata, answer[1]);
         if (write(result[1], &r, sizeof(r)) != sizeof(r))
             _exit(1);
         _exit(0);
     }
-    r = pid < 0 ? -errno : 0;
+    r = c->pid < 0 ? -errno : 0;
     safe_close(answer[1]);
     safe_close(result[1]);
-    pipes[0] = (Pipe){.fd = answer[0], .max = 64 * KIB};
-    pipes[1] = (Pipe){.fd = result[0], .max = sizeof(int)};
-    if (r >= 0)
-        r = collect(pid, -EBADF, NULL, 0, pipes, timeout_usec, true, &status, &timed_out);
+    if (r < 0) {
+        safe_close(answer[0]);
+        safe_close(result[0]);
+        return r;
+    }
+    c->answer = answer[0];
+    c->result = result[0];
+    return 0;
+}
+
+static int call_finish(Call *c, uint64_t timeout_usec, char **ret)
+{
+    Pipe pipes[2] = {{.fd = c->answer, .max = 64 * KIB}, {.fd = c->result, .max = sizeof(int)}};
+    bool timed_out;
+    int r, status;
+
+    r = collect(c->pid, -EBADF, NULL, 0, pipes, timeout_usec, true, &status, &timed_out);
     safe_close(pipes[0].fd);
     safe_close(pipes[1].fd);
     if (r >= 0) {
@@ -278,4 +294,41 @@ int child_call(int (*work)(void *userdata, int fd), void *userdata, uint64_t tim
     } else
         free(pipes[0].data);
     return r;
+}
+
+int child_call(int (*work)(void *userdata, int fd), void *userdata, uint64_t timeout_usec, char **ret)
+{
+    Call c;
+    int r;
+
+    r = call_start(&c, work, userdata);
+    if (r >= 0)
+        return call_finish(&c, timeout_usec, ret);
+    if (ret)
+        *ret = NULL;
+    return r;
+}
+
+void child_call_each(int (*work)(void *userdata, int fd), ChildCall *calls, size_t n, uint64_t timeout_usec)
+{
+    Call started[CHILD_CALLS_MAX];
+    uint64_t deadline;
+    size_t first, i;
+
+    for (first = 0; first < n; first += ELEMENTSOF(started)) {
+        size_t count = MIN(n - first, ELEMENTSOF(started));
+
+        deadline = now_usec(CLOCK_MONOTONIC) + timeout_usec;
+        for (i = 0; i < count; i++) {
+            calls[first + i].text = NULL;
+            calls[first + i].result = call_start(&started[i], work, calls[first + i].userdata);
+        }
+        for (i = 0; i < count; i++) {
+            uint64_t now = now_usec(CLOCK_MONOTONIC);
+
+            if (calls[first + i].result >= 0)
+                calls[first + i].result =
+                    call_finish(&started[i], now < deadline ? deadline - now : 0, &calls[first + i].text);
+        }
+    }
 }

@@ -39,3 +39,13 @@ void child_result_done(ChildResult *r);
  * errno). Returns what work returned, -ETIMEDOUT if the deadline passed (the child was killed, or left behind
  * in D), -EPROTO if it died. ret (may be NULL) gets what it wrote, NUL-terminated, the caller's. */
 int child_call(int (*work)(void *userdata, int fd), void *userdata, uint64_t timeout_usec, char **ret);
+
+/* The same for several beside each other, CHILD_CALLS_MAX at a time, which have timeout_usec together; so
+ * that one that hangs costs no more than all of them. */
+#define CHILD_CALLS_MAX 24
+typedef struct ChildCall {
+    void *userdata; /* what work gets */
+    int result;     /* as child_call() returns it */
+    char *text;     /* what it wrote, the caller's; or NULL */
+} ChildCall;
+void child_call_each(int (*work)(void *userdata, int fd), ChildCall *calls, size_t n, uint64_t timeout_usec);

@@ -215,6 +215,8 @@ int file_remove_tree(int dirfd, const char *path)
 {
     int r = file_empty_tree(dirfd, path);
 
+    if (r == -ENOTDIR || r == -ELOOP) /* a file, or a link */
+        return unlinkat(dirfd, path, 0) < 0 && errno != ENOENT ? -errno : 0;
     if (r < 0)
         return r;
     return unlinkat(dirfd, path, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;

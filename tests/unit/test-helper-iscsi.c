@@ -9,6 +9,7 @@
 #include "initiator-name.h"
 #include "iscsi.h"
 #include "iscsid-conf.h"
+#include "leftover.h"
 #include "listener.h"
 #include "paths.h"
 #include "session-dirs.h"
@@ -23,6 +24,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 /* cmocka wants the four above. */
 #include <cmocka.h>
 
@@ -185,6 +187,66 @@ static void test_directories(void **state)
     assert_int_equal(session_dirs_remove("fresh123"), 0);
 }
 
+/* A file as old as a helper lets none become. */
+static void put_old(const char *name, const char *text)
+{
+    const struct timespec times[2] = {{.tv_sec = time(NULL) - 3600}, {.tv_sec = time(NULL) - 3600}};
+    char path[128];
+
+    put(name, text);
+    snprintf(path, sizeof(path), "%s/%s", root, name);
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+static const Leftover *left(const Leftovers *l, const char *end)
+{
+    size_t i;
+
+    for (i = 0; i < l->n; i++)
+        if (endswith(l->items[i].name, end))
+            return &l->items[i];
+    return NULL;
+}
+
+/* What a helper keeps for a moment is a leftover once it was there for longer, whose it is is told, and it
+ * goes although it is no directory. */
+static void test_leftover_files(void **state)
+{
+    char mine[64], dev[64];
+    const Leftover *item;
+    Leftovers l = {};
+
+    snprintf(dev, sizeof(dev), "%s/dev", root);
+    paths.dev = dev;
+    snprintf(mine, sizeof(mine), "dev/.ilr-7-1-%d", (int)getpid());
+    put_old("private/hook-ready-" ID ".env", "ILR_EVENT=\"ready\"\n");
+    put("private/hook-closed-" ID ".env", "");
+    put_old("private/hook-" ID ".env", "");
+    put(mine, "");
+    put("dev/.ilr-9-0-999999999", ""); /* nobody has that number */
+    put_old("dev/.ilr-9-0-1x", "");
+    put_old("dev/sda", "");
+    assert_int_equal(leftover_add_files(&l), 0);
+    item = left(&l, "/hook-ready-" ID ".env");
+    assert_non_null(item);
+    assert_int_equal(item->kind, LEFTOVER_FILE);
+    assert_true(item->ours);
+    assert_string_equal(item->session, ID);
+    assert_int_equal(file_remove_tree(AT_FDCWD, item->name), 0);
+    assert_int_equal(access(item->name, F_OK), -1);
+    assert_null(left(&l, "/hook-closed-" ID ".env"));
+    item = left(&l, "/hook-" ID ".env");
+    assert_non_null(item);
+    assert_false(item->ours);
+    item = left(&l, "/.ilr-9-0-999999999");
+    assert_non_null(item);
+    assert_int_equal(item->kind, LEFTOVER_FILE);
+    assert_null(left(&l, mine + 3));
+    assert_null(left(&l, "1x"));
+    assert_null(left(&l, "/sda"));
+    leftovers_done(&l);
+}
+
 static void put_session(int sid, int host, const char *target, const char *port)
 {
     char path[128], to[128], from[256];
@@ -205,6 +267,25 @@ static void put_session(int sid, int host, const char *target, const char *port)
     snprintf(to, sizeof(to), "../../../devices/platform/host%d/session%d", host, sid);
     snprintf(from, sizeof(from), "%s/class/iscsi_session/session%d/device", sysfs, sid);
     assert_int_equal(symlink(to, from), 0);
+}
+
+/* /run is full, or worse: what is gone is gone, and nothing stays up because that cannot be written down. */
+static void test_logout_without_room(void **state)
+{
+    _cleanup_failure_ Failure *f = NULL;
+    char path[128];
+    Record *r;
+
+    put("private/full1234/x", "");
+    snprintf(path, sizeof(path), "%s/full1234", private_dir);
+    assert_int_equal(record_new("full1234", &r), 0);
+    assert_int_equal(record_target_add(r, ONE, "127.0.0.1:5365"), 0);
+    assert_int_equal(record_save(r), 0);
+    assert_int_equal(file_remove_tree(AT_FDCWD, path), 0);
+    assert_true(record_save(r) < 0);
+    assert_int_equal(iscsi_targets_logout(r, USEC_PER_SEC, &f), 0);
+    assert_int_equal(r->n_targets, 0);
+    record_free(r);
 }
 
 static void test_sessions(void **state)
@@ -464,11 +545,18 @@ static void test_abstract_listener(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_versions),       cmocka_unit_test(test_abstract_listener),
-        cmocka_unit_test(test_record),         cmocka_unit_test(test_lock),
-        cmocka_unit_test(test_directories),    cmocka_unit_test(test_sessions),
-        cmocka_unit_test(test_chap),           cmocka_unit_test(test_discovery),
-        cmocka_unit_test(test_initiator_name), cmocka_unit_test(test_listener_table),
+        cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_abstract_listener),
+        cmocka_unit_test(test_record),
+        cmocka_unit_test(test_leftover_files),
+        cmocka_unit_test(test_logout_without_room),
+        cmocka_unit_test(test_lock),
+        cmocka_unit_test(test_directories),
+        cmocka_unit_test(test_sessions),
+        cmocka_unit_test(test_chap),
+        cmocka_unit_test(test_discovery),
+        cmocka_unit_test(test_initiator_name),
+        cmocka_unit_test(test_listener_table),
         cmocka_unit_test(test_listener_owner),
     };
 

@@ -8,6 +8,7 @@
 #include "timeutil.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <sys/stat.h>
@@ -105,6 +106,38 @@ static int work_hang(void *userdata, int fd)
 static int work_die(void *userdata, int fd)
 {
     _exit(1);
+}
+
+static int work_wait(void *userdata, int fd)
+{
+    uint64_t msec = *(uint64_t *)userdata;
+
+    (void)poll(NULL, 0, (int)msec);
+    (void)dprintf(fd, "%d", (int)msec);
+    return msec == 201 ? -EIO : 0;
+}
+
+/* They wait beside each other, one that fails or hangs is no other one's matter, and more than go at a time
+ * are done. */
+static void test_child_call_each(void **state)
+{
+    uint64_t wait[CHILD_CALLS_MAX + 2], start = now_usec(CLOCK_MONOTONIC), took;
+    ChildCall calls[ELEMENTSOF(wait)];
+    size_t i;
+
+    for (i = 0; i < ELEMENTSOF(wait); i++) {
+        wait[i] = i == 2 ? 201 : i == 3 ? 600000 : 200;
+        calls[i] = (ChildCall){.userdata = &wait[i]};
+    }
+    child_call_each(work_wait, calls, ELEMENTSOF(calls), 3 * USEC_PER_SEC);
+    took = now_usec(CLOCK_MONOTONIC) - start;
+    for (i = 0; i < ELEMENTSOF(calls); i++) {
+        assert_int_equal(calls[i].result, i == 2 ? -EIO : i == 3 ? -ETIMEDOUT : 0);
+        assert_string_equal(calls[i].text, i == 2 ? "201" : i == 3 ? "" : "200");
+        free(calls[i].text);
+    }
+    /* one after the other: 26 x 0.2 s, and the 3 s */
+    assert_true(took >= 3 * USEC_PER_SEC && took < 6 * USEC_PER_SEC);
 }
 
 static void test_child_call(void **state)
@@ -241,6 +274,7 @@ int main(void)
         cmocka_unit_test(test_child_cannot_be_started),
         cmocka_unit_test(test_child_environment),
         cmocka_unit_test(test_child_call),
+        cmocka_unit_test(test_child_call_each),
         cmocka_unit_test_setup_teardown(test_foreign_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_remove_deep_tree, setup, teardown),
         cmocka_unit_test_setup_teardown(test_files, setup, teardown),
