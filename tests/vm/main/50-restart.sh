@@ -18,16 +18,16 @@ stands() {
 }
 # Somebody reads all the time: each round is all of the sample, and the first error ends it.
 reader() {
-    local rounds=0
-    while [[ ! -e $WORK/reader.stop ]]; do
+    local rounds=0 WORK=$WORK/reader # a list of its own
+    while [[ ! -e $WORK/stop ]]; do
         sums_match "$LISTS/os.sha256" "$root" 50 || return 1
         rounds=$((rounds + 1))
     done
     ((rounds > 0))
 }
 mkdir -p "$WORK/reader"
-rm -f "$WORK/reader/reader.stop"
-(WORK=$WORK/reader && reader) >"$WORK/reader.out" 2>&1 &
+rm -f "$WORK/reader/stop"
+reader >"$WORK/reader.out" 2>&1 &
 reader_pid=$!
 invocation=$(systemctl show -P InvocationID "ilr-connection@$id.service" "ilr-session@$id.service")
 check "restart" systemctl restart ilrd.service
@@ -39,7 +39,7 @@ check "the helper's socket is restarted" systemctl restart ilr-helper.socket
 check "after that it stands" eventually 20 stands
 check "and its units were not started anew" \
     test "$(systemctl show -P InvocationID "ilr-connection@$id.service" "ilr-session@$id.service")" = "$invocation"
-touch "$WORK/reader/reader.stop"
+touch "$WORK/reader/stop"
 reader_status=0
 wait "$reader_pid" || reader_status=$?
 read_well() { ((reader_status == 0)) || { cat "$WORK/reader.out"; return 1; }; }
