@@ -8,17 +8,51 @@
 #include "md.h"
 #include "overlay.h"
 #include "probe.h"
+#include "timeutil.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
 
 /* A tower of this many layers is nobody's backup. */
 #define ROUNDS_MAX 12
+/* Of MountTimeoutSec=. ilr-session@.service has more than that by default. */
+#define ALL_VOLUMES 4
+#define TIMEOUT_MIN_USEC (100 * USEC_PER_MSEC)
 
 void assembly_done(Assembly *a)
 {
     disks_free(a->disks, a->n_disks);
     volumes_free(a->volumes, a->n_volumes);
+}
+
+void assembly_begin(Assembly *a)
+{
+    a->deadline_usec = now_usec(CLOCK_MONOTONIC) + ALL_VOLUMES * a->config->mount_timeout_usec;
+}
+
+static uint64_t time_left(const Assembly *a)
+{
+    uint64_t now = now_usec(CLOCK_MONOTONIC);
+
+    return now < a->deadline_usec ? a->deadline_usec - now : 0;
+}
+
+uint64_t assembly_timeout(const Assembly *a)
+{
+    return MAX(MIN(time_left(a), a->config->mount_timeout_usec), TIMEOUT_MIN_USEC);
+}
+
+int assembly_late(const Assembly *a, Volume *v)
+{
+    char *reason;
+
+    if (time_left(a) > 0)
+        return 0;
+    reason = strdup("there was no time left for it: the volumes before it took too long (MountTimeoutSec)");
+    if (!reason)
+        return -ENOMEM;
+    free_and_replace(&v->reason, reason);
+    return 1;
 }
 
 Volume *assembly_add(Assembly *a, size_t disk, uint64_t start_bytes, uint64_t size_bytes)
@@ -191,7 +225,7 @@ static int look_into_disk(Assembly *a, size_t disk)
 
     if (fd < 0)
         return fd;
-    r = device_read_table(fd, a->config->mount_timeout_usec, &table);
+    r = device_read_table(fd, assembly_timeout(a), &table);
     if (r == -ENOMEM)
         return r;
     if (r < 0) { /* one unreadable disk does not take the others with it */
@@ -203,7 +237,7 @@ static int look_into_disk(Assembly *a, size_t disk)
     d->table = TAKE_PTR(table.type);
     /* The superblock of an array of whole disks may lie at their end, and its partition table, or a file
      * system, at the start of each. */
-    if (table.n_partitions > 0 && md_disk_is_member(fd, d->size_bytes, a->config->mount_timeout_usec)) {
+    if (table.n_partitions > 0 && md_disk_is_member(fd, d->size_bytes, assembly_timeout(a))) {
         v = assembly_add(a, disk, 0, d->size_bytes);
         return v && (v->type = strdup("linux_raid_member")) &&
                        (v->reason = strdup("member of a Linux RAID that was not put together"))
@@ -215,7 +249,8 @@ static int look_into_disk(Assembly *a, size_t disk)
     else
         r = assembly_add(a, disk, 0, d->size_bytes) ? 0 : -ENOMEM;
     for (; r >= 0 && i < a->n_volumes; i++)
-        r = volume_probe(fd, &a->volumes[i], a->config->mount_timeout_usec);
+        if ((r = assembly_late(a, &a->volumes[i])) == 0)
+            r = volume_probe(fd, &a->volumes[i], assembly_timeout(a));
     return r;
 }
 
@@ -289,16 +324,19 @@ int assembly_probe(Assembly *a, size_t first)
 
         if (v->reason || !v->node)
             continue;
+        r = assembly_late(a, v);
+        if (r != 0)
+            continue;
         fd = device_open(v->device, O_RDONLY);
         if (fd < 0) {
             r = asprintf(&v->reason, "cannot be read: %s", strerror(-fd)) < 0 ? -ENOMEM : 0;
             continue;
         }
-        r = volume_probe(fd, v, a->config->mount_timeout_usec);
+        r = volume_probe(fd, v, assembly_timeout(a));
         if (r >= 0 && v->degraded && v->group && v->reason && !v->type)
             r = note_missing(v);
-        if (r < 0 || v->type || !v->reason ||
-            device_read_table(fd, a->config->mount_timeout_usec, &table) < 0 || table.n_partitions == 0)
+        if (r < 0 || v->type || !v->reason || device_read_table(fd, assembly_timeout(a), &table) < 0 ||
+            table.n_partitions == 0)
             continue;
         r = add_nested(a, i, &table);
     }

@@ -20,9 +20,17 @@ typedef struct Assembly {
     size_t n_disks;
     Volume *volumes;
     size_t n_volumes;
-    unsigned n_made; /* numbers given to what is made, in device names */
-    uint32_t cookie; /* udev's part in what device-mapper made */
+    unsigned n_made;        /* numbers given to what is made, in device names */
+    uint32_t cookie;        /* udev's part in what device-mapper made */
+    uint64_t deadline_usec; /* CLOCK_MONOTONIC; for looking into volumes and mounting, all together */
 } Assembly;
+
+/* All volumes together have the time of four: those that hang must not add up. */
+void assembly_begin(Assembly *a);
+/* For the next volume. */
+uint64_t assembly_timeout(const Assembly *a);
+/* 1: the time is over, which is now the volume's reason. */
+int assembly_late(const Assembly *a, Volume *v);
 
 void assembly_done(Assembly *a);
 

@@ -99,7 +99,7 @@ static int change_identity(Assembly *a, const size_t *volumes, size_t n)
     for (i = 0; i < n; i++) {
         Volume *v = &a->volumes[volumes[i]];
         FsidCall call = {.device = v->device, .size_bytes = v->size_bytes, .fsid = fsid};
-        int r = child_call(fsid_child, &call, a->config->mount_timeout_usec, NULL);
+        int r = child_call(fsid_child, &call, assembly_timeout(a), NULL);
 
         if (r < 0)
             return r;
@@ -195,7 +195,7 @@ int btrfs_assemble(Assembly *a)
     if (!members)
         return -ENOMEM;
     for (i = 0; i < n; i++) {
-        r = read_super(a->volumes[volumes[i]].device, a->config->mount_timeout_usec, &members[known].super);
+        r = read_super(a->volumes[volumes[i]].device, assembly_timeout(a), &members[known].super);
         if (r >= 0)
             members[known++].volume = volumes[i];
         else if ((r = refuse(a, volumes[i], r)) < 0)

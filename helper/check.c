@@ -208,8 +208,9 @@ static int check_user(json_object *array)
 
 static int check_run(const Config *config, json_object *array)
 {
-    /* One session with one disk. */
-    const uint64_t needed = config->work_size_bytes + config->overlay_size_bytes;
+    /* One session with one disk, whose journal changes little: the bound itself is for the worst one. */
+    const uint64_t needed =
+        config->work_size_bytes + MIN(config->overlay_size_bytes, config->overlay_total_bytes) / 16;
     struct statvfs v;
     uint64_t available;
 

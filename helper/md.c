@@ -352,9 +352,7 @@ int md_assemble(Assembly *a, bool last)
         Volume *v = &a->volumes[volumes[i]];
         _cleanup_close_ int fd = device_open(v->device, O_RDONLY);
 
-        r = fd < 0
-                ? fd
-                : read_super(fd, v->size_bytes / 512, a->config->mount_timeout_usec, &members[known].super);
+        r = fd < 0 ? fd : read_super(fd, v->size_bytes / 512, assembly_timeout(a), &members[known].super);
         if (r >= 0)
             members[known++].volume = volumes[i];
         else if (r == -ENOMEM ||

@@ -71,8 +71,26 @@ static int is_mounted(const char *directory, const char *parent)
     return a.st_dev != b.st_dev;
 }
 
-int overlay_stores_mount(const char *id, size_t n_disks, uint64_t size_bytes, uint64_t timeout_usec)
+uint64_t overlay_store_bytes(uint64_t configured_bytes, uint64_t disk_bytes)
 {
+    /* Each chunk has 16 bytes in the tables of the snapshot target, which has a header as well. */
+    uint64_t whole = disk_bytes + disk_bytes / 128 + MIB;
+
+    return MIN(configured_bytes, (whole + MIB - 1) / MIB * MIB);
+}
+
+static uint64_t half_of_memory(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+
+    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size / 2 : UINT64_MAX;
+}
+
+int overlay_stores_mount(const char *id, const Disk *disks, size_t n_disks, const Config *config,
+                         uint64_t timeout_usec)
+{
+    uint64_t total = 0;
+    size_t i;
     _cleanup_free_ char *parent = private_path(id, NULL), *directory = private_path(id, STORES_DIRECTORY);
     char options[96], source[32];
     MountCall call = {.source = source, .directory = directory, .options = options};
@@ -87,10 +105,13 @@ int overlay_stores_mount(const char *id, size_t n_disks, uint64_t size_bytes, ui
     if (r < 0)
         return r;
     snprintf(source, sizeof(source), "ilr_%s_cow", id);
-    /* One page more for each file than a full store needs: the bound of one disk never costs another one's.
-     */
-    snprintf(options, sizeof(options), "mode=0700,size=%llu,nr_inodes=%zu",
-             (unsigned long long)((size_bytes + 2 * OVERLAY_STORE_OFFSET) * n_disks), n_disks + 8);
+    /* More for each file than a full store needs: the bound of one disk alone never costs another one's. */
+    for (i = 0; i < n_disks; i++)
+        total +=
+            overlay_store_bytes(config->overlay_size_bytes, disks[i].size_bytes) + 2 * OVERLAY_STORE_OFFSET;
+    total = MIN(total, MIN(config->overlay_total_bytes, half_of_memory()));
+    snprintf(options, sizeof(options), "mode=0700,size=%llu,nr_inodes=%zu", (unsigned long long)total,
+             n_disks + 8);
     return child_call(stores_mount_child, &call, timeout_usec, NULL);
 }
 

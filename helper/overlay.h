@@ -3,17 +3,22 @@
 
 /* One copy-on-write overlay per disk: a persistent device-mapper snapshot whose origin is the attached disk,
  * which is only ever read, and whose store is a slice of a sparse file on a tmpfs of the session. The store
- * is bounded; when it is full the overlay gives EIO, nothing else suffers. */
+ * is bounded; when it is full the overlay gives EIO, and no other one suffers unless the total is used up. */
 
-#include "failure.h"
+#include "config.h"
 #include "volume.h"
 
 /* The store begins this far into its file: what is written first must not look like a signature at its start.
  */
 #define OVERLAY_STORE_OFFSET MIB
 
-/* Mounts the tmpfs of the session's stores, big enough for n disks, if it is not there. */
-int overlay_stores_mount(const char *id, size_t n_disks, uint64_t size_bytes, uint64_t timeout_usec);
+/* How much one disk's store may hold: what is configured, but never more than a full copy of the disk takes.
+ */
+uint64_t overlay_store_bytes(uint64_t configured_bytes, uint64_t disk_bytes);
+/* Mounts the tmpfs of the session's stores, if it is not there. It is big enough for all of them, but for
+ * what is configured as their total, and half of the machine's memory. It takes only what is written. */
+int overlay_stores_mount(const char *id, const Disk *disks, size_t n_disks, const Config *config,
+                         uint64_t timeout_usec);
 /* Makes the overlay of a disk (number counts from 1) and sets disk->overlay. cookie: see
  * dm.h. */
 int overlay_make(const char *id, unsigned number, Disk *disk, uint64_t size_bytes, uint64_t timeout_usec,

@@ -45,11 +45,14 @@ static json_object *disks_now(const Record *record)
 
     for (i = 0; disks && i < json_object_array_length(record->disks); i++) {
         json_object *copy = NULL;
-        uint64_t used;
+        uint64_t used = 0;
+        int64_t size;
+        int r = overlay_used(record->session, (unsigned)i + 1, STATUS_TIMEOUT_USEC, &used);
 
         if (json_object_deep_copy(json_object_array_get_idx(record->disks, i), &copy, NULL) < 0 ||
-            (overlay_used(record->session, (unsigned)i + 1, STATUS_TIMEOUT_USEC, &used) >= 0 &&
-             json_add_int64(copy, "overlayUsedBytes", (int64_t)used) < 0) ||
+            (r >= 0 && json_add_int64(copy, "overlayUsedBytes", (int64_t)used) < 0) ||
+            (r == -ENOSPC && json_get_int64(copy, "overlaySizeBytes", &size) > 0 &&
+             json_add_int64(copy, "overlayUsedBytes", size) < 0) ||
             json_object_array_add(disks, copy) < 0) {
             json_object_put(copy);
             json_object_put(disks);

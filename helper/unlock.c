@@ -114,7 +114,8 @@ static int unlock(Up *u, const char *name, const Secret *key, Failure **ret_fail
         r = note_mounts(u);
     if (r >= 0)
         r = up_mount_volumes(u);
-    up_measure_overlays(u);
+    if (r >= 0)
+        r = up_measure_overlays(u);
     return r < 0 ? r : up_save(u);
 }
 

@@ -4,7 +4,6 @@
 #include "files.h"
 #include "log.h"
 #include "mount.h"
-#include "overlay.h"
 #include "paths.h"
 
 #include <grp.h>
@@ -31,6 +30,7 @@ int up_init(Up *u, const char *id, const Config *config)
     if (r < 0)
         return r;
     u->group = group_of_users(id);
+    assembly_begin(&u->a);
     u->replay = u->record->replay < 0 ? config->replay : u->record->replay == REPLAY_OVERLAY;
     return 0;
 }
@@ -73,23 +73,6 @@ int up_save(Up *u)
     return record_save(u->record);
 }
 
-void up_measure_overlays(Up *u)
-{
-    size_t i;
-    int r;
-
-    for (i = 0; i < u->a.n_disks; i++) {
-        Disk *d = &u->a.disks[i];
-
-        r = overlay_used(u->id, (unsigned)i + 1, u->config->mount_timeout_usec, &d->overlay_used_bytes);
-        if (r == -ENOSPC) {
-            d->overlay_used_bytes = d->overlay_bytes;
-            log_full(LOG_WARNING, u->id, "The overlay of %s is full: see OverlaySizeBytes=", d->name);
-        } else if (r < 0)
-            log_errno_full(LOG_WARNING, u->id, r, "Cannot tell how full the overlay of %s is", d->name);
-    }
-}
-
 static bool wanted(const Volume *v)
 {
     return !v->reason && !v->mounted;
@@ -103,8 +86,10 @@ static int mount_one(Up *u, Volume *v)
     if (asprintf(&directory, "%s/%s", u->mounts, v->name) < 0)
         return (directory = NULL), -ENOMEM;
     r = dir_make(directory, 0755, 0, 0);
-    if (r >= 0)
-        r = volume_mount(v, directory, u->replay, u->config->mount_timeout_usec, &v->reason, &v->replayed);
+    if (r < 0)
+        return r;
+    v->tried = true;
+    r = volume_mount(v, directory, u->replay, assembly_timeout(&u->a), &v->reason, &v->replayed);
     if (r < 0)
         return r;
     v->mounted = !v->reason;
@@ -133,7 +118,7 @@ int up_mount_volumes(Up *u)
     if (k < 0)
         log_errno_full(LOG_WARNING, u->id, k, "udev did not finish with the overlays");
     for (i = 0; r >= 0 && i < u->a.n_volumes; i++)
-        if (wanted(&u->a.volumes[i]))
+        if (wanted(&u->a.volumes[i]) && (r = assembly_late(&u->a, &u->a.volumes[i])) == 0)
             r = mount_one(u, &u->a.volumes[i]);
     return r;
 }

@@ -21,7 +21,10 @@ int up_init(Up *u, const char *id, const Config *config);
 void up_done(Up *u);
 /* Puts what is known now into the record. */
 int up_save(Up *u);
-/* How much of the overlays is in use now. */
-void up_measure_overlays(Up *u);
+/* How much of the overlays is in use now. Volumes on one that is full are unmounted, which is their reason.
+ */
+int up_measure_overlays(Up *u);
+/* Is the device the one that device-mapper has under this name, or made of it? By sysfs. */
+bool device_lies_on(dev_t device, const char *name);
 /* Mounts every volume that has no reason not to be, and is not yet. */
 int up_mount_volumes(Up *u);

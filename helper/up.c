@@ -44,7 +44,7 @@ static int make_overlays(Up *u, Failure **ret_failure)
     size_t i;
     int r;
 
-    r = overlay_stores_mount(u->id, u->a.n_disks, u->config->overlay_size_bytes, DEVICE_TIMEOUT_USEC);
+    r = overlay_stores_mount(u->id, u->a.disks, u->a.n_disks, u->config, DEVICE_TIMEOUT_USEC);
     if (r < 0) {
         *ret_failure = failure_new(FAILURE_OVERLAY_FAILED, "no tmpfs could be mounted for the overlays: %s",
                                    strerror(-r));
@@ -54,7 +54,8 @@ static int make_overlays(Up *u, Failure **ret_failure)
         r = disk_hide(&u->a.disks[i]);
         if (r < 0)
             log_errno_full(LOG_WARNING, u->id, r, "Cannot remove the nodes of %s", u->a.disks[i].kernel_name);
-        r = overlay_make(u->id, (unsigned)i + 1, &u->a.disks[i], u->config->overlay_size_bytes,
+        r = overlay_make(u->id, (unsigned)i + 1, &u->a.disks[i],
+                         overlay_store_bytes(u->config->overlay_size_bytes, u->a.disks[i].size_bytes),
                          DEVICE_TIMEOUT_USEC, &u->a.cookie, ret_failure);
         if (r < 0)
             return r;
@@ -103,7 +104,8 @@ static int bring_up(Up *u, Failure **ret_failure)
         r = up_save(u);
     if (r >= 0)
         r = up_mount_volumes(u);
-    up_measure_overlays(u);
+    if (r >= 0)
+        r = up_measure_overlays(u);
     if (r >= 0)
         r = up_save(u);
     if (r < 0)

@@ -46,6 +46,7 @@ typedef struct Volume {
     char **layers;      /* what it is made of, from the disks up; NULL: just a disk or its partition */
     char *reason;       /* why it is not mounted; NULL while it is, or while nobody has looked */
     bool mounted, replayed;
+    bool tried;              /* this helper has tried to mount it */
     bool locked;             /* LUKS, no key yet */
     bool degraded;           /* something that it is made of is missing */
     bool used;               /* dealt with: not to be looked at again */

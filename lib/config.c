@@ -365,6 +365,7 @@ static const struct {
     {"Storage", "DiskTimeoutSec", parse_span, offsetof(Config, disk_timeout_usec)},
     {"Storage", "MountTimeoutSec", parse_span, offsetof(Config, mount_timeout_usec)},
     {"Storage", "OverlaySizeBytes", parse_size, offsetof(Config, overlay_size_bytes)},
+    {"Storage", "OverlayTotalBytes", parse_size, offsetof(Config, overlay_total_bytes)},
     {"Storage", "Replay", parse_replay, offsetof(Config, replay)},
     {"Session", "SessionsMax", parse_sessions, offsetof(Config, sessions_max)},
     {"Session", "SessionsPerCallerMax", parse_sessions, offsetof(Config, sessions_per_caller_max)},
@@ -483,7 +484,8 @@ static Config *config_new(void)
         .work_size_bytes = 16 * MIB,
         .disk_timeout_usec = 2 * USEC_PER_MINUTE,
         .mount_timeout_usec = 5 * USEC_PER_MINUTE,
-        .overlay_size_bytes = 256 * MIB,
+        .overlay_size_bytes = 2560 * MIB, /* the largest log of an XFS, and some more */
+        .overlay_total_bytes = 4 * GIB,
         .replay = true,
         .sessions_max = 32,
         .busy_retry_usec = 10 * USEC_PER_SEC,

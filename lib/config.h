@@ -75,10 +75,11 @@ typedef struct Config {
     uint64_t prompt_timeout_usec;  /* PromptTimeoutSec=, an unfinished line that is no known question */
     uint64_t work_size_bytes;      /* WorkSizeBytes=, the script's tmpfs */
     /* [Storage] */
-    uint64_t disk_timeout_usec;  /* DiskTimeoutSec=, all disks there and seen by udev */
-    uint64_t mount_timeout_usec; /* MountTimeoutSec=, probing and mounting one volume */
-    uint64_t overlay_size_bytes; /* OverlaySizeBytes=, per disk */
-    bool replay;                 /* Replay=overlay (true) or none */
+    uint64_t disk_timeout_usec;   /* DiskTimeoutSec=, all disks there and seen by udev */
+    uint64_t mount_timeout_usec;  /* MountTimeoutSec=, probing and mounting one volume */
+    uint64_t overlay_size_bytes;  /* OverlaySizeBytes=, per disk */
+    uint64_t overlay_total_bytes; /* OverlayTotalBytes=, per session */
+    bool replay;                  /* Replay=overlay (true) or none */
     /* [Session] */
     uint64_t sessions_max;            /* SessionsMax=, 1..256 */
     uint64_t sessions_per_caller_max; /* SessionsPerCallerMax=, 1..256; 0: no limit of its own */

@@ -58,7 +58,8 @@ static void test_values_and_order(void **state)
     static const char main_text[] =
         "# comment\n; comment\n\n[Azure]\r\nTenantId = t-1\nPollIntervalSec=500ms\n"
         "Vault=/subscriptions/gone\nVault=\nVault=/subscriptions/1 /subscriptions/2\nLocation=westeurope\n"
-        "[Connection]\nInitiator=iqn.2026-01.com.example:a\n[Storage]\nOverlaySizeBytes=64M\n";
+        "[Connection]\nInitiator=iqn.2026-01.com.example:a\n[Storage]\nOverlaySizeBytes="
+        "64M\nOverlayTotalBytes=1G\n";
     static const char first[] = "[Azure]\nPollIntervalSec=1s\nVault=/SUBSCRIPTIONS/2\nVault=/subscriptions/"
                                 "3\n[Connection]\nInitiator=none\n";
     static const char second[] = "[Azure]\nPollIntervalSec=2\n";
@@ -83,6 +84,7 @@ static void test_values_and_order(void **state)
     assert_string_equal(c->vaults[2], "/subscriptions/3");
     assert_int_equal(strv_length(c->locations), 1);
     assert_int_equal(c->overlay_size_bytes, 64 * MIB);
+    assert_int_equal(c->overlay_total_bytes, GIB);
 }
 
 static void test_mistakes(void **state)

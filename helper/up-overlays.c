@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* How full the overlays of a session are, and what becomes of the volumes on one that is full: device-mapper
+ * then answers every read with an error, also of what was never changed. */
+
+#include "up-state.h"
+
+#include "dm.h"
+#include "files.h"
+#include "log.h"
+#include "mount.h"
+#include "overlay.h"
+#include "paths.h"
+
+#include <sys/sysmacros.h>
+
+#define DEPTH_MAX 32
+#define WARN_PERCENT 80
+
+/* Is this block device the one of that name in device-mapper, or made of it? */
+static bool directory_lies_on(const char *directory, const char *name, unsigned depth)
+{
+    _cleanup_free_ char *path = NULL, *own = NULL, *slaves = NULL;
+    _cleanup_(closedirp) DIR *dir = NULL;
+    struct dirent *e;
+
+    if (depth >= DEPTH_MAX || asprintf(&path, "%s/dm/name", directory) < 0)
+        return (path = NULL), false;
+    if (file_read_line(path, &own) >= 0 && streq(own, name))
+        return true;
+    if (asprintf(&slaves, "%s/slaves", directory) < 0)
+        return (slaves = NULL), false;
+    dir = opendir(slaves);
+    while (dir && (e = readdir(dir))) {
+        _cleanup_free_ char *slave = NULL;
+
+        if (e->d_name[0] == '.')
+            continue;
+        if (asprintf(&slave, "%s/%s", slaves, e->d_name) < 0)
+            return (slave = NULL), false;
+        if (directory_lies_on(slave, name, depth + 1))
+            return true;
+    }
+    return false;
+}
+
+bool device_lies_on(dev_t device, const char *name)
+{
+    _cleanup_free_ char *directory = NULL;
+
+    if (asprintf(&directory, "%s/dev/block/%u:%u", paths.sysfs, major(device), minor(device)) < 0)
+        return (directory = NULL), false;
+    return directory_lies_on(directory, name, 0);
+}
+
+/* The other devices of a btrfs count, too. */
+static bool volume_lies_on(const Assembly *a, const Volume *v, const char *name)
+{
+    char **partner;
+    size_t i;
+
+    if (device_lies_on(v->device, name))
+        return true;
+    STRV_FOREACH (partner, v->partners)
+        for (i = 0; i < a->n_volumes; i++)
+            if (streq_ptr(a->volumes[i].node, *partner) && device_lies_on(a->volumes[i].device, name))
+                return true;
+    return false;
+}
+
+static int give_up(Up *u, Volume *v, const Disk *d)
+{
+    _cleanup_free_ char *directory = NULL;
+    char *reason;
+    int r;
+
+    if (asprintf(&directory, "%s/%s", u->mounts, v->name) < 0)
+        return (directory = NULL), -ENOMEM;
+    if (asprintf(&reason,
+                 "the overlay of %s is full, nothing of it can be read any more: what its journal changes "
+                 "does not fit (see OverlaySizeBytes= and OverlayTotalBytes=); without replay it needs no "
+                 "room",
+                 d->name) < 0)
+        return -ENOMEM;
+    free_and_replace(&v->reason, reason);
+    v->replayed = false;
+    if (!v->mounted)
+        return 0;
+    r = path_unmount(directory, false, u->config->mount_timeout_usec);
+    if (r == -EBUSY) /* whoever is in there gets errors anyway */
+        r = path_unmount(directory, true, u->config->mount_timeout_usec);
+    if (r < 0)
+        return log_errno_full(LOG_WARNING, u->id, r, "Cannot unmount %s", directory);
+    v->mounted = false;
+    (void)rmdir(directory);
+    log_full(LOG_WARNING, u->id, "Volume %s: unmounted, %s", v->name, v->reason);
+    return 0;
+}
+
+static int overlay_full(Up *u, size_t disk)
+{
+    char name[DM_NAME_SIZE];
+    size_t i;
+    int r = 0;
+
+    dm_name(u->id, (unsigned)disk + 1, 0, name);
+    for (i = 0; r >= 0 && i < u->a.n_volumes; i++) {
+        Volume *v = &u->a.volumes[i];
+
+        if ((v->mounted || v->tried) && volume_lies_on(&u->a, v, name))
+            r = give_up(u, v, &u->a.disks[disk]);
+    }
+    return r;
+}
+
+int up_measure_overlays(Up *u)
+{
+    size_t i;
+    int r = 0, k;
+
+    for (i = 0; r >= 0 && i < u->a.n_disks; i++) {
+        Disk *d = &u->a.disks[i];
+
+        k = overlay_used(u->id, (unsigned)i + 1, u->config->mount_timeout_usec, &d->overlay_used_bytes);
+        if (k == -ENOSPC) {
+            d->overlay_used_bytes = d->overlay_bytes;
+            log_full(LOG_WARNING, u->id, "The overlay of %s is full: see OverlaySizeBytes=", d->name);
+            r = overlay_full(u, i);
+        } else if (k < 0)
+            log_errno_full(LOG_WARNING, u->id, k, "Cannot tell how full the overlay of %s is", d->name);
+        else if (d->overlay_bytes > 0 && d->overlay_used_bytes > d->overlay_bytes / 100 * WARN_PERCENT)
+            log_full(
+                LOG_WARNING, u->id,
+                "The overlay of %s is full to %llu %%; when it is full its volumes can no longer be read",
+                d->name, (unsigned long long)(d->overlay_used_bytes * 100 / d->overlay_bytes));
+    }
+    return r;
+}
