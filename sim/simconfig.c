@@ -269,6 +269,7 @@ static void root_parse(Document *d, SimConfig *c)
                                         "pageSize",
                                         "nextLink",
                                         "scenario",
+                                        "stateFile",
                                         "backend",
                                         "scriptTemplate",
                                         "portal",
@@ -309,6 +310,9 @@ static void root_parse(Document *d, SimConfig *c)
         !streq(c->next_link, "empty") && !streq(c->next_link, "loop"))
         document_refuse(d, "", "nextLink", "is \"%.80s\", absent, null, empty or loop is expected",
                         c->next_link);
+    c->state_file = document_text(d, c->root, "", "stateFile", false);
+    if (c->state_file && c->state_file[0] != '/')
+        document_refuse(d, "", "stateFile", "is \"%.80s\", an absolute path is expected", c->state_file);
     backend_parse(d, c);
     scenario = document_object(d, c->root, "", "scenario");
     if (scenario && !d->error)
@@ -434,6 +438,7 @@ SimConfig *sim_config_free(SimConfig *c)
     free(c->client_secret);
     free(c->subscription);
     free(c->api_version_max);
+    free(c->state_file);
     free(c->next_link);
     scenario_free(c->scenario);
     json_object_put(c->root);

@@ -50,6 +50,7 @@ typedef struct SimConfig {
     LoginConfig login;
     double token_seconds;
     char *api_version_max; /* newer ones are refused; NULL: none is */
+    char *state_file;      /* registrations outlive the process; NULL: they do not */
     double provision_seconds, revoke_seconds, retry_after_seconds, valid_seconds;
     size_t page_size; /* of lists */
     char *next_link;  /* of a list's last page: "absent", "null", "empty", or "loop": the first page again */

@@ -114,6 +114,7 @@ static int session_end(State *s, Point *p)
         return r;
     p->session = NULL;
     session_unref(session);
+    state_file_save(s);
     return 0;
 }
 
@@ -161,8 +162,10 @@ static void job_run(State *s, Job *job)
     } else if (!job->update) {
         session->state = k < 0 ? SESSION_FAILED : SESSION_ACTIVE;
         session->error = TAKE_PTR(error);
-        if (k < 0)
+        if (k < 0) {
             session_unlist(s, session);
+            state_file_save(s);
+        }
     }
 }
 
@@ -243,6 +246,9 @@ int state_init(State *s, SimConfig *config, char **ret_error)
     pthread_cond_init(&s->changed, &attributes);
     pthread_condattr_destroy(&attributes);
     r = config->backend->start(&config->backend_config, &s->backend, ret_error);
+    if (r < 0)
+        return r;
+    r = state_file_load(s, ret_error);
     if (r < 0)
         return r;
     r = -pthread_create(&s->worker, NULL, worker_main, s);
@@ -483,6 +489,15 @@ static int session_start(State *s, Point *p, const char *initiator)
     return 0;
 }
 
+int state_restore(State *s, Point *p, const char *initiator, uint64_t expires_usec)
+{
+    int r = session_start(s, p, initiator);
+
+    if (r >= 0)
+        p->session->registration.expires_usec = expires_usec;
+    return r;
+}
+
 int state_provision(State *s, Point *p, const char *initiator, bool renew, char id[static GUID_SIZE])
 {
     _cleanup_fault_ Fault *fault = state_fault(s, p, REQUEST_PROVISION, FAULT_CLASS_OPERATION);
@@ -505,8 +520,10 @@ int state_provision(State *s, Point *p, const char *initiator, bool renew, char 
                 now_usec(CLOCK_REALTIME) + (uint64_t)(s->config->valid_seconds * (double)USEC_PER_SEC);
         if (r >= 0 && !p->session)
             r = session_start(s, p, initiator);
-        if (r >= 0)
+        if (r >= 0) {
             o->session = session_ref(p->session);
+            state_file_save(s);
+        }
     }
     if (r >= 0) {
         o->fault = TAKE_PTR(fault);

@@ -120,6 +120,13 @@ void state_interrupt(State *s);
 /* Removes all registrations, stops the worker and the backend. No other thread may be in here any more. */
 void state_done(State *s);
 
+/* Begins a recovery that was there before the simulator was. With the lock held, or before the first thread.
+ */
+int state_restore(State *s, Point *p, const char *initiator, uint64_t expires_usec);
+/* The file that outlives the simulator, if one is configured. With the lock held. */
+void state_file_save(const State *s);
+int state_file_load(State *s, char **ret_error);
+
 /* Sleeps, or until state_interrupt(): false. */
 bool state_wait(State *s, double seconds);
 

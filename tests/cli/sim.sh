@@ -406,6 +406,36 @@ check "at once, whatever hangs" test $(($(date +%s) - start)) -le 3
 wait "$waiting"
 check "the control socket is gone" test ! -e "$scratch/control"
 
+# ---- recoveries that outlive it
+
+sim_configure '.stateFile = "'"$scratch"'/kept" | .provisionSeconds = 1'
+check "it starts with a state file" sim_start
+login
+token=$(body .access_token)
+provision
+kill -KILL "$sim_pid"
+wait "$sim_pid" 2>/dev/null
+check "it starts after SIGKILL in the middle of a provision" sim_start
+login
+token=$(body .access_token)
+until_true "and has the recovery" active true
+sim_stop
+check "it starts after an orderly end" sim_start
+login
+token=$(body .access_token)
+until_true "and has it again" active true
+revoke
+until_true "which can be revoked" active false
+kill -KILL "$sim_pid"
+wait "$sim_pid" 2>/dev/null
+check "it starts after another SIGKILL" sim_start
+login
+token=$(body .access_token)
+is "and knows of no recovery" 0 "$(sim_control GET /sim/state | jq '.registrations | length')"
+sim_stop
+echo '[{"recoveryPoint":1}]' >"$scratch/kept"
+has "a state file that is none is an error" "stateFile $scratch/kept: " "$("$ILRD_BUILD/ilr-sim" --config "$scratch/sim.json" 2>&1)"
+
 # ---- pages, expiry, a cloud behind the times
 
 sim_configure '.pageSize = 2 | .validSeconds = 1 | .apiVersionMax = "2026-07-01"'
