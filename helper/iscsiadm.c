@@ -71,8 +71,9 @@ static int private_namespace(void *userdata)
 
     if (unshare(CLONE_NEWNS) < 0)
         return -errno;
-    /* What is mounted here stays here. */
-    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+    /* What is mounted here stays here; what the host unmounts goes here, too, or the copy would hold the
+     * volumes of every other session. */
+    if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
         return -errno;
     r = bind_over(source, "/etc/iscsi");
     if (r < 0) {

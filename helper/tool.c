@@ -77,7 +77,8 @@ static int make_namespace(const ToolCall *c)
 {
     int r;
 
-    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+    /* Slave: a copy of another session's mounts would hold them, after that had unmounted them. */
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 ||
         mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755,size=1m") < 0)
         return -errno;
     /* libdevmapper waits for udev only where it finds udev's socket. */
