@@ -44,6 +44,9 @@ def kill_at(kind, fault, seen, revoked, config=""):
         s.close()
         before = record(w)
         assert before["nothingOwed"] == (not revoked), before
+        # What the script can be asked for by is kept as soon as it is known.
+        polled = [r["path"].split("/")[-1] for r in w.state()["requests"] if r["kind"] == "status"]
+        assert before.get("operationId") == (polled[0] if polled else None), (before, polled)
         all_given_back(w)
         assert ("revoke" in kinds(w)) == revoked, kinds(w)
         assert "connect" not in w.helper.verbs()

@@ -292,6 +292,55 @@ static void test_federated_token_is_read_again(void **state)
     unlink(path);
 }
 
+/* The clouds by name: where one signs in, and for what. */
+static void test_clouds(void **state)
+{
+    static const struct {
+        const char *name, *url, *scope;
+    } cases[] = {
+        {"public", "https://login.microsoftonline.com/tenant-1/oauth2/v2.0/token", "management.azure.com"},
+        {"china", "https://login.chinacloudapi.cn/tenant-1/oauth2/v2.0/token", "management.chinacloudapi.cn"},
+        {"usgovernment", "https://login.microsoftonline.us/tenant-1/oauth2/v2.0/token",
+         "management.usgovcloudapi.net"},
+    };
+    char path[] = "/tmp/ilr-test-conf-XXXXXX", secret[] = "/tmp/ilr-test-secret-XXXXXX", text[512],
+         scope[256];
+    int fd = mkstemp(path), key = mkstemp(secret);
+    size_t i;
+
+    assert_true(fd >= 0 && key >= 0);
+    assert_int_equal(write(key, "s3cret", 6), 6);
+    for (i = 0; i < ELEMENTSOF(cases); i++) {
+        _cleanup_secret_ Secret *body = NULL, *refresh = secret_new("r", 1), *refresh_body = NULL;
+        _cleanup_free_ char *url = NULL, *refresh_url = NULL;
+        _cleanup_(config_freep) Config *c = NULL;
+        _cleanup_failure_ Failure *f = NULL;
+        int n = snprintf(text, sizeof(text),
+                         "[Azure]\nCloud=%s\nTenantId=tenant-1\nClientId=c\nClientSecretFile=%s\n",
+                         cases[i].name, secret);
+
+        assert_int_equal(ftruncate(fd, 0), 0);
+        assert_int_equal(pwrite(fd, text, (size_t)n, 0), n);
+        if (config_load(path, &c, &f) < 0 ||
+            azure_login_request(c, CREDENTIAL_CLIENT_SECRET, &url, &body, &f) < 0 ||
+            azure_refresh_request(c, refresh, &refresh_url, &refresh_body, &f) < 0)
+            fail_msg("%s: %s", cases[i].name, f ? f->message : "?");
+        assert_string_equal(url, cases[i].url);
+        assert_string_equal(refresh_url, cases[i].url);
+        snprintf(scope, sizeof(scope), "scope=https%%3A%%2F%%2F%s%%2F.default&", cases[i].scope);
+        assert_non_null(strstr(secret_text(body), scope));
+        snprintf(scope, sizeof(scope), "scope=https%%3A%%2F%%2F%s%%2Fuser_impersonation%%20", cases[i].scope);
+        assert_non_null(strstr(secret_text(refresh_body), scope));
+        snprintf(scope, sizeof(scope), "https://%s", cases[i].scope);
+        assert_string_equal(c->management_url, scope);
+        assert_false(c->own_cloud);
+    }
+    close(fd);
+    close(key);
+    unlink(path);
+    unlink(secret);
+}
+
 /* ---- the key file of Arc ---- */
 
 static void put(const char *dir, const char *name, const char *text, size_t size)
@@ -380,6 +429,7 @@ int main(void)
         cmocka_unit_test(test_freed_while_running),
         cmocka_unit_test(test_ended_while_waited_for),
         cmocka_unit_test(test_federated_token_is_read_again),
+        cmocka_unit_test(test_clouds),
         cmocka_unit_test(test_arc_key),
     };
 
