@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 
-from harness import Reader, World, main, send, wait_for
+from harness import Reader, World, main, needs_root, send, wait_for
 
 
 def resident_kib(w):
@@ -132,8 +132,7 @@ def five_hundred_connections():
 
 def user_outside_of_the_group():
     """Needs root to become somebody else; the socket's mode is opened, so that ilrd itself has to say no."""
-    if os.getuid() != 0:
-        return
+    needs_root()
     with World(start_sim=False) as w:
         os.chmod(w.socket, 0o666)
         nobody = pwd.getpwnam("nobody").pw_uid

@@ -418,6 +418,15 @@ def states(answers):
     return found
 
 
+class Skip(Exception):
+    """What cannot be tested here, and why."""
+
+
+def needs_root():
+    if os.geteuid() != 0:
+        raise Skip("needs root")
+
+
 def main(tests):
     """Runs the tests that are named as arguments, or all. Exit status 1 if one failed."""
     chosen = [t for t in tests if not sys.argv[1:] or t.__name__ in sys.argv[1:]]
@@ -427,6 +436,8 @@ def main(tests):
         try:
             test()
             print(f"ok {number} - {name}", flush=True)
+        except Skip as why:
+            print(f"ok {number} - {name} # SKIP {why}", flush=True)
         except Exception:
             traceback.print_exc()
             print(f"not ok {number} - {name}", flush=True)

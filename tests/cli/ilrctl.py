@@ -17,7 +17,7 @@ import tempfile
 import termios
 import threading
 
-from harness import BUILD, POINT, Reader, World, main, point_id, stop_listening, wait_for
+from harness import BUILD, POINT, Reader, World, main, needs_root, point_id, stop_listening, wait_for
 
 ID = "abcd1234"
 HOLD = object()   # answer nothing more, until the caller goes
@@ -234,8 +234,7 @@ def nobody_listens():
 
 
 def socket_may_not_be_used():
-    if os.getuid() != 0:
-        return  # only root can become somebody who may not
+    needs_root()  # only root can become somebody who may not
     with Fake() as f:
         os.chmod(f.path, 0o600)
         has(f.ilrctl("list", code=3, user=65534, group=65534, extra_groups=[], cwd="/")[1], "You may not talk to ilrd",

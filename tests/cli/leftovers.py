@@ -8,7 +8,7 @@ import os
 import subprocess
 import threading
 
-from harness import BUILD, POINT, VAULT, Reader, World, failure_of, main, point_id, send, wait_for
+from harness import BUILD, POINT, VAULT, Reader, Skip, World, failure_of, main, needs_root, point_id, send, wait_for
 
 LOST = "lost1234"
 
@@ -97,11 +97,8 @@ def member_of_the_group_may_sweep_ours_but_not_foreign():
     try:
         gid = grp.getgrnam("ilr").gr_gid
     except KeyError:
-        print("# SKIP there is no group ilr")
-        return
-    if os.getuid() != 0:
-        print("# SKIP needs root to be somebody else")
-        return
+        raise Skip("there is no group ilr") from None
+    needs_root()
     with started() as w:
         w.helper.left = lost_session() + [item("iscsi-session", "iqn.x", ours=False)]
         os.chmod(w.socket, 0o666)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 
-from harness import BUILD, can_connect, wait_for
+from harness import BUILD, Skip, can_connect, wait_for
 
 ILR, ALICE, BOB, CAROL = 61000, 61001, 61002, 61003
 NAMES = {0: "root", ALICE: "alice", BOB: "bob", CAROL: "carol"}
@@ -20,10 +20,9 @@ def can_have_users():
 def several_users(test):
     """For tests that cannot be done as one user."""
     def run():
-        if can_have_users():
-            test()
-        else:
-            print(f"# {test.__name__}: skipped, it needs root", flush=True)
+        if not can_have_users():
+            raise Skip("needs root, and a mount name space")
+        test()
     run.__name__ = test.__name__
     return run
 
