@@ -14,8 +14,14 @@
 
 #define CONFIG_SIZE_MAX (1 * MIB)
 
+/* Where what must agree with other lines was written last: "FILE:LINE: KEY=VALUE". */
+typedef struct Places {
+    char *identity, *expiry;
+} Places;
+
 typedef struct Parser {
     Config *config;
+    Places *places;
     const char *file;
     Failure *failure;
     int error;
@@ -377,6 +383,30 @@ static const struct {
     {"Session", "ExpiryForceSec", parse_before, offsetof(Config, expiry_force_usec)},
 };
 
+static int place_note(Parser *p, const char *key, const char *value)
+{
+    char **at = startswith(key, "ManagedIdentity")                               ? &p->places->identity
+                : streq(key, "ExpiryReleaseSec") || streq(key, "ExpiryForceSec") ? &p->places->expiry
+                                                                                 : NULL,
+         *s = NULL;
+
+    if (!at || !*value)
+        return 1;
+    if (asprintf(&s, "%s:%d: %s=%s", p->file, p->lineno, key, value) < 0) {
+        p->error = -ENOMEM;
+        return 0;
+    }
+    free(*at);
+    *at = s;
+    return 1;
+}
+
+static void places_done(Places *places)
+{
+    free(places->identity);
+    free(places->expiry);
+}
+
 /* inih calls this for each assignment; 0 stops it (INI_STOP_ON_FIRST_ERROR is not in Debian's build, so that
  * the first mistake is remembered by complain()). */
 static int on_assignment(void *userdata, const char *section, const char *key, const char *value)
@@ -392,7 +422,8 @@ static int on_assignment(void *userdata, const char *section, const char *key, c
             continue;
         section_known = true;
         if (streq(keys[i].key, key))
-            return keys[i].parse(p, key, value ? value : "", keys[i].offset);
+            return keys[i].parse(p, key, value ? value : "", keys[i].offset) &&
+                   place_note(p, key, value ? value : "");
     }
     p->failure = section_known
                      ? failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: unknown key %s= in [%s], see ilrd.conf(5)",
@@ -432,10 +463,10 @@ static char *next_line(char *buf, int size, void *userdata)
     return buf;
 }
 
-static int load_file(const char *path, Config *c, Failure **ret_failure)
+static int load_file(const char *path, Config *c, Places *places, Failure **ret_failure)
 {
     _cleanup_free_ char *text = NULL;
-    Parser p = {.config = c, .file = path};
+    Parser p = {.config = c, .places = places, .file = path};
     Lines lines = {.parser = &p};
     size_t size;
     int r;
@@ -463,42 +494,6 @@ static int load_file(const char *path, Config *c, Failure **ret_failure)
     return p.error;
 }
 
-static Config *config_new(void)
-{
-    Config *c = calloc(1, sizeof(*c));
-
-    if (!c)
-        return NULL;
-    *c = (Config){
-        .imds_url = strdup("http://169.254.169.254"),
-        .api_version = strdup("2026-08-01"),
-        .fallback_api_version = strdup("2025-08-01"),
-        .poll_interval_usec = 7 * USEC_PER_SEC,
-        .operation_timeout_usec = 30 * USEC_PER_MINUTE,
-        .request_timeout_usec = 60 * USEC_PER_SEC,
-        .initiator_mode = INITIATOR_HOST,
-        .connect_timeout_usec = 30 * USEC_PER_MINUTE,
-        .silence_timeout_usec =
-            6 * USEC_PER_MINUTE, /* the script itself is silent for 300 s on large disks */
-        .prompt_timeout_usec = 10 * USEC_PER_SEC,
-        .work_size_bytes = 16 * MIB,
-        .disk_timeout_usec = 2 * USEC_PER_MINUTE,
-        .mount_timeout_usec = 5 * USEC_PER_MINUTE,
-        .overlay_size_bytes = 2560 * MIB, /* the largest log of an XFS, and some more */
-        .overlay_total_bytes = 4 * GIB,
-        .replay = true,
-        .sessions_max = 32,
-        .busy_retry_usec = 10 * USEC_PER_SEC,
-        .expiry_notice_usec = 60 * USEC_PER_MINUTE,
-        .expiry_warning_usec = 10 * USEC_PER_MINUTE,
-        .expiry_release_usec = 5 * USEC_PER_MINUTE,
-        .expiry_force_usec = USEC_PER_MINUTE,
-    };
-    if (!c->imds_url || !c->api_version || !c->fallback_api_version)
-        return config_free(c);
-    return c;
-}
-
 static int is_dropin(const struct dirent *e)
 {
     return e->d_name[0] != '.' && endswith(e->d_name, ".conf");
@@ -507,6 +502,7 @@ static int is_dropin(const struct dirent *e)
 int config_load(const char *path, Config **ret, Failure **ret_failure)
 {
     _cleanup_(config_freep) Config *c = config_new();
+    _cleanup_(places_done) Places places = {};
     _cleanup_free_ char *dir = NULL;
     struct dirent **entries = NULL;
     int r, i, n;
@@ -517,19 +513,27 @@ int config_load(const char *path, Config **ret, Failure **ret_failure)
         path = secure_getenv("ILRD_CONFIG");
     if (!path)
         path = CONFIG_FILE;
-    r = load_file(path, c, ret_failure);
+    r = load_file(path, c, &places, ret_failure);
     if (r < 0 && r != -ENOENT)
         return r;
     if (asprintf(&dir, "%s.d", path) < 0)
         return -ENOMEM;
     n = scandir(dir, &entries, is_dropin, alphasort);
+    if (n < 0 && errno != ENOENT) {
+        char buf[128];
+
+        r = -errno;
+        *ret_failure = failure_new(FAILURE_NOT_CONFIGURED, "%s: %s", dir, strerror_r(-r, buf, sizeof(buf)));
+        return r;
+    }
     r = 0;
     for (i = 0; i < n; i++) {
         _cleanup_free_ char *file = NULL;
 
         if (r >= 0)
-            r = asprintf(&file, "%s/%s", dir, entries[i]->d_name) < 0 ? -ENOMEM
-                                                                      : load_file(file, c, ret_failure);
+            r = asprintf(&file, "%s/%s", dir, entries[i]->d_name) < 0
+                    ? -ENOMEM
+                    : load_file(file, c, &places, ret_failure);
         free(entries[i]);
     }
     free(entries);
@@ -539,12 +543,13 @@ int config_load(const char *path, Config **ret, Failure **ret_failure)
         *ret_failure = failure_new(FAILURE_NOT_CONFIGURED,
                                    "%s: only one of ManagedIdentityClientId=, ManagedIdentityObjectId= and "
                                    "ManagedIdentityResourceId= can be meant",
-                                   path);
+                                   places.identity);
         return -EINVAL;
     }
     if (c->expiry_force_usec >= c->expiry_release_usec) {
-        *ret_failure = failure_new(FAILURE_NOT_CONFIGURED,
-                                   "%s: ExpiryReleaseSec= must be longer than ExpiryForceSec=", path);
+        *ret_failure =
+            failure_new(FAILURE_NOT_CONFIGURED,
+                        "%s: ExpiryReleaseSec= must be longer than ExpiryForceSec=", places.expiry);
         return -EINVAL;
     }
     c->login_url_default = !c->login_url;
@@ -554,33 +559,4 @@ int config_load(const char *path, Config **ret, Failure **ret_failure)
         return -ENOMEM;
     *ret = TAKE_PTR(c);
     return 0;
-}
-
-Config *config_free(Config *c)
-{
-    if (!c)
-        return NULL;
-    free(c->management_url);
-    free(c->login_url);
-    free(c->ca_file);
-    free(c->api_version);
-    free(c->fallback_api_version);
-    free(c->tenant_id);
-    free(c->client_id);
-    free(c->client_secret_file);
-    free(c->login_client_id);
-    free(c->client_certificate_file);
-    free(c->client_key_file);
-    free(c->client_key_passphrase_file);
-    free(c->federated_token_file);
-    free(c->imds_url);
-    free(c->managed_client_id);
-    free(c->managed_object_id);
-    free(c->managed_resource_id);
-    free(c->proxy);
-    strv_free(c->vaults);
-    strv_free(c->locations);
-    free(c->initiator_name);
-    free(c);
-    return NULL;
 }

@@ -95,5 +95,7 @@ typedef struct Config {
  * ".d" behind it). A missing main file is an empty one. Returns 0, or a negative errno with *ret_failure set
  * if it is known what to tell (-EINVAL, -EBADMSG, -EACCES). Owner of both: the caller. */
 int config_load(const char *path, Config **ret, Failure **ret_failure);
+/* The defaults. */
+Config *config_new(void);
 Config *config_free(Config *c);
 DEFINE_CLEANUP(Config *, config_free)

@@ -117,6 +117,51 @@ static void test_mistakes(void **state)
         {"[Session]\nSessionsMax=0\n", ":2:", "a number from 1 to 256"},
         {"[Session]\nSessionsMax=\n", ":2:", "a number from 1 to 256"},
         {"[Session]\nSessionsMax=3\nSessionsMax=x\n", ":3:", "SessionsMax=x"},
+        {"[Session]\nSessionsPerCallerMax=257\n", ":2:", "a number from 0 to 256"},
+        {"[Session]\nSessionsPerCallerMax=-1\n", ":2:", "a number from 0 to 256"},
+        {"[Session]\nIdleSec=500ms\n", ":2:", "a time from 1s to 24h, or 0"},
+        {"[Session]\nIdleSec=25h\n", ":2:", "a time from 1s to 24h, or 0"},
+        {"[Session]\nBusyRetrySec=-1\n", ":2:", "a time from 100ms"},
+        {"[Session]\nExpiryNoticeSec=13h\n", ":2:", "a time from 1s to 12h, or 0"},
+        {"[Session]\nExpiryWarningSec=x\n", ":2:", "a time from 1s to 12h, or 0"},
+        {"[Session]\nExpiryReleaseSec=0\n", ":2:", "a time from 1s to 12h"},
+        {"[Session]\nExpiryForceSec=0\n", ":2:", "a time from 1s to 12h"},
+        {"[Azure]\nProxy=https://proxy.example:3128\n", ":2:", "http://HOST:PORT"},
+        {"[Azure]\nProxy=http://user:password@proxy.example:3128\n", ":2:", "without user and password"},
+        {"[Azure]\nProxy=http://proxy.example:port\n", ":2:", "http://HOST:PORT"},
+        {"[Azure]\nCredential=password\n", ":2:", "client-secret, client-certificate"},
+        {"[Azure]\nCredential=\n", ":2:", "auto, client-secret"},
+        {"[Azure]\nCloud=germany\n", ":2:", "public, china or usgovernment"},
+        {"[Azure]\nImdsUrl=http://10.0.0.1\n", ":2:", "169.254.x.y or 127.x.y.z"},
+        {"[Azure]\nImdsUrl=http://127.evil.example\n", ":2:", "169.254.x.y or 127.x.y.z"},
+        {"[Azure]\nImdsUrl=https://169.254.169.254\n", ":2:", "http://ADDRESS"},
+        {"[Azure]\nSendCertificateChain=true\n", ":2:", "yes or no"},
+        {"[Azure]\nManagedIdentityClientId=a b\n", ":2:", "an identifier"},
+        {"[Azure]\nManagedIdentityObjectId=a/b\n", ":2:", "an identifier"},
+        {"[Azure]\nManagedIdentityResourceId=my-identity\n", ":2:", "a resource id"},
+        {"[Azure]\nManagedIdentityResourceId=/subscriptions/1?x\n", ":2:", "a resource id"},
+        {"[Azure]\nClientId=a b\n", ":2:", "an identifier"},
+        {"[Azure]\nLoginClientId=a b\n", ":2:", "an identifier"},
+        {"[Azure]\nFallbackApiVersion=2025-08-01-beta\n", ":2:", "YYYY-MM-DD-preview"},
+        {"[Azure]\nClientSecretFile=secret\n", ":2:", "an absolute path"},
+        {"[Azure]\nClientCertificateFile=c.pem\n", ":2:", "an absolute path"},
+        {"[Azure]\nClientKeyFile=k.pem\n", ":2:", "an absolute path"},
+        {"[Azure]\nClientKeyPassphraseFile=p\n", ":2:", "an absolute path"},
+        {"[Azure]\nFederatedTokenFile=t\n", ":2:", "an absolute path"},
+        {"[Azure]\nRequestTimeoutSec=25h\n", ":2:", "a time from 100ms to 24h"},
+        {"[Connection]\nConnectTimeoutSec=\n", ":2:", "a time from 100ms"},
+        {"[Connection]\nSilenceTimeoutSec=1ms\n", ":2:", "a time from 100ms"},
+        {"[Connection]\nPromptTimeoutSec=x\n", ":2:", "a time from 100ms"},
+        {"[Storage]\nDiskTimeoutSec=0\n", ":2:", "a time from 100ms"},
+        {"[Storage]\nMountTimeoutSec=0\n", ":2:", "a time from 100ms"},
+        {"[Storage]\nReplay=yes\n", ":2:", "overlay or none"},
+        /* Each line is right, all of them together are not: the last one of them is named. */
+        {"[Azure]\nManagedIdentityObjectId=a\nTenantId=t\nManagedIdentityClientId=b\nClientId=c\n",
+         ":4: ManagedIdentityClientId=b:", "only one of"},
+        {"[Session]\nExpiryForceSec=5min\nSessionsMax=2\n",
+         ":2: ExpiryForceSec=5min:", "ExpiryReleaseSec= must be longer than ExpiryForceSec="},
+        {"[Session]\nExpiryForceSec=30s\nExpiryReleaseSec=30s\n",
+         ":3: ExpiryReleaseSec=30s:", "must be longer"},
     };
     char file[160];
     size_t i;
@@ -145,6 +190,67 @@ static void test_mistakes(void **state)
         assert_true(config_load(path, &c, &f) < 0);
         assert_non_null(strstr(f->message, "10-a.conf:2:"));
     }
+    /* Nor is a mistake of two files together told of the wrong one. */
+    {
+        static const char drop_in[] = "[Session]\n\nExpiryForceSec=1min\n";
+        _cleanup_(config_freep) Config *c = NULL;
+        _cleanup_failure_ Failure *f = NULL;
+
+        put(path, "[Session]\nExpiryReleaseSec=20s\nExpiryForceSec=10s\n", 50);
+        put(file, drop_in, strlen(drop_in));
+        assert_true(config_load(path, &c, &f) < 0);
+        assert_non_null(strstr(f->message, "10-a.conf:3: ExpiryForceSec=1min: "));
+    }
+}
+
+static void test_many_vaults(void **state)
+{
+    static const char *const keys[] = {"Vault=/subscriptions/", "Location=region"};
+    size_t k;
+
+    for (k = 0; k < ELEMENTSOF(keys); k++) {
+        _cleanup_(config_freep) Config *c = NULL, *d = NULL;
+        _cleanup_failure_ Failure *f = NULL;
+        char text[8192] = "[Azure]\n";
+        int i;
+
+        for (i = 0; i < 64; i++)
+            snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%d\n", keys[k], i);
+        put(path, text, strlen(text));
+        assert_int_equal(config_load(path, &c, &f), 0);
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s0\n", keys[k]); /* there already */
+        put(path, text, strlen(text));
+        assert_int_equal(config_load(path, &d, &f), 0);
+        d = config_free(d);
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s64\n", keys[k]);
+        put(path, text, strlen(text));
+        assert_true(config_load(path, &d, &f) < 0);
+        assert_non_null(strstr(f->message, ":67: "));
+        assert_non_null(strstr(f->message, "no more than 64"));
+    }
+}
+
+/* Root may read everything, so it is something that is no file. */
+static void test_unreadable(void **state)
+{
+    _cleanup_(config_freep) Config *c = NULL;
+    _cleanup_failure_ Failure *f = NULL, *g = NULL, *h = NULL;
+    char file[160];
+
+    assert_int_equal(symlink(path, path), 0);
+    assert_int_equal(config_load(path, &c, &f), -ELOOP);
+    assert_non_null(strstr(f->message, path));
+    assert_int_equal(unlink(path), 0);
+    snprintf(file, sizeof(file), "%s/10-a.conf", dropins);
+    assert_int_equal(mkdir(file, 0700), 0);
+    assert_true(config_load(path, &c, &g) < 0);
+    assert_non_null(strstr(g->message, file));
+    assert_int_equal(rmdir(file), 0);
+    assert_int_equal(rmdir(dropins), 0);
+    put(dropins, "", 0);
+    assert_int_equal(config_load(path, &c, &h), -ENOTDIR);
+    assert_non_null(strstr(h->message, dropins));
+    assert_null(c);
 }
 
 static void test_strange_files(void **state)
@@ -171,6 +277,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_defaults, setup, teardown),
         cmocka_unit_test_setup_teardown(test_values_and_order, setup, teardown),
         cmocka_unit_test_setup_teardown(test_mistakes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many_vaults, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unreadable, setup, teardown),
         cmocka_unit_test_setup_teardown(test_strange_files, setup, teardown),
     };
 
