@@ -4,12 +4,14 @@
 #include "helper-call.h"
 #include "log.h"
 #include "session-file-share.h"
+#include "session-status.h"
 #include "session-vm.h"
 #include "sweep.h"
 #include "unit-watch.h"
 
 #define STATUS_TIMEOUT_USEC (30 * USEC_PER_SEC)
 #define STATUS_RETRY_USEC (5 * USEC_PER_SEC)
+#define STATUS_TRIES_MAX 3 /* then whoever waits is told; it is asked on */
 #define ORPHAN_RETRY_USEC USEC_PER_MINUTE
 
 struct Manager {
@@ -22,7 +24,8 @@ struct Manager {
     Session *sessions;
     bool adopted;       /* every record has been held against reality */
     HelperCall *status; /* the question about it */
-    Sweep *sweep;       /* takes down what stands without a record */
+    unsigned status_tries;
+    Sweep *sweep; /* takes down what stands without a record */
     sd_event_source *sweep_retry;
     sd_event_source *retry, *reap;
     ManagerChanged changed;
@@ -71,12 +74,17 @@ static int on_reap(sd_event_source *source, void *userdata)
     return 0;
 }
 
+static void sweep_again(Manager *m);
+
 static void on_session_changed(Session *s, void *userdata)
 {
     Manager *m = userdata;
 
     if (m->changed)
         m->changed(s, m->userdata);
+    /* One that ended as it should not may have left something. */
+    if (s->closed && (s->failure || s->forced) && m->adopted)
+        sweep_again(m);
     if (s->closed)
         (void)sd_event_source_set_enabled(m->reap, SD_EVENT_ONESHOT);
 }
@@ -185,10 +193,9 @@ Session *manager_find(Manager *m, const char *id)
     return NULL;
 }
 
-int manager_known(char ***ret, void *userdata)
+static int known(const Manager *m, char ***ret)
 {
     _cleanup_strv_free_ char **ids = NULL;
-    Manager *m = userdata;
     Session *s;
 
     LIST_FOREACH (s, m->sessions)
@@ -288,14 +295,13 @@ static void on_kept_known(const char *file, const char *why, void *userdata)
     char ***ids = userdata;
 
     (void)strncat(id, file, SESSION_ID_LENGTH);
-    (void)strv_extend(ids, id);
+    if (session_id_valid(id)) /* the helper refuses a list with anything else */
+        (void)strv_extend(ids, id);
 }
 
-/* A record that this program cannot read is perhaps a newer one's, and its session in use: nothing of it goes
- * by itself. */
-static int known_or_kept(char ***ret, void *userdata)
+int manager_known(char ***ret, void *userdata)
 {
-    int r = manager_known(ret, userdata);
+    int r = known(userdata, ret);
 
     return r < 0 ? r : manager_kept_records(userdata, on_kept_known, ret);
 }
@@ -304,14 +310,22 @@ static void sweep_start(Manager *m);
 
 static int on_sweep_retry(sd_event_source *source, uint64_t usec, void *userdata)
 {
-    sweep_start(userdata);
+    Manager *m = userdata;
+
+    if (m->sweep) /* what ended meanwhile may not be in its list */
+        sweep_again(m);
+    else
+        sweep_start(m);
     return 0;
 }
 
 static void sweep_again(Manager *m)
 {
+    /* 60 s, unless retries are set to be quick. */
+    uint64_t wait = MIN(ORPHAN_RETRY_USEC, 6 * m->context.config->busy_retry_usec);
+
     m->sweep_retry = sd_event_source_disable_unref(m->sweep_retry);
-    if (sd_event_add_time_relative(m->context.event, &m->sweep_retry, CLOCK_MONOTONIC, ORPHAN_RETRY_USEC, 0,
+    if (sd_event_add_time_relative(m->context.event, &m->sweep_retry, CLOCK_MONOTONIC, wait, 0,
                                    on_sweep_retry, m) < 0)
         log_oom();
 }
@@ -363,7 +377,7 @@ static void sweep_start(Manager *m)
 {
     const SweepOptions options = {.helper_socket = m->helper_socket,
                                   .what = SWEEP_SESSIONS,
-                                  .known = known_or_kept,
+                                  .known = manager_known,
                                   .known_userdata = m,
                                   .done = on_swept,
                                   .userdata = m};
@@ -374,35 +388,36 @@ static void sweep_start(Manager *m)
     }
 }
 
-/* The session's entry in the helper's answer, or NULL. */
-static json_object *find_status(json_object *entries, const char *id)
-{
-    const char *session;
-    size_t i;
-
-    for (i = 0; i < json_object_array_length(entries); i++) {
-        json_object *e = json_object_array_get_idx(entries, i);
-
-        if (json_get_string(e, "session", &session) > 0 && streq(session, id))
-            return e;
-    }
-    return NULL;
-}
-
-static bool stands(json_object *entry)
-{
-    const char *connection = NULL, *up = NULL;
-
-    return entry && json_get_string(entry, "connection", &connection) > 0 &&
-           json_get_string(entry, "up", &up) > 0 && streq(connection, "active") && streq(up, "active");
-}
-
 static int ask_status(Manager *m);
+
+static void ask_later(Manager *m);
 
 static int on_status_retry(sd_event_source *source, uint64_t usec, void *userdata)
 {
-    (void)ask_status(userdata);
+    if (ask_status(userdata) < 0)
+        ask_later(userdata);
     return 0;
+}
+
+static void ask_later(Manager *m)
+{
+    m->retry = sd_event_source_disable_unref(m->retry);
+    if (sd_event_add_time_relative(m->context.event, &m->retry, CLOCK_MONOTONIC, STATUS_RETRY_USEC, 0,
+                                   on_status_retry, m) < 0)
+        log_oom();
+}
+
+/* Whoever waits for one of these cannot be told anything better. It is asked on. */
+static void tell_unknown(Manager *m, const Failure *failure)
+{
+    _cleanup_failure_ Failure *f =
+        failure_new(FAILURE_HELPER_FAILED, "The helper does not tell whether the session still stands: %s",
+                    failure && failure->message ? failure->message : "no list in its answer");
+    Session *s;
+
+    LIST_FOREACH (s, m->sessions)
+        if (f && s->adopting)
+            session_adopt_later(s, f);
 }
 
 static void on_status(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
@@ -416,17 +431,16 @@ static void on_status(HelperCall *call, json_object *answer, Failure *failure, v
     if (!answer) {
         log_error("The helper does not tell what stands, asking again: %s",
                   failure && failure->message ? failure->message : "no list in its answer");
+        if (++m->status_tries >= STATUS_TRIES_MAX)
+            tell_unknown(m, failure);
         m->status = helper_call_free(m->status);
-        m->retry = sd_event_source_disable_unref(m->retry);
-        if (sd_event_add_time_relative(m->context.event, &m->retry, CLOCK_MONOTONIC, STATUS_RETRY_USEC, 0,
-                                       on_status_retry, m) < 0)
-            log_oom();
+        ask_later(m);
         return;
     }
     m->adopted = true;
     LIST_FOREACH (s, m->sessions)
         if (s->adopting)
-            session_adopt(s, stands(find_status(entries, s->id)));
+            session_adopt(s, session_stands(s, entries));
     m->status = helper_call_free(m->status);
     sweep_start(m);
 }

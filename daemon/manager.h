@@ -63,7 +63,9 @@ const char *manager_state_dir(const Manager *m);
 const char *manager_portal(const Manager *m);
 /* Borrowed, or NULL. */
 Session *manager_find(Manager *m, const char *id);
-/* The ids of all sessions that are not closed: SweepOptions.known, userdata is the manager. */
+/* The ids of all sessions that are not closed, and of those whose records are kept: what this program cannot
+ * read is perhaps a newer one's, and its session in use, so nothing of it goes. SweepOptions.known, userdata
+ * is the manager. */
 int manager_known(char ***ret, void *userdata);
 /* The records that are kept although no session is made of them: another version, an unknown kind, damage. */
 int manager_kept_records(Manager *m, void (*kept)(const char *file, const char *why, void *userdata),

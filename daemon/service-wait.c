@@ -80,7 +80,7 @@ void service_tell(Waiter *w, Session *s)
         /* The error comes when everything is given back, or cannot be for now: then there is no more to wait
          * for. */
         if (s->closed || s->release_failure) {
-            const Failure *f = s->failure;
+            const Failure *f = s->adopting ? s->release_failure : s->failure;
 
             if (!f)
                 f = cancelled =

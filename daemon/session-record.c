@@ -4,6 +4,28 @@
 
 #include "log.h"
 
+static int on_unsaved(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    Session *s = userdata;
+
+    s->unsaved = sd_event_source_disable_unref(s->unsaved);
+    /* Before its first step and after its last one it has no record. */
+    if (!s->closed && (s->step > 0 || s->down) && session_save(s) >= 0)
+        log_full(LOG_NOTICE, s->id, "The session's record is saved again");
+    return 0;
+}
+
+/* The record is older than the session until it is saved: what a restart of ilrd finds should be true. */
+static int save_later(Session *s, int why)
+{
+    if (s->unsaved)
+        return why;
+    if (sd_event_add_time_relative(s->context->event, &s->unsaved, CLOCK_MONOTONIC,
+                                   s->context->config->busy_retry_usec, 0, on_unsaved, s) < 0)
+        log_oom();
+    return log_errno_full(LOG_ERR, s->id, why, "Failed to save the session's record, trying again");
+}
+
 int session_save(Session *s)
 {
     _cleanup_json_ json_object *o = json_object_new_object(), *failure = NULL, *holders = NULL;
@@ -28,7 +50,8 @@ int session_save(Session *s)
         (r = json_add_string(o, "end", session_end_to_string(s->end))) < 0 ||
         (failure && (r = json_add(o, "failure", TAKE_PTR(failure))) < 0) || (r = s->kind->save(s, o)) < 0 ||
         (r = store_save(s->context->store, s->id, o)) < 0)
-        return log_errno_full(LOG_ERR, s->id, r, "Failed to save the session's record");
+        return save_later(s, r);
+    s->unsaved = sd_event_source_disable_unref(s->unsaved);
     return 0;
 }
 

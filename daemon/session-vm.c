@@ -2,25 +2,23 @@
 #include "session-vm.h"
 
 #include "block-stat.h"
+#include "connection-failure.h"
 #include "device.h"
-#include "files.h"
 #include "helper-call.h"
 #include "linger.h"
 #include "log.h"
 #include "unit-watch.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
-#include <sys/stat.h>
 
-#define CONNECTION_FILE_MAX (256 * KIB)
 #define TARGETS_MAX 4096
 
 #define USERS_SHOWN_MAX 4
 
 /* How long the helper may take, over what it was told to wait for itself. */
 #define HELPER_QUICK_USEC (30 * USEC_PER_SEC)
-#define HELPER_CONNECT_MARGIN_USEC (60 * USEC_PER_SEC)
+/* Over its own end of the wait (helper/connect.c): stopping the unit after it, and the lock before. */
+#define HELPER_CONNECT_MARGIN_USEC (4 * USEC_PER_MINUTE)
 #define HELPER_UP_USEC (60 * USEC_PER_MINUTE)
 #define HELPER_STATUS_USEC (60 * USEC_PER_SEC)
 #define HELPER_DOWN_USEC (5 * USEC_PER_MINUTE)
@@ -223,7 +221,7 @@ static void on_portal(char *const *addresses, Failure *failure, void *userdata)
             r = json_add(request, "portal", TAKE_PTR(portal));
         if (r >= 0)
             r = helper_ask(s, request, v->provision.script,
-                           s->context->config->connect_timeout_usec + HELPER_CONNECT_MARGIN_USEC,
+                           2 * s->context->config->connect_timeout_usec + HELPER_CONNECT_MARGIN_USEC,
                            on_connected);
         if (r < 0)
             f = failure_new(FAILURE_INTERNAL, "Out of memory");
@@ -314,6 +312,14 @@ static void on_disk(DeviceWatch *w, size_t present, const char *removed, void *u
         session_set_detail(s, "%zu disk%s there, mounting", present, present == 1 ? "" : "s");
     else if (removed)
         log_full(LOG_WARNING, s->id, "Disk %s has vanished, %zu left", removed, present);
+    /* Without any disk there is nothing to read any more. */
+    if (removed && present == 0 && session_state(s) == SESSION_READY) {
+        _cleanup_failure_ Failure *f = connection_failure(services(s)->connect_dir, s->id);
+
+        if (!f)
+            f = failure_new(FAILURE_CONNECTION_LOST, "All disks of the session have vanished");
+        session_release(s, f);
+    }
 }
 
 static void watch_disks(Session *s)
@@ -404,35 +410,12 @@ static int vm_close(Session *s)
 
 /* ---- ready ---- */
 
-/* What ilr-connect wrote last, if it failed. The directory is its own, so it may have put anything there. */
-static Failure *connection_failure(Session *s)
-{
-    _cleanup_json_ json_object *o = NULL;
-    _cleanup_free_ char *path = NULL, *text = NULL;
-    _cleanup_close_ int dir = -EBADF;
-    json_object *failure;
-    Failure *f = NULL;
-    struct stat st;
-    size_t size;
-
-    if (asprintf(&path, "%s/%s", services(s)->connect_dir, s->id) < 0)
-        return NULL;
-    dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (dir < 0 || fstat(dir, &st) < 0 ||
-        file_read_foreign(dir, "connection.json", st.st_uid, CONNECTION_FILE_MAX, &text, &size) < 0 ||
-        json_parse(text, size, &o) < 0 || json_get_object(o, "failure", &failure) <= 0 ||
-        failure_from_json(failure, &f) < 0)
-        return NULL;
-    failure_clean(f);
-    return f;
-}
-
 static void on_unit_gone(UnitWatch *w, const char *unit, void *userdata)
 {
     _cleanup_failure_ Failure *f = NULL;
     Session *s = userdata;
 
-    f = connection_failure(s);
+    f = connection_failure(services(s)->connect_dir, s->id);
     if (!f)
         f = failure_new(FAILURE_CONNECTION_LOST, "%s was ended from outside", unit);
     session_release(s, f);
@@ -455,6 +438,17 @@ static int vm_ready(Session *s)
             return r;
     }
     return 0;
+}
+
+static bool vm_stands(Session *s, int64_t iscsi_sessions, int64_t mounts)
+{
+    VmSession *v = s->data;
+    bool mounted = false, any = false;
+    size_t i;
+
+    for (i = 0; v->volumes && i < json_object_array_length(v->volumes) && !any; i++)
+        any = json_get_bool(json_object_array_get_idx(v->volumes, i), "mounted", &mounted) > 0 && mounted;
+    return (iscsi_sessions > 0 || v->n_sids == 0) && (mounts > 0 || !any);
 }
 
 /* ---- is it used? ---- */
@@ -599,4 +593,5 @@ const SessionKind session_kind_vm = {
     .names = session_provision_names,
     .bytes_read = vm_bytes_read,
     .users = vm_users,
+    .stands = vm_stands,
 };

@@ -102,7 +102,7 @@ static void turn_down(Session *s)
         s->end = s->failure ? SESSION_END_FAILED : SESSION_END_RELEASED;
     session_use_stop(s);
     free_and_replace(&s->detail, NULL);
-    (void)session_save(s); /* the step still counts in the old record; it is only less precise */
+    (void)session_save(s); /* the step still counts in the old record, which is only less precise */
     changed(s);
     kick(s);
 }
@@ -413,9 +413,17 @@ int session_new(Session **ret, const SessionContext *context, const SessionKind 
     return 0;
 }
 
+void session_adopt_later(Session *s, const Failure *why)
+{
+    failure_free(s->release_failure);
+    s->release_failure = failure_copy(why);
+    changed(s);
+}
+
 void session_adopt(Session *s, bool stands)
 {
     s->adopting = false;
+    s->release_failure = failure_free(s->release_failure);
     (void)session_set_expiry(s, s->expires_usec, s->expires_boot_usec);
     if (stands && !s->down && s->was_ready && s->step == s->kind->n_steps) {
         log_full(LOG_INFO, s->id, "Session found again, still ready");
@@ -447,6 +455,7 @@ Session *session_free(Session *s)
         s->kind->free(s);
     }
     sd_event_source_disable_unref(s->retry);
+    sd_event_source_disable_unref(s->unsaved);
     sd_event_source_disable_unref(s->expiry);
     sd_event_source_disable_unref(s->kick);
     failure_free(s->failure);

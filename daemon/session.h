@@ -81,6 +81,8 @@ typedef struct SessionKind {
     int (*close)(Session *s);
     /* The rest may be NULL: there is nothing to say. What was read from the backup so far: */
     uint64_t (*bytes_read)(Session *s);
+    /* Is what the helper sees of it enough to be ready? iSCSI sessions and mounts. */
+    bool (*stands)(Session *s, int64_t iscsi_sessions, int64_t mounts);
     /* Looks who has files open, and calls session_users_known(), not from inside; not after it went down. */
     int (*users)(Session *s);
     void (*names)(const Session *s, const char **ret_vm, const char **ret_point);
@@ -139,9 +141,10 @@ struct Session {
     Failure *failure;                  /* the first one */
     Failure *release_failure;          /* of the latest attempt to release */
     unsigned release_attempts;
-    sd_event_source *retry;  /* the next attempt to release */
-    sd_event_source *expiry; /* the next stage on the way to Azure's end */
-    sd_event_source *kick;   /* goes on from the event loop, never from inside a caller's call */
+    sd_event_source *retry;   /* the next attempt to release */
+    sd_event_source *expiry;  /* the next stage on the way to Azure's end */
+    sd_event_source *unsaved; /* the record could not be saved, it is tried again */
+    sd_event_source *kick;    /* goes on from the event loop, never from inside a caller's call */
 
     LIST_FIELDS(Session);
 };
@@ -156,6 +159,9 @@ int session_load(Session **ret, const SessionContext *context, const SessionKind
                  const char *id, json_object *record);
 /* stands: all of it is up in reality. A ready session that stands stays ready; everything else goes down. */
 void session_adopt(Session *s, bool stands);
+
+/* It is not known yet, and why (copied): for those who wait for the session. */
+void session_adopt_later(Session *s, const Failure *why);
 
 /* Drops it from memory with all that is under way; the world and the record stay as they are. Returns NULL.
  */

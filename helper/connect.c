@@ -17,8 +17,9 @@
 #include <systemd/sd-bus.h>
 
 #define SCRIPT_SIZE_MAX (8 * MIB)
-/* ilr-connect ends by itself at ConnectTimeoutSec=; this is for the one that does not. */
-#define CONNECT_GRACE_USEC (2 * USEC_PER_MINUTE)
+/* ilr-connect ends by itself: ConnectTimeoutSec= for its turn, as long again for the script. This is for the
+ * one that does not; ilrd waits longer than this. */
+#define CONNECT_GRACE_USEC USEC_PER_MINUTE
 #define UP_TIMEOUT_USEC (30 * USEC_PER_MINUTE)
 /* TimeoutStopSec= of the units and a little more. */
 #define STOP_CONNECTION_TIMEOUT_USEC (60 * USEC_PER_SEC)
@@ -208,7 +209,7 @@ int verb_connect(Request *request, json_object **ret_answer, Failure **ret_failu
     r = connect_begin(request, bus, &units, &owner, ret_answer, ret_failure);
     if (r < 0 || *ret_answer)
         return r;
-    r = systemd_start(bus, units.connection, request->config->connect_timeout_usec + CONNECT_GRACE_USEC,
+    r = systemd_start(bus, units.connection, 2 * request->config->connect_timeout_usec + CONNECT_GRACE_USEC,
                       request->fd);
     if (r < 0) {
         /* Whoever asked hung up, or it took too long: nothing goes on behind his back. */

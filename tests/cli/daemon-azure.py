@@ -323,11 +323,55 @@ def session_of_a_newer_record_stays():
         assert w.call("List")["parameters"]["sessions"] == []
         assert "it is kept" in w.journal()
         assert session in w.helper.sessions, w.journal()
+        # Nor does it go when somebody sweeps by hand.
+        answers = w.stream("Leftovers", {"sweep": True})
+        assert "error" not in answers[-1] and session in w.helper.sessions, answers
         w.kill_ilrd()
         set_version(1)
         w.start_ilrd()
         wait_for("it is known again", lambda: [s["state"] for s in w.call("List")["parameters"]["sessions"]] == ["ready"])
         w.stream("Release", {"id": session})
+        w.assert_clean()
+
+
+def session_whose_units_are_empty_is_taken_down():
+    for stands in ({"iscsiSessions": 0, "mounts": 1}, {"iscsiSessions": 1, "mounts": 0}):
+        with World() as w:
+            w.provision()
+            w.kill_ilrd()
+            w.helper.stands = stands
+            w.start_ilrd()
+            wait_for("taken down", lambda: not w.records())
+            assert "no longer stood when ilrd was started" in w.journal(), w.journal()
+            w.assert_clean()
+
+
+def helper_that_does_not_tell_holds_nobody_up():
+    with World() as w:
+        session = w.provision()[-1]["parameters"]["session"]["id"]
+        w.kill_ilrd()
+        w.helper.failures["status"] = [{"name": "HelperFailed", "message": "out of order"}] * 1000
+        w.start_ilrd()
+        answer = w.provision()[-1]
+        assert failure_of(answer)["name"] == "HelperFailed", answer
+        assert "out of order" in failure_of(answer)["message"], answer
+        answer = w.stream("Release", {"id": session})[-1]
+        assert failure_of(answer)["name"] == "HelperFailed", answer
+        # What was asked for is done when that is over.
+        w.helper.failures["status"] = []
+        wait_for("released", lambda: not w.records())
+        w.assert_clean()
+
+
+def after_a_failure_it_is_looked_for_what_is_left():
+    with World() as w:
+        wait_for("the look at the start", lambda: [r for r in w.helper.asked if r["verb"] == "leftovers"])
+        before = len([r for r in w.helper.asked if r["verb"] == "leftovers"])
+        w.helper.failures["up"] = [{"name": "DisksMissing", "message": "no disk"}]
+        assert failure_of(w.provision()[-1])["name"] == "DisksMissing"
+        w.helper.sessions["lost1234"] = "up"
+        wait_for("another look", lambda: len([r for r in w.helper.asked if r["verb"] == "leftovers"]) > before)
+        wait_for("what was left is gone", lambda: not w.helper.sessions)
         w.assert_clean()
 
 
@@ -378,6 +422,7 @@ main([up_and_down, old_api_version_has_the_script_in_the_status, new_api_version
       same_point_twice_is_one_session,
       a_point_on_its_way_down_is_not_taken_up_again, limit_of_sessions, restart_keeps_a_ready_session,
       crash_on_the_way_is_taken_back, session_without_a_record_is_taken_down,
-      session_of_a_newer_record_stays,
+      session_of_a_newer_record_stays, session_whose_units_are_empty_is_taken_down,
+      helper_that_does_not_tell_holds_nobody_up, after_a_failure_it_is_looked_for_what_is_left,
       session_without_a_record_that_does_not_go_is_told_and_tried_again, monitor_tells_all,
       secrets_are_in_no_record_and_no_answer])

@@ -60,6 +60,7 @@ class Helper(threading.Thread):
         self.raw = {}            # verb -> bytes to answer instead
         self.lingering = 0       # devices that a release by force leaves to their users
         self.holders = []        # who has files open
+        self.stands = {"iscsiSessions": 1, "mounts": 1}  # of each session, as status tells
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(path)
         self.socket.listen(64)
@@ -138,7 +139,7 @@ class Helper(threading.Thread):
                                  if i.get("stuck") and i.get("session") == session]}
         if verb == "status":
             entry = lambda k, v, **more: {"session": k, "connection": v and "active" or "inactive",
-                                          "up": "active" if v == "up" else "inactive", "iscsiSessions": 1, "mounts": 1,
+                                          "up": "active" if v == "up" else "inactive", **self.stands,
                                           "disks": [], "volumes": [], **more}
             if not session:
                 return {"sessions": [entry(k, v) for k, v in self.sessions.items()]}

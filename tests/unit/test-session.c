@@ -433,6 +433,38 @@ static void test_record_cannot_be_saved(void **state)
     world_done(&w);
 }
 
+/* The record cannot be saved for a while: what was not said in it follows by itself. */
+static void test_record_follows(void **state)
+{
+    char path[160];
+    World w;
+    int i;
+
+    world_init(&w);
+    world_start(&w);
+    run(&w);
+    assert_int_equal(session_state(w.session), SESSION_READY);
+    snprintf(path, sizeof(path), "%s/%s.json.tmp", w.dir, w.session->id);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_true(session_hold(w.session, 1000, "alice", NULL) < 0);
+    assert_non_null(w.session->unsaved);
+    snprintf(path, sizeof(path), "%s/%s.json", w.dir, w.session->id);
+    assert_int_equal(unlink(path), 0);
+    for (i = 0; i < 3; i++)
+        assert_true(sd_event_run(w.event, USEC_PER_SEC) > 0); /* in vain */
+    assert_false(has_record(&w));
+    snprintf(path, sizeof(path), "%s/%s.json.tmp", w.dir, w.session->id);
+    assert_int_equal(rmdir(path), 0);
+    for (i = 0; i < 100 && !has_record(&w); i++)
+        assert_true(sd_event_run(w.event, USEC_PER_SEC) > 0);
+    assert_true(has_record(&w));
+    assert_null(w.session->unsaved);
+    session_release(w.session, NULL);
+    run(&w);
+    assert_false(has_record(&w));
+    world_done(&w);
+}
+
 static void on_kept_counted(const char *file, const char *why, void *userdata)
 {
     assert_string_equal(file, "abcdefgh.json");
@@ -535,6 +567,7 @@ int main(void)
         cmocka_unit_test(test_free_while_running),
         cmocka_unit_test(test_adopt),
         cmocka_unit_test(test_record_cannot_be_saved),
+        cmocka_unit_test(test_record_follows),
         cmocka_unit_test(test_unknown_version_is_kept),
         cmocka_unit_test(test_versions),
     };
