@@ -96,6 +96,21 @@ unmount_twice() {
     [[ $(requests POST revokeInstantItemRecovery) == 1 ]]
 }
 
+# What it asked, by kind: version, filter, body, and where it followed the operation.
+asked() {
+    control GET state >log.json
+    jq -e '[.requests[] | select(.kind == "items")] | length > 0 and all(.filter ==
+        "backupManagementType eq '"'AzureIaasVM'"' and itemType eq '"'VM'"'")' log.json
+    jq -e '[.requests[] | select(.kind == "points") | .filter | select(.)] | length > 0 and
+        all(test("^startDate eq .[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} [AP]M. and endDate eq "))' log.json
+    jq -e '[.requests[] | select(.kind == "provision")] | length == 1 and (.[0] |
+        (.apiVersion | test("^20[0-9]{2}-[0-9]{2}-[0-9]{2}")) and
+        ((.body | if type == "string" then fromjson else . end).properties | keys - ["recoveryPointId", "virtualMachineId",
+            "objectType"] == [] and .objectType == "IaasVMILRRegistrationRequest" and (.virtualMachineId | test("virtualMachines/web1$"))))' log.json
+    jq -e '[.requests[] | select(.kind == "revoke") | .body | select(.)] == []' log.json
+    jq -e '[.requests[] | select(.kind == "status") | .path] | length > 0 and all(test("vaults/vault1/backupOperations/[0-9a-f-]{36}$"))' log.json
+}
+
 fresh; check "login by certificate" login_by_certificate
 fresh; check "login by managed identity" login_by_identity
 fresh; check "a wrong secret stops it" wrong_secret
@@ -107,4 +122,5 @@ check "the point reports an active recovery" is_active true
 check "the newer action gives the script" newer_action
 check "unmount-rp revokes once, however often it is asked" unmount_twice
 check "the point reports none" is_active false
+check "it asked as it is known to" asked
 exit $results
