@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """See bench/azure."""
 
+import os
 import socket
+import subprocess
 import sys
 import threading
 import time
 
 from harness import ITEM, SUBSCRIPTION, Reader, World, free_port, send
 
+READS_MAX, WRITES_MAX = 25, 10  # what Resource Manager fills up in a second
 VM = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.Compute/virtualMachines/web1"
 
 
@@ -82,6 +85,25 @@ def waiting(w):
     return [s for s in w.call("List")["parameters"]["sessions"] if s["state"] != "provisioning"]
 
 
+def faults():
+    """Fault -> what happened, and after what time, from the tests' own run. False: not as expected."""
+    test = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "cli", "azure-faults.py")
+    result = subprocess.run([sys.executable, test], stdout=subprocess.PIPE, text=True)
+    rows, total = {}, 0
+    for line in result.stdout.splitlines():
+        if line.startswith("# fault | "):
+            at, fault, when, outcome, took = line[len("# fault | "):].split(" | ")
+            rows.setdefault(fault, []).append((at, when, outcome, took))
+            total += 1
+        elif line.startswith("not ok"):
+            print(line)
+    print(f"faults      {total} scenarios" + ("" if os.environ.get("ILR_FULL") else ", a sample; all with ILR_FULL=1"))
+    for fault, cases in rows.items():
+        for i, (at, when, outcome, took) in enumerate(sorted(cases)):
+            print(f"  {fault if i == 0 else '':32} {at:20} {when:8} {outcome:20} {took:>8}")
+    return result.returncode == 0
+
+
 def main():
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 40
@@ -127,16 +149,25 @@ def main():
         added = [(f["list-scripts"] - f["provision"]) / 1e6 - seconds for f in fetched.values() if len(f) == 2]
         print(f"sessions    {n}, the service's own time {seconds:.0f} s, all have their script after {took:.1f} s "
               f"({took / seconds:.2f} times)")
-        print(f"busiest     {busiest(reads)} reads and {busiest(writes)} writes in a second; limits 25 and 10")
+        print(f"busiest     {busiest(reads)} reads and {busiest(writes)} writes in a second; limits {READS_MAX} and {WRITES_MAX}")
         print(f"provision   {len(entries) / n:.1f} requests, {wire.bytes[0] / n / 1024:.1f} KiB sent and "
               f"{wire.bytes[1] / n / 1024:.1f} KiB received with TLS, {wire.connections / n:.1f} connections")
         print(f"added       {median(added):.1f} s from the end of the operation to the request for its script "
               f"(median, {median(added) / seconds:.2f} of the service's time; most {max(added):.1f} s), "
               f"and up to {(posted[-1] - posted[0]) / 1e6:.1f} s until the last POST was allowed")
         print(f"memory      {idle} KiB idle, {busy} KiB with {n} sessions that poll: {(busy - idle) / n:.1f} KiB each")
+        complete = len(waiting(w)) == n
         w.kill_ilrd()  # what is up ends with the simulator
         for s in streams:
             s.close()
+    problems = [text for wrong, text in (
+        (not complete, "not all sessions have got their script"),
+        (busiest(reads) > READS_MAX, f"more than {READS_MAX} reads in a second"),
+        (busiest(writes) > WRITES_MAX, f"more than {WRITES_MAX} writes in a second"),
+        (not faults(), "a fault had another end than expected")) if wrong]
+    for text in problems:
+        print(f"PROBLEM     {text}")
+    return 1 if problems else 0
 
 
-main()
+sys.exit(main())

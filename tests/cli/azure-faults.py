@@ -70,9 +70,19 @@ counted = {"ready": 0}
 lock = threading.Lock()
 
 
-def count(outcome):
+def count(at, fault, when, outcome, begun):
+    """One scenario and what became of it, as a line that bench/azure reads, too."""
     with lock:
         counted[outcome] = counted.get(outcome, 0) + 1
+        print(f"# fault | {at} | {fault} | {when} | {outcome} | {time.monotonic() - begun:.1f} s", flush=True)
+
+
+def outcome_of(answer):
+    return failure_of(answer)["name"] if "error" in answer else READY
+
+
+def often(always):
+    return "always" if always else "once"
 
 
 def with_date(fault):
@@ -128,9 +138,10 @@ def run_group(request, seconds=20):
                 fault["times"] = 1
             w.control("PUT", f"/sim/points/{1000 + i}/scenario", {"faults": [fault]})
             wanted = expected(request, row, always)
-            label = f"{request}, {row[0]}, {'always' if always else 'once'}"
+            label = f"{request}, {row[0]}, {often(always)}"
+            begun = time.monotonic()
             answer = w.stream("Provision", {"recoveryPoint": f"{ITEM}/recoveryPoints/{1000 + i}"})[-1]
-            count(wanted)
+            count(request, row[0], often(always), outcome_of(answer), begun)
             w.control("DELETE", f"/sim/points/{1000 + i}/scenario")
             if "error" not in answer:
                 w.stream("Release", {"id": answer["parameters"]["session"]["id"]})
@@ -175,9 +186,11 @@ def faults_at_the_revoke():
             if not always:
                 fault["times"] = 1
             w.control("PUT", f"/sim/points/{1000 + i}/scenario", {"faults": [fault]})
+            begun = time.monotonic()
             answer = w.stream("Release", {"id": session})[-1]
             w.control("DELETE", f"/sim/points/{1000 + i}/scenario")
-            count("closed" if "error" not in answer else "closed later")
+            count("revoke" if on == "revoke" else "status of a revoke", row[0], often(always),
+                  "closed" if "error" not in answer else "closed later", begun)
             if not always and row[2] == READY and "error" in answer and row[0] != "500 that acts":
                 return f"{on} of a release, {row[0]}: {answer}"
             return None
@@ -207,15 +220,16 @@ def faults_of_the_whole_server():
             if not always:
                 fault["times"] = 1
             w.fault(fault)
+            begun = time.monotonic()
             answer = w.provision()[-1]
+            count(on, row[0], often(always), outcome_of(answer), begun)
             w.control("PUT", "/sim/scenario", {"faults": []})
             if "error" not in answer:
                 w.stream("Release", {"id": answer["parameters"]["session"]["id"]})
             wait_for("all is given back", lambda: not w.records())
             w.assert_clean()
             wanted = token[row[0]] if on == "token" else expected(on, row, always)
-            count(wanted)
-            return judge(w, f"{on}, {row[0]}, {'always' if always else 'once'}", on, answer, wanted)
+            return judge(w, f"{on}, {row[0]}, {often(always)}", on, answer, wanted)
 
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
         wrong = [c for c in pool.map(one, cases) if c]
@@ -269,17 +283,19 @@ def no_azure_at_all():
     """Nobody there, no such name, TLS that does not come about: named, nothing owed; and passing trouble is survived."""
     with World("Azure.ManagementUrl=https://azure.invalid Azure.LoginUrl=https://azure.invalid "
                "Azure.RequestTimeoutSec=2 Azure.OperationTimeoutSec=5", start_sim=False) as w:
+        begun = time.monotonic()
         failure = failure_of(w.provision()[-1])
         assert failure["name"] == "AzureUnreachable" and "azure.invalid" in failure["message"], failure
-        count("AzureUnreachable")
+        count("host", "no such name", "always", failure["name"], begun)
         w.assert_clean()
     for rude in (tls_alert, reset_in_the_handshake):
         with World("Azure.OperationTimeoutSec=5", start_sim=False) as w:
             listener = Listener(w.port, rude)
             listener.start()
+            begun = time.monotonic()
             failure = failure_of(w.provision()[-1])
             assert failure["name"] == "AzureUnreachable" and "TLS handshake" in failure["message"], failure
-            count("AzureUnreachable")
+            count("host", rude.__name__.replace("_", " "), "always", failure["name"], begun)
             w.assert_clean()
             listener.close()
     # The same while it passes.
@@ -287,12 +303,13 @@ def no_azure_at_all():
         listener = Listener(w.port, tls_alert)
         listener.start()
         s = w.connect()
+        begun = time.monotonic()
         send(s, "Provision", {"recoveryPoint": f"{ITEM}/recoveryPoints/182457315790203"}, more=True)
         assert listener.taken.wait(20)
         listener.close()
         w.start_sim({})
         wait_for("ready", lambda: [x for x in w.call("List")["parameters"]["sessions"] if x["state"] == "ready"])
-        count(READY)
+        count("host", "tls alert", "once", READY, begun)
         s.close()
         w.stream("Release", {"id": w.call("List")["parameters"]["sessions"][0]["id"]})
         w.assert_clean()
@@ -307,7 +324,7 @@ def throttled_for_an_hour_is_told_at_once():
             failure = failure_of(w.provision()[-1])
             assert failure["name"] == "AzureThrottled" and expected_text in failure["message"], failure
             assert time.monotonic() - begin < 10
-            count("AzureThrottled")
+            count("provision", "429 for an hour", "always", failure["name"], begin)
             wait_for("closed", lambda: not w.records())
         assert [r["kind"] for r in w.state()["requests"]].count("provision") == 1
         w.assert_clean()
@@ -327,7 +344,7 @@ def hang_up_cancels_at_once():
         took = time.monotonic() - begin
         print(f"# from the caller's hang-up to that of the request: {took * 1000:.0f} ms", flush=True)
         assert took < 2, took
-        count("cancelled")
+        count("host", "never answers, the caller goes", "always", "cancelled", begin)
         wait_for("closed", lambda: not w.records())
         w.assert_clean()
         listener.close()
