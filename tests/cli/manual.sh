@@ -60,6 +60,28 @@ mapfile -t errors < <(sed -n 's/^error \([A-Za-z]*\).*/\1/p' "$top/daemon/io.ilr
 stand_in ilr-api.7 "${methods[@]}" "${errors[@]}"
 result "all methods and errors stand in ilr-api(7)" $?
 
+# ---- who may ask the helper for what ----
+
+# VERB CALLER... of the helper's table, without line breaks
+verbs() {
+    sed -n '/^} verb_table/,/^};/p' "$top/helper/request.c" | tr '\n' ' ' | grep -oE '\{"[a-z-]+", (MAY\(CALLER_[A-Z]+\)( \| )?)+' |
+        sed -e 's/{"\([a-z-]*\)", /\1 /' -e 's/MAY(CALLER_\([A-Z]*\))/\1/g' -e 's/ |//g'
+}
+# ROW: the verbs of a row of SECURITY.md's table
+row() { grep -F "| $1" "$top/SECURITY.md" | cut -d'|' -f3 | sed -e 's/[:,] \(for\|to\) .*//' | tr -d ' ' | tr ',' '\n' | sort; }
+told() { # CALLER ROW
+    diff <(verbs | grep -w "$1" | cut -d' ' -f1 | sort) <(row "$2") | sed 's/^/# /'
+    return "${PIPESTATUS[0]}"
+}
+told DAEMON 'user ilrd in' && told ROOT 'root, from anywhere' && told CONNECTION 'user ilr-connect in'
+result "SECURITY.md tells who may ask the helper for what, and nothing else" $?
+missing=0
+for verb in $(verbs | cut -d' ' -f1); do
+    grep -qE "^\|.*\| \`$verb\` \|" "$top/docs/architecture.md" || { echo "# $verb is not in architecture.md"; missing=1; }
+done
+[ "$missing" -eq 0 ] && [ "$(verbs | wc -l)" -gt 10 ]
+result "each of the helper's $(verbs | wc -l) verbs stands in architecture.md" $?
+
 # ---- completion ----
 
 bin=$(mktemp -d)
