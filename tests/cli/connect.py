@@ -480,6 +480,30 @@ def hangs_after_login():
 
 
 @test
+def last_prompt_is_left_alone():
+    """never q while the session lives, nor to end it: a script that is answered writes it down"""
+    r = Run('''
+import select
+connect()
+print("\\nPlease enter 'q/Q' to exit...", end="", flush=True)
+# Well beyond the time in which every other question has its answer.
+answered = select.select([sys.stdin], [], [], 4)[0]
+open("/work/answered" if answered else "/work/left-alone", "w").close()
+if "q" in input().lower():
+    open("/work/answered", "w").close()
+''', "PromptTimeoutSec=1\n").start()
+    try:
+        r.wait_ready()
+        assert gone(lambda: not os.listdir(r.work), 30), r.errors()
+        assert os.listdir(r.work) == ["left-alone"], os.listdir(r.work)
+        assert r.process.poll() is None and r.record()["state"] == "connected", r.record()
+        assert r.stop() == 0, r.errors()
+        assert os.listdir(r.work) == ["left-alone"], os.listdir(r.work)
+    finally:
+        r.close()
+
+
+@test
 def forks_away():
     """a script that leaves a child and ends: ScriptExited, the child is gone too"""
     r = Run('''

@@ -6,7 +6,7 @@ import json
 import os
 import threading
 
-from harness import (INITIATOR, OTHER_POINT, POINT, SECRET, World, failure_of, main, point_id, send, Reader, states,
+from harness import (INITIATOR, ITEM, OTHER_POINT, POINT, SECRET, VAULT, World, failure_of, main, point_id, send, Reader, states,
                      wait_for)
 
 
@@ -35,6 +35,26 @@ def up_and_down():
         journal = w.journal()
         assert journal.count("Session ready: VM web1") == 1 and journal.count("Session closed: VM web1") == 1
         assert "ticket 4711" in journal
+
+
+def point_by_vault_container_and_item():
+    """As an older script names it, with ilrctl: no search, the id is put together here."""
+    container, item = ITEM.split("/protectionContainers/")[1].split("/protectedItems/")
+    with World() as w:
+        words = ["provision", "--json", "--vault=" + VAULT, "--container=" + container, "--item=" + item]
+        result = w.ilrctl(*words, POINT)
+        assert result.returncode == 0, result
+        session = json.loads(result.stdout.splitlines()[-1])
+        assert session["state"] == "ready" and session["recoveryPoint"] == POINT and session["vm"] == "web1", session
+        assert (session["vault"], session["item"]) == (VAULT, item), session
+        assert [r["body"]["properties"]["recoveryPointId"] for r in w.state()["requests"] if r["kind"] == "provision"] == [POINT]
+        assert w.ilrctl("release", session["id"]).returncode == 0
+        result = w.ilrctl(*words[:-1], "--item=VM;iaasvmcontainerv2;rg;nobody", POINT)
+        assert result.returncode == 4, result
+        for missing in ("--vault=", "--container=", "--item="):
+            result = w.ilrctl(*(word for word in words if not word.startswith(missing)), POINT)
+            assert result.returncode in (2, 3), result
+        w.assert_clean()
 
 
 def old_api_version_has_the_script_in_the_status():
@@ -413,7 +433,7 @@ def secrets_are_in_no_record_and_no_answer():
         w.stream("Release", {"id": answers[-1]["parameters"]["session"]["id"]})
 
 
-main([up_and_down, old_api_version_has_the_script_in_the_status, new_api_version_asks_for_the_script,
+main([up_and_down, point_by_vault_container_and_item, old_api_version_has_the_script_in_the_status, new_api_version_asks_for_the_script,
       initiator_left_out_or_overridden, every_fault_has_a_name_and_leaves_nothing, faults_that_pass_are_survived,
       azure_is_not_there, certificate_of_the_wrong_name, portal_that_cannot_be_reached,
       failures_of_the_helper_reach_the_caller, helper_that_answers_nonsense,
