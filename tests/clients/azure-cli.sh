@@ -99,16 +99,19 @@ unmount_twice() {
 # What it asked, by kind: version, filter, body, and where it followed the operation.
 asked() {
     control GET state >log.json
-    jq -e '[.requests[] | select(.kind == "items")] | length > 0 and all(.filter ==
-        "backupManagementType eq '"'AzureIaasVM'"' and itemType eq '"'VM'"'")' log.json
-    jq -e '[.requests[] | select(.kind == "points") | .filter | select(.)] | length > 0 and
-        all(test("^startDate eq .[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} [AP]M. and endDate eq "))' log.json
-    jq -e '[.requests[] | select(.kind == "provision")] | length == 1 and (.[0] |
-        (.apiVersion | test("^20[0-9]{2}-[0-9]{2}-[0-9]{2}")) and
-        ((.body | if type == "string" then fromjson else . end).properties | keys - ["recoveryPointId", "virtualMachineId",
-            "objectType"] == [] and .objectType == "IaasVMILRRegistrationRequest" and (.virtualMachineId | test("virtualMachines/web1$"))))' log.json
-    jq -e '[.requests[] | select(.kind == "revoke") | .body | select(.)] == []' log.json
-    jq -e '[.requests[] | select(.kind == "status") | .path] | length > 0 and all(test("vaults/vault1/backupOperations/[0-9a-f-]{36}$"))' log.json
+    jq -e '[.requests[] | select(.kind == ("items", "points", "provision", "revoke", "status")) | .apiVersion] |
+        length > 0 and (unique | length == 1)' log.json
+    jq -e '[.requests[] | select(.kind == "items") | .filter] | length > 0 and
+        all(startswith("backupManagementType eq \u0027AzureIaasVM\u0027")) and
+        any(endswith(" and itemType eq \u0027VM\u0027"))' log.json
+    jq -e '[.requests[] | select(.kind == "points") | .filter | select(.)] ==
+        ["endDate eq \u00272026-11-20 12:00:00 AM\u0027 and startDate eq \u00272026-11-01 12:00:00 AM\u0027"]' log.json
+    jq -e '[.requests[] | select(.kind == "provision") | .body] == [{"properties": {
+        "objectType": "IaasVMILRRegistrationRequest", "recoveryPointId": "182457315790203", "virtualMachineId":
+        "/subscriptions/aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee/resourceGroups/rg/providers/Microsoft.Compute/virtualMachines/web1"}}]' log.json
+    jq -e '[.requests[] | select(.kind == "revoke") | .body] == [null]' log.json
+    jq -e '[.requests[] | select(.kind == "status") | .path] | length > 0 and
+        all(test("/vaults/vault1/backupOperations/[0-9a-f-]{36}$"))' log.json
 }
 
 fresh; check "login by certificate" login_by_certificate
