@@ -48,6 +48,13 @@ int varlink_failure_message_new(VarlinkServer *s, json_object **ret, const Failu
     return varlink_message_new(ret, error, p);
 }
 
+void varlink_call_free(VarlinkCall *c)
+{
+    varlink_fds_close(&c->fds);
+    varlink_call_set_data(c, NULL, NULL);
+    free(c);
+}
+
 /* Ends the call in every case: message is sent if somebody waits for it, r says whether there is one. */
 static int call_finish(VarlinkCall *c, int r, json_object *message)
 {
@@ -60,7 +67,7 @@ static int call_finish(VarlinkCall *c, int r, json_object *message)
     if (r < 0 && !c->oneway)
         connection->broken = true; /* better no connection than a caller who waits for ever */
     connection->call = NULL;
-    free(c);
+    varlink_call_free(c);
     if (connection->denied)
         connection->closing = true;
     varlink_connection_update(connection);
@@ -169,4 +176,27 @@ void varlink_call_set_gone(VarlinkCall *c, VarlinkGone gone, void *userdata)
 {
     c->gone = gone;
     c->gone_userdata = userdata;
+}
+
+size_t varlink_call_n_fds(const VarlinkCall *c)
+{
+    return c->fds.n;
+}
+
+int varlink_call_take_fd(VarlinkCall *c, size_t number)
+{
+    return number < c->fds.n ? TAKE_FD(c->fds.fds[number]) : -EBADF;
+}
+
+void varlink_call_set_data(VarlinkCall *c, void *data, void (*free_data)(void *data))
+{
+    if (c->data && c->free_data)
+        c->free_data(c->data);
+    c->data = data;
+    c->free_data = free_data;
+}
+
+void *varlink_call_data(const VarlinkCall *c)
+{
+    return c->data;
 }

@@ -35,7 +35,9 @@ void varlink_connection_free(VarlinkConnection *c)
     connection_unlink(c);
     framing_done(&c->in);
     free(c->out);
-    free(c->call);
+    varlink_fds_close(&c->fds);
+    if (c->call)
+        varlink_call_free(c->call);
     free(c->peer.groups);
     free(c);
 }
@@ -201,7 +203,7 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
     if (revents & (EPOLLHUP | EPOLLERR))
         c->hup = true;
     if ((revents & (EPOLLIN | EPOLLHUP | EPOLLERR)) && c->reading && !c->call && !c->eof && !c->closing) {
-        ssize_t n = framing_read(&c->in, fd);
+        ssize_t n = varlink_fds_receive(c);
 
         if (n > 0)
             c->reading = false;
@@ -209,6 +211,9 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
             c->eof = true;
         else if (n == -EMSGSIZE)
             c->reading = false; /* framing_next() says the same */
+        else if (n == -E2BIG)
+            varlink_connection_refuse(c, "brings more than %d descriptors, or they cannot be taken",
+                                      VARLINK_FDS_MAX);
         else if (n != -EAGAIN)
             c->broken = true;
     }

@@ -44,6 +44,12 @@ struct VarlinkServer {
     char *denied_reason;
 };
 
+/* Descriptors of one message. */
+typedef struct VarlinkFds {
+    int fds[VARLINK_FDS_MAX]; /* -EBADF: taken */
+    size_t n;
+} VarlinkFds;
+
 struct VarlinkConnection {
     LIST_FIELDS(VarlinkConnection);
     VarlinkServer *server;
@@ -54,6 +60,7 @@ struct VarlinkConnection {
         *work; /* one-shot: there is something to do that must not be done from inside an answer */
     sd_event_source *deadline; /* of half a message, of a denied caller, of the last answers */
     Framing in;
+    VarlinkFds fds; /* of the message that is being read */
     char *out;
     size_t out_used, out_sent, out_allocated; /* bytes */
     VarlinkCall *call;                        /* being worked on, or parked */
@@ -71,6 +78,9 @@ struct VarlinkCall {
     VarlinkConnection *connection;
     const VarlinkMethod *method;
     bool more, oneway;
+    VarlinkFds fds;
+    void *data;
+    void (*free_data)(void *data);
     bool over; /* gone is being called: no answer is possible any more */
     VarlinkGone gone;
     void *gone_userdata;
@@ -89,12 +99,20 @@ void varlink_connection_refuse(VarlinkConnection *c, const char *format, ...) _p
 /* Sets events, deadline and work from the state. Frees nothing, calls nobody. */
 void varlink_connection_update(VarlinkConnection *c);
 
+/* varlink-fds.c */
+/* Reads from the socket into in and fds. Returns what framing_read() does; -E2BIG: more descriptors came than
+ * a message may have, or they could not be had. */
+ssize_t varlink_fds_receive(VarlinkConnection *c);
+void varlink_fds_close(VarlinkFds *f);
+
 /* varlink.c */
 /* Takes one complete message apart and calls its method. false: the connection is gone. */
 bool varlink_connection_dispatch(VarlinkConnection *c, const char *text, size_t size);
 void varlink_server_resume(VarlinkServer *s);
 
 /* varlink-call.c */
+/* With all that it owns; the connection has it no more. */
+void varlink_call_free(VarlinkCall *c);
 int varlink_message_new(json_object **ret, const char *error, json_object *parameters);
 int varlink_failure_message_new(VarlinkServer *s, json_object **ret, const Failure *f,
                                 json_object *parameters);

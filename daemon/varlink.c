@@ -92,6 +92,15 @@ static const VarlinkMethod service_methods[] = {
 
 /* ---- messages ---- */
 
+static void refuse_fds(VarlinkCall *call)
+{
+    _cleanup_failure_ Failure *f =
+        failure_new(FAILURE_INVALID_REQUEST, "%s takes at most %u descriptors, and %zu came with it",
+                    call->method->name, call->method->fds_max, call->fds.n);
+
+    (void)varlink_call_fail(call, f, NULL);
+}
+
 /* *freed becomes true if the handler ends the server, and with it the connection and the call. */
 static void call_method(VarlinkCall *call, const char *name, json_object *parameters, const bool *freed)
 {
@@ -123,6 +132,8 @@ static void call_method(VarlinkCall *call, const char *name, json_object *parame
     unknown = json_unknown_key(parameters, m->parameters ? m->parameters : (const char *const[]){NULL});
     if (unknown)
         (void)varlink_call_invalid_parameter(call, unknown);
+    else if (call->fds.n > m->fds_max)
+        refuse_fds(call);
     else if (m->needs_more && !call->more)
         (void)varlink_call_error(call, SERVICE ".ExpectedMore", NULL);
     else {
@@ -134,6 +145,9 @@ static void call_method(VarlinkCall *call, const char *name, json_object *parame
 
             (void)varlink_call_fail(call, f, NULL);
         }
+        /* Whoever waits holds none of ours. */
+        if (!*freed && c->call == call)
+            varlink_fds_close(&call->fds);
     }
 }
 
@@ -188,7 +202,8 @@ bool varlink_connection_dispatch(VarlinkConnection *c, const char *text, size_t 
         free(call);
         return true;
     }
-    *call = (VarlinkCall){.connection = c, .more = more, .oneway = oneway};
+    *call = (VarlinkCall){.connection = c, .fds = c->fds, .more = more, .oneway = oneway};
+    c->fds.n = 0;
     c->call = call;
     if (c->denied) {
         _cleanup_free_ char *error = NULL;

@@ -49,6 +49,9 @@ typedef struct VarlinkPeer {
     size_t n_groups;
 } VarlinkPeer;
 
+/* Descriptors that a message may bring (SCM_RIGHTS), sent with its first byte or behind it. */
+#define VARLINK_FDS_MAX 8
+
 typedef struct VarlinkMethod {
     const char *name; /* "io.ilrd.Recovery.Provision" */
     /* parameters is an object (an empty one if the caller gave none), borrowed during the handler. Answer
@@ -57,7 +60,8 @@ typedef struct VarlinkMethod {
     int (*handler)(VarlinkCall *call, json_object *parameters, void *userdata);
     bool needs_more; /* callers without "more" get org.varlink.service.ExpectedMore */
     const char *const
-        *parameters; /* the known ones, NULL-terminated; another one gets InvalidParameter. NULL: none */
+        *parameters;  /* the known ones, NULL-terminated; another one gets InvalidParameter. NULL: none */
+    unsigned fds_max; /* descriptors that a call may bring, at most VARLINK_FDS_MAX; more are refused */
 } VarlinkMethod;
 
 typedef struct VarlinkIdentity { /* for org.varlink.service.GetInfo */
@@ -109,6 +113,19 @@ int varlink_call_invalid_parameter(VarlinkCall *c, const char *parameter);
  * untouched; negative: the call has been answered with InvalidParameter. */
 int varlink_call_get_text(VarlinkCall *c, json_object *parameters, const char *key, size_t max,
                           const char **ret);
+
+/* What came with the call, for its handler: the rest is closed when that returns. */
+size_t varlink_call_n_fds(const VarlinkCall *c);
+/* The one with this number (from 0), the caller's from now on; -EBADF: there is none, or it was taken. Whose
+ * file it is and what it does when it is read or closed is up to the sender: it may hang. varlink_fd_close()
+ * never does. */
+int varlink_call_take_fd(VarlinkCall *c, size_t number);
+/* Returns -EBADF. */
+int varlink_fd_close(int fd);
+
+/* Something of the handler's that goes with the call. It is freed when the call is, or is replaced. */
+void varlink_call_set_data(VarlinkCall *c, void *data, void (*free_data)(void *data));
+void *varlink_call_data(const VarlinkCall *c);
 
 /* One answer of several ("continues"). Nothing is sent, and 0 returned, if the caller did not say "more". A
  * negative errno: the caller does not read or is gone; the gone callback follows later, never from inside. */

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "framing.h"
 
-#include <sys/socket.h>
-
 void framing_init(Framing *f, size_t max)
 {
     *f = (Framing){.max = max};
@@ -44,20 +42,48 @@ static int framing_reserve(Framing *f, size_t want)
     return 0;
 }
 
-ssize_t framing_read(Framing *f, int fd)
+/* Room for what is read at once; returns its bytes. */
+static ssize_t framing_prepare(Framing *f)
 {
     size_t pending = f->used - f->consumed, want;
-    ssize_t n;
     int r;
 
     if (pending > f->max)
         return -EMSGSIZE;
     want = MIN((size_t)4096, f->max + 1 - pending);
     r = framing_reserve(f, want);
-    if (r < 0)
-        return r;
+    return r < 0 ? r : (ssize_t)want;
+}
+
+ssize_t framing_receive(Framing *f, int fd, struct msghdr *message)
+{
+    ssize_t want = framing_prepare(f), n;
+    struct iovec iov;
+
+    if (want < 0)
+        return want;
+    iov = (struct iovec){.iov_base = f->data + f->used, .iov_len = (size_t)want};
+    message->msg_iov = &iov;
+    message->msg_iovlen = 1;
     do
-        n = read(fd, f->data + f->used, want);
+        n = recvmsg(fd, message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    message->msg_iov = NULL;
+    message->msg_iovlen = 0;
+    if (n < 0)
+        return -errno;
+    f->used += n;
+    return n;
+}
+
+ssize_t framing_read(Framing *f, int fd)
+{
+    ssize_t want = framing_prepare(f), n;
+
+    if (want < 0)
+        return want;
+    do
+        n = read(fd, f->data + f->used, (size_t)want);
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return -errno;

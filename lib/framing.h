@@ -5,6 +5,7 @@
  * that sends more than max bytes without a NUL gets -EMSGSIZE, never more memory. */
 
 #include "util.h"
+#include <sys/socket.h>
 
 typedef struct Framing {
     char *data;
@@ -21,6 +22,10 @@ void framing_done(Framing *f);
 /* Reads once from fd (a non-blocking or blocking stream socket).
  * Returns the bytes read, 0 at end of file, -EAGAIN, -EMSGSIZE, -ENOMEM or the errno of read(2). */
 ssize_t framing_read(Framing *f, int fd);
+
+/* The same with recvmsg(2), for who wants what comes beside the bytes: message has the room for that, and
+ * gets it. Descriptors are CLOEXEC. It never waits: -EAGAIN. */
+ssize_t framing_receive(Framing *f, int fd, struct msghdr *message);
 
 /* The same with bytes from elsewhere. */
 int framing_feed(Framing *f, const char *bytes, size_t size);
