@@ -114,6 +114,12 @@ int tell_link(const Client *c, int r, const char *waiting)
 
 int begin_call(const Client *c, Link *l, const char *method, json_object *parameters, bool more)
 {
+    return begin_call_fds(c, l, method, parameters, more, NULL, 0);
+}
+
+int begin_call_fds(const Client *c, Link *l, const char *method, json_object *parameters, bool more,
+                   const int *fds, size_t n)
+{
     char buf[128];
     int r;
 
@@ -129,7 +135,7 @@ int begin_call(const Client *c, Link *l, const char *method, json_object *parame
             "systemctl enable --now ilrd.socket; then see systemctl status ilrd.socket ilrd.service",
             "ilrd cannot be reached at %s: %s", c->socket, strerror_r(-r, buf, sizeof(buf)));
     }
-    r = link_call(l, method, parameters, more);
+    r = link_call_fds(l, method, parameters, more, fds, n);
     if (r < 0) {
         link_close(l);
         return tell_link(c, r, NULL);

@@ -21,6 +21,8 @@ typedef struct Client {
     char **tags;        /* "NAME=VALUE" each */
     const char *idle;   /* a time span */
     const char *replay; /* overlay, none */
+    char **key_files;   /* "[VOLUME=]FILE" each */
+    const char *key_fd; /* a number */
     const char *why;    /* inhibit */
     const char *output; /* metrics */
     const char *portal; /* doctor */
@@ -41,6 +43,7 @@ int verb_metrics(const Client *c, int argc, char **argv);
 int verb_inhibit(const Client *c, int argc, char **argv);
 int verb_doctor(const Client *c, int argc, char **argv);
 int verb_leftovers(const Client *c); /* doctor --leftovers */
+int verb_unlock(const Client *c, int argc, char **argv);
 int verb_browse(const Client *c, int argc, char **argv);
 
 /* ---- find.c: the words that mean one recovery point ---- */
@@ -51,6 +54,19 @@ int add_choice(const Client *c, json_object *parameters);
 
 /* The recovery points of a machine, quietly; ret is the caller's. 0, or the exit code when it is told. */
 int points_of(const Client *c, const char *vm, json_object **ret);
+
+/* ---- key.c: keys of volumes, as descriptors that ilrd takes ---- */
+
+#define KEYS_MAX 8
+
+/* The whole file; "-": standard input. 0, or the exit code when it is told what is wrong. */
+int key_of_file(const Client *c, const char *path, int *ret);
+/* A passphrase from a descriptor, a newline at its end is cut. Returns as above. */
+int key_of_fd(const Client *c, const char *number, int *ret);
+/* A passphrase from the terminal. Returns as above. */
+int key_of_prompt(const Client *c, const char *question, int *ret);
+/* Those of --key-file: "keys" in the parameters and as many descriptors, the caller's. Returns as above. */
+int keys_of_files(const Client *c, json_object *parameters, int fds[static KEYS_MAX], size_t *ret_n);
 
 /* ---- answer.c: what every verb does with answers ---- */
 
@@ -67,6 +83,9 @@ int tell_link(const Client *c, int r, const char *waiting);
 
 /* Opens a connection and calls. 0, or the exit code when it is told what went wrong. */
 int begin_call(const Client *c, Link *l, const char *method, json_object *parameters, bool more);
+/* The same with descriptors, which stay the caller's. */
+int begin_call_fds(const Client *c, Link *l, const char *method, json_object *parameters, bool more,
+                   const int *fds, size_t n);
 /* A call with one answer. 0, or the exit code when it is told what went wrong. */
 int ask(const Client *c, const char *method, json_object *parameters, Reply *ret);
 /* The session object of an answer. NULL when it is told that there is none. */

@@ -58,7 +58,40 @@ void link_close(Link *l)
     framing_done(&l->in);
 }
 
+#define FDS_MAX 8
+
+/* The first byte, and with it the descriptors. */
+static int send_first(int fd, const char *text, const int *fds, size_t n)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
+    } room = {};
+    struct iovec iov = {.iov_base = (void *)text, .iov_len = 1};
+    struct msghdr m = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = room.bytes,
+                       .msg_controllen = CMSG_SPACE(n * sizeof(int))};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+    if (n > FDS_MAX)
+        return -E2BIG;
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(n * sizeof(int));
+    memcpy(CMSG_DATA(c), fds, n * sizeof(int));
+    while (sendmsg(fd, &m, MSG_NOSIGNAL) < 0)
+        if (errno != EINTR)
+            return -errno;
+    return 0;
+}
+
 int link_call(Link *l, const char *method, json_object *parameters, bool more)
+{
+    return link_call_fds(l, method, parameters, more, NULL, 0);
+}
+
+int link_call_fds(Link *l, const char *method, json_object *parameters, bool more, const int *fds, size_t n)
 {
     _cleanup_json_ json_object *o = json_object_new_object(), *p = parameters;
     _cleanup_free_ char *name = NULL;
@@ -77,7 +110,10 @@ int link_call(Link *l, const char *method, json_object *parameters, bool more)
     text = json_text(o);
     if (!text)
         return -ENOMEM;
-    r = framing_write(l->fd, text);
+    if (n > 0)
+        r = send_first(l->fd, text, fds, n);
+    if (r >= 0)
+        r = framing_write(l->fd, n > 0 ? text + 1 : text);
     /* ilrd may have said why before it closed: link_next() finds it. */
     return r == -EPIPE || r == -ECONNRESET ? 0 : r;
 }

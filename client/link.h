@@ -31,6 +31,8 @@ int link_open(Link *l, const char *path);
 void link_close(Link *l);
 /* method without the interface's name. parameters is consumed, may be NULL. */
 int link_call(Link *l, const char *method, json_object *parameters, bool more);
+/* The same with descriptors, which stay the caller's. At most 8. */
+int link_call_fds(Link *l, const char *method, json_object *parameters, bool more, const int *fds, size_t n);
 /* The next answer, owned by the caller. 1: there; 0: timeout_msec (-1: none) have passed without one; -EINTR:
  * SIGINT; -ECONNRESET: ilrd has closed the connection; -EBADMSG: what came is no answer; or another negative
  * errno. */

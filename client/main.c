@@ -38,6 +38,7 @@ static void print_help(void)
         "never\n"
         "                            --replay=overlay|none  of journals that were not closed (default: "
         "Replay= in ilrd.conf)\n"
+        "                            --key-file=[VOLUME=]FILE  key of encrypted volumes, may be repeated\n"
         "                            --tag=NAME=VALUE   tag of the request, may be repeated\n"
         "  list                      the sessions\n"
         "  status ID                 all about one session\n"
@@ -45,6 +46,9 @@ static void print_help(void)
         "  browse ID [VOLUME]        print the directory of the files, on a terminal open it in mc or a file "
         "manager;\n"
         "                              --open           or fail\n"
+        "  unlock ID VOLUME          open an encrypted volume; the passphrase is asked for, or\n"
+        "                              --key-file=FILE  the key is the whole FILE; - is standard input\n"
+        "                              --key-fd=N       the passphrase is what descriptor N has\n"
         "  release ID...             give sessions back\n"
         "                              --all            also if others hold them; without an ID: all "
         "sessions\n"
@@ -92,19 +96,13 @@ static int run_verb(const Client *c, int argc, char **argv)
         int min, max; /* arguments */
         int (*run)(const Client *c, int argc, char **argv);
     } verbs[] = {
-        {"items", 0, 1, verb_items},
-        {"points", 1, 1, verb_points},
-        {"provision", 1, 1, verb_provision},
-        {"list", 0, 0, verb_list},
-        {"status", 1, 1, verb_status},
-        {"monitor", 0, 1, verb_monitor},
-        {"browse", 1, 2, verb_browse},
-        {"release", 0, MANY, verb_release},
-        {"doctor", 0, 0, verb_doctor},
-        {"login", 0, 0, verb_login},
-        {"logout", 0, 0, verb_logout},
-        {"metrics", 0, 0, verb_metrics},
-        {"inhibit", 2, COMMAND_MAX, verb_inhibit},
+        {"items", 0, 1, verb_items},         {"points", 1, 1, verb_points},
+        {"provision", 1, 1, verb_provision}, {"list", 0, 0, verb_list},
+        {"status", 1, 1, verb_status},       {"monitor", 0, 1, verb_monitor},
+        {"browse", 1, 2, verb_browse},       {"unlock", 2, 2, verb_unlock},
+        {"release", 0, MANY, verb_release},  {"doctor", 0, 0, verb_doctor},
+        {"login", 0, 0, verb_login},         {"logout", 0, 0, verb_logout},
+        {"metrics", 0, 0, verb_metrics},     {"inhibit", 2, COMMAND_MAX, verb_inhibit},
     };
     size_t i;
 
@@ -151,6 +149,12 @@ static int run_verb(const Client *c, int argc, char **argv)
             return usage(c, "--portal does not go together with --leftovers", "");
         if (c->idle && !provision)
             return usage(c, "--idle is not for ", argv[0]);
+        if (c->key_files && !provision && verbs[i].run != verb_unlock)
+            return usage(c, "--key-file is not for ", argv[0]);
+        if (c->key_fd && verbs[i].run != verb_unlock)
+            return usage(c, "--key-fd is not for ", argv[0]);
+        if (verbs[i].run == verb_unlock && strv_length(c->key_files) + !!c->key_fd > 1)
+            return usage(c, "only one key can be meant by ", argv[0]);
         if (c->replay && !provision)
             return usage(c, "--replay is not for ", argv[0]);
         if (c->replay && !streq(c->replay, "overlay") && !streq(c->replay, "none"))
@@ -190,6 +194,8 @@ int main(int argc, char **argv)
         OPT_REASON,
         OPT_IDLE,
         OPT_REPLAY,
+        OPT_KEY_FILE,
+        OPT_KEY_FD,
         OPT_WHY,
         OPT_OUTPUT,
         OPT_TAG,
@@ -218,6 +224,8 @@ int main(int argc, char **argv)
         {"reason", required_argument, NULL, OPT_REASON},
         {"idle", required_argument, NULL, OPT_IDLE},
         {"replay", required_argument, NULL, OPT_REPLAY},
+        {"key-file", required_argument, NULL, OPT_KEY_FILE},
+        {"key-fd", required_argument, NULL, OPT_KEY_FD},
         {"output", required_argument, NULL, OPT_OUTPUT},
         {"why", required_argument, NULL, OPT_WHY},
         {"tag", required_argument, NULL, OPT_TAG},
@@ -286,6 +294,13 @@ int main(int argc, char **argv)
         case OPT_IDLE:
             c.idle = optarg;
             break;
+        case OPT_KEY_FILE:
+            if (strv_extend(&c.key_files, optarg) < 0)
+                out_of_memory();
+            break;
+        case OPT_KEY_FD:
+            c.key_fd = optarg;
+            break;
         case OPT_REPLAY:
             c.replay = optarg;
             break;
@@ -337,6 +352,7 @@ int main(int argc, char **argv)
         }
     code = run_verb(&c, argc - optind, argv + optind);
     strv_free(c.tags);
+    strv_free(c.key_files);
     if (fflush(stdout) != 0 && code == 0) {
         perror("ilrctl: standard output");
         code = 1;

@@ -161,6 +161,31 @@ void show_volumes(json_object *session, FILE *f)
     table_done(&t);
 }
 
+void show_locked(json_object *session, FILE *f)
+{
+    _cleanup_free_ char *id = text_escape(session_text(session, "id"));
+    json_object *o;
+    size_t i;
+
+    if (json_get_array(session, "warnings", &o) > 0)
+        for (i = 0; i < json_object_array_length(o); i++) {
+            const char *text = json_object_get_string(json_object_array_get_idx(o, i));
+            _cleanup_free_ char *warning = text_escape(text ? text : "");
+
+            fprintf(f, "Warning: %s\n", warning);
+        }
+    if (!streq(session_text(session, "state"), "ready") || json_get_array(session, "volumes", &o) <= 0)
+        return;
+    for (i = 0; i < json_object_array_length(o); i++) {
+        json_object *v = json_object_array_get_idx(o, i);
+        _cleanup_free_ char *name = text_escape(session_text(v, "name"));
+        bool locked = false;
+
+        if (json_get_bool(v, "locked", &locked) > 0 && locked)
+            fprintf(f, "Volume %s is locked, with its key: ilrctl unlock %s %s\n", name, id, name);
+    }
+}
+
 void show_renewed(json_object *session, FILE *f)
 {
     bool renewed = false;
@@ -275,6 +300,7 @@ void show_session(json_object *session, FILE *f)
     show_renewed(session, f);
     show_overlays(session, f);
     show_volumes(session, f);
+    show_locked(session, f);
     if (json_get_object(session, "failure", &o) > 0 && failure_from_json(o, &failure) >= 0)
         show_failure(NULL, failure, NULL, f);
     if (json_get_object(session, "releaseFailure", &o) > 0 && failure_from_json(o, &release_failure) >= 0) {

@@ -16,6 +16,8 @@ char *holders_text(json_object *session);
 /* A line, if Azure renewed what was active on the point already. */
 void show_renewed(json_object *session, FILE *f);
 /* name, type, size, path or reason of each. */
+/* What is locked, and how to open it; what did not go as asked for. */
+void show_locked(json_object *session, FILE *f);
 void show_volumes(json_object *session, FILE *f);
 /* What happened, to which VM and point, the service's own words, and what to do. name: instead of the
  * failure's own, or NULL. session may be NULL. */

@@ -81,6 +81,7 @@ static void show_ready(json_object *session, FILE *f)
     show_renewed(session, f);
     show_volumes(session, f);
     fprintf(f, "Directory: %s\n", path);
+    show_locked(session, f);
     if (expires > 0)
         fprintf(
             f,
@@ -128,6 +129,8 @@ static int add_idle(const Client *c, json_object *parameters)
 int verb_provision(const Client *c, int argc, char **argv)
 {
     json_object *parameters = json_object_new_object();
+    int fds[KEYS_MAX];
+    size_t n_fds = 0;
     Reply reply;
     Progress p;
     Link link;
@@ -146,11 +149,14 @@ int verb_provision(const Client *c, int argc, char **argv)
     code = add_choice(c, parameters);
     if (code == 0)
         code = add_idle(c, parameters);
-    if (code != 0) {
+    if (code == 0)
+        code = keys_of_files(c, parameters, fds, &n_fds);
+    if (code != 0)
         json_object_put(parameters);
-        return code;
-    }
-    code = begin_call(c, &link, "Provision", parameters, true);
+    else
+        code = begin_call_fds(c, &link, "Provision", parameters, true, fds, n_fds);
+    while (n_fds > 0)
+        (void)safe_close(fds[--n_fds]);
     if (code != 0)
         return code;
     progress_init(&p, c->json);

@@ -520,7 +520,7 @@ static int check_limits(Manager *m, const ManagerRequest *request, bool new, Fai
 
 static int join(Manager *m, Session *s, const ManagerRequest *request, Failure **ret_failure)
 {
-    int r;
+    int r, k;
 
     if (s->down) { /* its revoke is for the point, and would take the new session's targets away */
         *ret_failure =
@@ -536,7 +536,16 @@ static int join(Manager *m, Session *s, const ManagerRequest *request, Failure *
     if (r == -E2BIG)
         *ret_failure = failure_new(FAILURE_LIMIT_REACHED, "Session %s has %d holders already, no more can be",
                                    s->id, SESSION_HOLDERS_MAX);
-    return r;
+    if (r < 0 || !request->keys)
+        return r;
+    k = s->kind->add_keys ? s->kind->add_keys(s, request->keys) : -EINVAL;
+    if (k == -E2BIG)
+        *ret_failure =
+            failure_new(FAILURE_LIMIT_REACHED, "Session %s has %d keys to try already, no more can be", s->id,
+                        SESSION_KEYS_MAX);
+    if (k < 0 && r > 0)
+        session_let_go(s, request->uid);
+    return k < 0 ? k : 0;
 }
 
 int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, Failure **ret_failure)
@@ -572,6 +581,11 @@ int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, 
     r = session_new(&s, &m->context, kinds[kind].kind, data, request->uid, request->caller, request->reason);
     if (r < 0) {
         kinds[kind].data_free(data);
+        return r;
+    }
+    r = request->keys && s->kind->add_keys ? s->kind->add_keys(s, request->keys) : 0;
+    if (r < 0) {
+        session_free(s);
         return r;
     }
     if (kinds[kind].kind == &session_kind_vm)

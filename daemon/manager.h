@@ -36,9 +36,10 @@ typedef struct ManagerRequest {
     AzureResource *resource; /* or NULL */
     uid_t uid;
     const char *caller, *reason;
-    const char *replay; /* "overlay", "none"; NULL: as configured, or as the session has it */
-    bool idle_given;    /* else as configured, or as the session has it */
-    uint64_t idle_usec; /* release it when it was not used for so long; 0: never */
+    const SessionKeys *keys; /* copied; or NULL */
+    const char *replay;      /* "overlay", "none"; NULL: as configured, or as the session has it */
+    bool idle_given;         /* else as configured, or as the session has it */
+    uint64_t idle_usec;      /* release it when it was not used for so long; 0: never */
 } ManagerRequest;
 
 /* Is there such a kind of session (NULL: vm)? Returns 0, or -EINVAL with *ret_failure (InvalidRequest). */

@@ -16,6 +16,7 @@ typedef enum WaiterKind {
     WAIT_TURN,      /* until the session of the same point is closed; then it becomes a provision */
     WAIT_RELEASE,   /* until closed, or no more can be done, or an error */
     WAIT_MONITOR,   /* for ever */
+    WAIT_UNLOCK,    /* until the volume is open, or an error */
     WAIT_INHIBIT,   /* until it goes down; as long as the call waits, the session counts as used */
 } WaiterKind;
 
@@ -90,3 +91,10 @@ int service_metrics(VarlinkCall *call, json_object *parameters, void *userdata);
 int service_inhibit(VarlinkCall *call, json_object *parameters, void *userdata);
 /* The waiter of such a call is about to end. */
 void service_uninhibit(Waiter *w);
+
+int service_unlock(VarlinkCall *call, json_object *parameters, void *userdata);
+/* The waiter of such a call is about to end. */
+void service_unlock_forget(Waiter *w);
+/* The keys that a Provision names and brings become the call's data, for as long as it lasts. 1: the call has
+ * been answered; -EINVAL: *ret_failure says what is wrong. */
+int service_take_keys(VarlinkCall *call, json_object *parameters, const char *kind, Failure **ret_failure);

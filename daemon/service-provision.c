@@ -89,6 +89,7 @@ int service_provision_point(Service *s, VarlinkCall *call, json_object *paramete
     (void)json_get_string(parameters, "kind", &request.kind);
     (void)json_get_string(parameters, "reason", &request.reason);
     (void)json_get_string(parameters, "replay", &request.replay);
+    request.keys = varlink_call_data(call);
     request.idle_given = json_get_int64(parameters, "idleUsec", &idle) > 0;
     request.idle_usec = (uint64_t)idle;
     r = parse_resource(call, parameters, &request.resource, &f);
@@ -174,6 +175,8 @@ int service_provision(VarlinkCall *call, json_object *parameters, void *userdata
         r = check_replay(call, parameters, kind, &f);
     if (r == 0)
         r = manager_check_kind(kind, &f);
+    if (r == 0)
+        r = service_take_keys(call, parameters, kind, &f);
     if (r != 0)
         return r > 0 ? 0 : f ? varlink_call_fail(call, f, NULL) : r;
     if (finder_wants(parameters) && kind && !streq(kind, "vm")) {

@@ -9,6 +9,8 @@ void service_waiter_free(Waiter *w)
     LIST_REMOVE(w->service->waiters, w);
     if (w->kind == WAIT_INHIBIT)
         service_uninhibit(w);
+    if (w->kind == WAIT_UNLOCK)
+        service_unlock_forget(w);
     azure_point_free(w->point);
     json_object_put(w->parameters);
     sd_event_source_disable_unref(w->deadline);
@@ -72,7 +74,7 @@ void service_tell(Waiter *w, Session *s)
     switch (w->kind) {
     case WAIT_PROVISION:
         /* After a restart it is not known yet whether what the record says still stands. */
-        if (state == SESSION_READY && !s->adopting) {
+        if (state == SESSION_READY && !s->adopting && !s->pending) {
             service_waiter_free(w);
             (void)service_reply_session(call, s);
             return;
@@ -114,6 +116,7 @@ void service_tell(Waiter *w, Session *s)
         if (w->told) /* the first and the last reply are all it gets */
             return;
         break;
+    case WAIT_UNLOCK: /* its end is told by itself */
     case WAIT_MONITOR:
         break;
     }

@@ -145,26 +145,45 @@ static int method_monitor(VarlinkCall *call, json_object *parameters, void *user
     return 0;
 }
 
-static const char *const provision_parameters[] = {
-    "kind",     "recoveryPoint", "vault",    "container", "item",       "virtualMachineId", "reason",
-    "vm",       "resourceGroup", "latest",   "atUsec",    "beforeUsec", "sourceResourceId", "eTag",
-    "location", "tags",          "idleUsec", "replay",    NULL};
+static const char *const provision_parameters[] = {"kind",
+                                                   "recoveryPoint",
+                                                   "vault",
+                                                   "container",
+                                                   "item",
+                                                   "virtualMachineId",
+                                                   "reason",
+                                                   "vm",
+                                                   "resourceGroup",
+                                                   "latest",
+                                                   "atUsec",
+                                                   "beforeUsec",
+                                                   "sourceResourceId",
+                                                   "eTag",
+                                                   "location",
+                                                   "tags",
+                                                   "idleUsec",
+                                                   "replay",
+                                                   "keys",
+                                                   NULL};
 static const char *const items_parameters[] = {"vault", "resourceGroup", "vm", NULL};
 static const char *const points_parameters[] = {"vm",   "vault",     "resourceGroup", "container",
                                                 "item", "sinceUsec", "untilUsec",     NULL};
 static const char *const doctor_parameters[] = {"portal", NULL};
 static const char *const leftovers_parameters[] = {"sweep", "foreign", NULL};
 static const char *const inhibit_parameters[] = {"id", "why", NULL};
+static const char *const unlock_parameters[] = {"id", "volume", NULL};
 static const char *const id_parameters[] = {"id", NULL};
 static const char *const release_parameters[] = {"id", "force", "all", NULL};
 
 static const VarlinkMethod methods[] = {
-    {RECOVERY_INTERFACE ".Provision", service_provision, false, provision_parameters},
+    {RECOVERY_INTERFACE ".Provision", service_provision, false, provision_parameters,
+     .fds_max = SESSION_KEYS_MAX},
     {RECOVERY_INTERFACE ".Items", method_items, false, items_parameters},
     {RECOVERY_INTERFACE ".Points", method_points, false, points_parameters},
     {RECOVERY_INTERFACE ".List", method_list, false, NULL},
     {RECOVERY_INTERFACE ".Describe", method_describe, false, id_parameters},
     {RECOVERY_INTERFACE ".Release", service_release, false, release_parameters},
+    {RECOVERY_INTERFACE ".Unlock", service_unlock, false, unlock_parameters, .fds_max = 1},
     {RECOVERY_INTERFACE ".Metrics", service_metrics, false, NULL},
     {RECOVERY_INTERFACE ".Inhibit", service_inhibit, true, inhibit_parameters},
     {RECOVERY_INTERFACE ".Monitor", method_monitor, true, id_parameters},

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "session-vm.h"
+#include "session-vm-internal.h"
 
 #include "block-stat.h"
 #include "connection-failure.h"
-#include "device.h"
 #include "helper-call.h"
-#include "linger.h"
 #include "log.h"
-#include "unit-watch.h"
 
 #include <inttypes.h>
 
@@ -22,23 +19,6 @@
 #define HELPER_UP_USEC (60 * USEC_PER_MINUTE)
 #define HELPER_STATUS_USEC (60 * USEC_PER_SEC)
 #define HELPER_DOWN_USEC (5 * USEC_PER_MINUTE)
-
-typedef struct VmSession {
-    SessionProvision provision; /* first: the step finds it there */
-    Place connection;           /* from before connect until after its release */
-    unsigned queue_place;       /* 1: the next one; 0: it has one, or wants none */
-    int64_t *sids;              /* iSCSI sessions */
-    size_t n_sids;
-    json_object *disks, *volumes; /* arrays, or NULL */
-
-    bool lingers; /* something was left to its users */
-    char *users;  /* who they were, for people; or NULL */
-    Linger *linger;
-
-    DeviceWatch *devices;
-    UnitWatch *units[2];
-    HelperCall *question; /* who has files open? */
-} VmSession;
 
 static const VmServices *services(const Session *s)
 {
@@ -59,6 +39,7 @@ static void vm_cancel(Session *s)
     VmSession *v = s->data;
 
     v->linger = linger_free(v->linger);
+    session_vm_unlock_stop(s);
     v->queue_place = 0;
     if (!v->connection.taken)
         place_give_back(&v->connection); /* it was waiting for one */
@@ -84,6 +65,7 @@ void session_vm_data_free(void *data)
     place_give_back(&v->connection);
     session_provision_done(&v->provision);
     stop_watching(v);
+    session_vm_unlock_done(v);
     linger_free(v->linger);
     free(v->users);
     free(v->sids);
@@ -344,18 +326,24 @@ static void replace_array(json_object **field, json_object *from, const char *ke
     *field = json_object_get(a);
 }
 
+void session_vm_take(VmSession *v, json_object *from)
+{
+    replace_array(&v->disks, from, "disks");
+    replace_array(&v->volumes, from, "volumes");
+}
+
 static void on_up(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
 {
     _cleanup_failure_ Failure *f = failure_copy(failure);
     Session *s = userdata;
     VmSession *v = s->data;
 
-    if (answer) {
-        replace_array(&v->disks, answer, "disks");
-        replace_array(&v->volumes, answer, "volumes");
-    }
+    if (answer)
+        session_vm_take(v, answer);
+    v->fresh = true;
     v->provision.call = helper_call_free(v->provision.call);
-    session_step_done(s, f);
+    if (f || !session_vm_up_with_keys(s))
+        session_step_done(s, f);
 }
 
 static int up_acquire(Session *s)
@@ -378,6 +366,7 @@ static int up_release(Session *s)
     int r;
 
     stop_watching(s->data);
+    session_vm_unlock_stop(s);
     r = session_helper_request(s, "down", &request);
     if (r >= 0 && s->forced)
         r = json_add_bool(request, "force", true);
@@ -421,6 +410,11 @@ static void on_unit_gone(UnitWatch *w, const char *unit, void *userdata)
     session_release(s, f);
 }
 
+static void on_unit_changed(UnitWatch *w, void *userdata)
+{
+    session_vm_refresh(userdata);
+}
+
 static int vm_ready(Session *s)
 {
     static const char *const units[] = {"session", "connection"};
@@ -433,10 +427,13 @@ static int vm_ready(Session *s)
         char unit[64];
 
         snprintf(unit, sizeof(unit), "ilr-%s@%s.service", units[i], s->id);
-        r = unit_watch_new(&v->units[i], services(s)->bus, unit, on_unit_gone, s);
+        /* A volume that root unlocks is a reload of the session's unit. */
+        r = unit_watch_new(&v->units[i], services(s)->bus, unit, on_unit_gone,
+                           i == 0 ? on_unit_changed : NULL, s);
         if (r < 0)
             return r;
     }
+    session_vm_unlock_ready(s);
     return 0;
 }
 
@@ -509,6 +506,7 @@ static int vm_save(Session *s, json_object *o)
         json_object_array_add(sids, json_object_new_int64(v->sids[i]));
     if ((r = session_provision_save(s, o)) < 0 || (r = json_add(o, "iscsiSessions", TAKE_PTR(sids))) < 0 ||
         (r = json_add_string(o, "replay", v->provision.replay)) < 0 ||
+        (r = session_vm_unlock_save(v, o)) < 0 ||
         (v->lingers && (r = json_add_bool(o, "lingers", true)) < 0) ||
         (r = json_add_string(o, "users", v->users)) < 0 ||
         (v->disks && (r = json_add(o, "disks", json_object_get(v->disks))) < 0) ||
@@ -546,9 +544,8 @@ static int vm_load(Session *s, json_object *o)
             v->sids[i] = json_object_get_int64(json_object_array_get_idx(sids, i));
         v->n_sids = n;
     }
-    replace_array(&v->disks, o, "disks");
-    replace_array(&v->volumes, o, "volumes");
-    return 0;
+    session_vm_take(v, o);
+    return session_vm_unlock_load(v, o);
 }
 
 static int add_array(json_object *o, const char *key, json_object *array)
@@ -567,7 +564,8 @@ static int vm_describe(Session *s, json_object *o)
         (r = json_add_string(o, "replay", v->provision.replay)) < 0 ||
         (v->queue_place && (r = json_add_int64(o, "queuePlace", v->queue_place)) < 0) ||
         (session_state(s) == SESSION_READY && (r = json_add_string(o, "path", path)) < 0) ||
-        (r = add_array(o, "disks", v->disks)) < 0 || (r = add_array(o, "volumes", v->volumes)) < 0)
+        (r = add_array(o, "disks", v->disks)) < 0 || (r = add_array(o, "volumes", v->volumes)) < 0 ||
+        (r = session_vm_unlock_describe(v, o)) < 0)
         return r;
     return 0;
 }
@@ -594,4 +592,7 @@ const SessionKind session_kind_vm = {
     .bytes_read = vm_bytes_read,
     .users = vm_users,
     .stands = vm_stands,
+    .unlock = session_vm_unlock,
+    .unlock_forget = session_vm_unlock_forget,
+    .add_keys = session_vm_add_keys,
 };

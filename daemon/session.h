@@ -18,6 +18,7 @@
 #include "hooks.h"
 #include "metrics.h"
 #include "session-holder.h"
+#include "session-keys.h"
 #include "session-use.h"
 #include "store.h"
 #include "validate.h"
@@ -63,6 +64,9 @@ typedef struct SessionStep {
     bool heeds_force; /* release does otherwise if s->forced: it is begun anew when that is asked for */
 } SessionStep;
 
+/* The end of an unlock; failure (borrowed) or NULL. */
+typedef void (*SessionUnlockDone)(Session *s, const Failure *failure, void *userdata);
+
 /* A kind of session owns its table of steps and what they need to remember (s->data). */
 typedef struct SessionKind {
     const char *name;
@@ -86,6 +90,14 @@ typedef struct SessionKind {
     /* Looks who has files open, and calls session_users_known(), not from inside; not after it went down. */
     int (*users)(Session *s);
     void (*names)(const Session *s, const char **ret_vm, const char **ret_point);
+    /* Of a ready session: opens a locked volume, one at a time. 0: done is called once, not from inside; also
+     * when the session goes down before. Otherwise *ret_failure says why it is not begun. */
+    int (*unlock)(Session *s, const char *volume, Secret *key, SessionUnlockDone done, void *userdata,
+                  Failure **ret_failure);
+    /* Who asked is gone: it goes on, done is not called. */
+    void (*unlock_forget)(Session *s, void *userdata);
+    /* Keys (copied) for what is locked when all is up, or now. Those that open nothing are a warning. */
+    int (*add_keys)(Session *s, const SessionKeys *keys);
 } SessionKind;
 
 typedef enum SessionWork {
@@ -123,6 +135,7 @@ struct Session {
     size_t step;    /* steps started, 0..kind->n_steps */
     bool down;      /* direction */
     bool was_ready; /* has been ready once */
+    bool pending;   /* ready, but what a joining caller wants of it is under way */
     bool forced;    /* down without waiting for those who use it */
     bool closing;   /* its state is SESSION_CLOSING */
     bool closed;    /* nothing is held any more, the record is gone */

@@ -7,8 +7,9 @@ struct UnitWatch {
     sd_bus_slot *match, *get;
     char *unit, *path;
     sd_bus *bus;
-    bool told;
+    bool told, changing; /* gone was called; the state was asked for because of a change */
     UnitGone gone;
+    UnitChanged changed;
     void *userdata;
 };
 
@@ -53,6 +54,8 @@ int unit_watch_open_bus(sd_bus **ret, sd_event *event)
 
 static void judge(UnitWatch *w, const char *state)
 {
+    if (w->changed && w->changing && streq(state, "active"))
+        w->changed(w, w->userdata);
     if (w->told || (!streq(state, "inactive") && !streq(state, "failed")))
         return;
     w->told = true;
@@ -83,11 +86,15 @@ static int ask(UnitWatch *w)
 /* Something about the unit changed: ask for its state instead of picking the message apart. */
 static int on_changed(sd_bus_message *m, void *userdata, sd_bus_error *e)
 {
-    (void)ask(userdata);
+    UnitWatch *w = userdata;
+
+    w->changing = true;
+    (void)ask(w);
     return 0;
 }
 
-int unit_watch_new(UnitWatch **ret, sd_bus *bus, const char *unit, UnitGone gone, void *userdata)
+int unit_watch_new(UnitWatch **ret, sd_bus *bus, const char *unit, UnitGone gone, UnitChanged changed,
+                   void *userdata)
 {
     _cleanup_(unit_watch_freep) UnitWatch *w = calloc(1, sizeof(*w));
     int r;
@@ -96,6 +103,7 @@ int unit_watch_new(UnitWatch **ret, sd_bus *bus, const char *unit, UnitGone gone
         return -ENOMEM;
     w->bus = sd_bus_ref(bus);
     w->gone = gone;
+    w->changed = changed;
     w->userdata = userdata;
     w->unit = strdup(unit);
     if (!w->unit)

@@ -12,11 +12,15 @@ typedef struct UnitWatch UnitWatch;
 /* The unit is inactive or failed. Called once; the watch may be freed inside. */
 typedef void (*UnitGone)(UnitWatch *w, const char *unit, void *userdata);
 
+/* Something about it changed, and it is active. */
+typedef void (*UnitChanged)(UnitWatch *w, void *userdata);
+
 /* A bus for all watches, attached to event. -ENOENT and the like: there is no system bus; callers go on
  * without. */
 int unit_watch_open_bus(sd_bus **ret, sd_event *event);
 
 /* unit: the full name. bus: borrowed. If it is already inactive, gone is called (later, from the event loop).
- */
-int unit_watch_new(UnitWatch **ret, sd_bus *bus, const char *unit, UnitGone gone, void *userdata);
+ * changed may be NULL. */
+int unit_watch_new(UnitWatch **ret, sd_bus *bus, const char *unit, UnitGone gone, UnitChanged changed,
+                   void *userdata);
 UnitWatch *unit_watch_free(UnitWatch *w);

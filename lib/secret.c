@@ -77,6 +77,71 @@ size_t secret_size(const Secret *s)
     return s->size;
 }
 
+/* From where the descriptor stands. s has room for max bytes. */
+static int read_all(int fd, Secret *s, size_t max)
+{
+    size_t size = 0;
+    char more;
+
+    while (size < max) {
+        ssize_t n = read(fd, s->text + size, max - size);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        size += (size_t)n;
+    }
+    s->size = size;
+    s->text[size] = '\0';
+    if (size == 0)
+        return -ENODATA;
+    return size == max && read(fd, &more, 1) > 0 ? -EFBIG : 0;
+}
+
+int secret_read_fd(int fd, size_t max, Secret **ret)
+{
+    _cleanup_secret_ Secret *s = secret_allocate(max);
+    int r;
+
+    if (!s)
+        return -ENOMEM;
+    r = read_all(fd, s, max);
+    if (r < 0)
+        return r;
+    *ret = TAKE_PTR(s);
+    return 0;
+}
+
+int secret_read_memfd(int fd, size_t max, Secret **ret)
+{
+    if (fcntl(fd, F_GET_SEALS) < 0 || lseek(fd, 0, SEEK_SET) < 0)
+        return -EINVAL;
+    return secret_read_fd(fd, max, ret);
+}
+
+int secret_to_memfd(const Secret *s, int *ret)
+{
+    _cleanup_close_ int fd = memfd_create("secret", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    size_t done = 0;
+
+    if (fd < 0)
+        return -errno;
+    while (done < s->size) {
+        ssize_t n = write(fd, s->text + done, s->size - done);
+
+        if (n < 0)
+            return -errno;
+        done += (size_t)n;
+    }
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+        return -errno;
+    *ret = TAKE_FD(fd);
+    return 0;
+}
+
 int secret_read_file(const char *path, size_t max, Secret **ret)
 {
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);

@@ -29,6 +29,14 @@ size_t secret_size(const Secret *s);
  * open or read. */
 int secret_read_file(const char *path, size_t max, Secret **ret);
 
+/* Reads until the end of the file; may wait. -EFBIG: more than max bytes, -ENODATA: nothing, or an errno. */
+int secret_read_fd(int fd, size_t max, Secret **ret);
+/* The whole of what memfd_create(2) made, from whoever: reading that waits for nobody. -EINVAL: it is
+ * something else. Otherwise as above. */
+int secret_read_memfd(int fd, size_t max, Secret **ret);
+/* A sealed one with this content; the caller's. */
+int secret_to_memfd(const Secret *s, int *ret);
+
 /* Wipes and frees a string. For _cleanup_. */
 static inline void erase_and_freep(char **p)
 {

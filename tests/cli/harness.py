@@ -4,6 +4,7 @@ a helper made of a thread, because the real one needs root and disks. Prints "ok
 
 The programs are those of $ILRD_BUILD (default: the current directory)."""
 
+import base64
 import contextlib
 import json
 import os
@@ -61,6 +62,8 @@ class Helper(threading.Thread):
         self.lingering = 0       # devices that a release by force leaves to their users
         self.holders = []        # who has files open
         self.stands = {"iscsiSessions": 1, "mounts": 1}  # of each session, as status tells
+        self.keys = {}           # locked volume -> its key
+        self.opened = set()      # of those
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(path)
         self.socket.listen(64)
@@ -84,8 +87,9 @@ class Helper(threading.Thread):
             request = json.loads(data[:-1])
             self.asked.append(request)
             verb = request["verb"]
-            if verb in self.hold:
-                while not self.hold[verb].is_set():
+            held = self.hold.get(verb)
+            if held:
+                while not held.is_set():
                     readable, _, _ = select.select([connection], [], [], 0.02)
                     if readable:
                         self.hung_up.append(verb)
@@ -112,7 +116,13 @@ class Helper(threading.Thread):
             return {"connection": {"version": 1, "session": session, "state": "connected",
                                    "targets": [{"name": "iqn.2016-01.microsoft.azure.backup:1-2-3-4.5",
                                                 "iscsiSession": 1}]}}
-        if verb == "up":
+        if verb == "unlock":
+            if request["volume"] not in self.keys:
+                return {"failure": {"name": "NoSuchVolume", "message": f"no volume {request['volume']}"}}
+            if base64.b64decode(request["key"], validate=True) != self.keys[request["volume"]]:
+                return {"failure": {"name": "WrongKey", "message": "no key slot opens with this key"}}
+            self.opened.add(request["volume"])
+        if verb in ("up", "unlock"):
             self.sessions[session] = "up"
             return {"disks": [{"name": "disk1", "target": "iqn.2016-01.microsoft.azure.backup:1-2-3-4.5", "lun": 1,
                                "sizeBytes": 1 << 30, "sectorBytes": 512, "table": "gpt", "device": "8:0"}],
@@ -120,7 +130,7 @@ class Helper(threading.Thread):
                                  "sizeBytes": 1 << 29, "mounted": True, "path": f"/run/ilr/{session}/volumes/root",
                                  "reason": None},
                                 {"name": "disk1-part2", "disk": "disk1", "partition": 2, "type": "swap",
-                                 "sizeBytes": 1 << 20, "mounted": False, "path": None, "reason": "swap space"}]}
+                                 "sizeBytes": 1 << 20, "mounted": False, "path": None, "reason": "swap space"}] + self.encrypted(session)}
         if verb == "down":
             self.sessions[session] = "connected"
             left = self.lingering if request.get("force") else 0
@@ -148,6 +158,20 @@ class Helper(threading.Thread):
                 return {"sessions": [entry(session, self.sessions.get(session), lingering=self.lingering, **more)]}
             return {"sessions": []}
         return {"failure": {"name": "InvalidRequest", "message": f"unknown verb {verb}"}}
+
+    def encrypted(self, session):
+        """The volumes that have a key, and what is inside of those that are open."""
+        volumes = []
+        for name in self.keys:
+            opened = name in self.opened
+            volumes.append({"name": name, "disk": "disk1", "partition": 3, "type": "crypto_LUKS", "sizeBytes": 1 << 28,
+                            "mounted": False, "path": None, "locked": not opened,
+                            "reason": "encrypted with LUKS, unlocked" if opened else "locked: encrypted with LUKS"})
+            if opened:
+                volumes.append({"name": f"{name}-open", "disk": "disk1", "partition": None, "type": "ext4",
+                                "sizeBytes": 1 << 28, "mounted": True, "reason": None,
+                                "path": f"/run/ilr/{session}/volumes/{name}-open"})
+        return volumes
 
     def everything(self):
         """What stands, whoever knows of it."""
