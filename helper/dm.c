@@ -370,3 +370,27 @@ int dm_status(const char *name, uint64_t timeout_usec, char **ret)
         *ret = TAKE_PTR(text);
     return r;
 }
+
+typedef struct MessageCall {
+    const char *name, *text;
+} MessageCall;
+
+static int message_child(void *userdata, int fd)
+{
+    const MessageCall *c = userdata;
+    _cleanup_(task_freep) struct dm_task *t = dm_task_create(DM_DEVICE_TARGET_MSG);
+
+    dm_log_with_errno_init(keep_message);
+    if (!t || !dm_task_set_name(t, c->name) || !dm_task_set_sector(t, 0) || !dm_task_set_message(t, c->text))
+        return -ENOMEM;
+    if (!dm_task_run(t))
+        return dm_task_get_errno(t) > 0 ? -dm_task_get_errno(t) : -EIO;
+    return 0;
+}
+
+int dm_message(const char *name, const char *text, uint64_t timeout_usec)
+{
+    MessageCall call = {.name = name, .text = text};
+
+    return child_call(message_child, &call, timeout_usec, NULL);
+}

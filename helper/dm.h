@@ -51,6 +51,8 @@ int dm_create_table(const char *name, const char *uuid, const DmTarget *targets,
 /* What the first target of a device says of itself (the line of dmsetup status behind its type); the
  * caller's. -ENXIO: no such device. */
 int dm_status(const char *name, uint64_t timeout_usec, char **ret);
+/* Says something to the first target of a device. -ENXIO: no such device. */
+int dm_message(const char *name, const char *text, uint64_t timeout_usec);
 /* Gone already: 0. -EBUSY: somebody has it open; with deferred it then goes when that one closes it, and that
  * is 0. */
 int dm_remove(const char *name, bool deferred, uint64_t timeout_usec, uint32_t *cookie);

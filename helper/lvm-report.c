@@ -143,28 +143,38 @@ int lvm_report_lvs(const char *text, LvmLv **ret, size_t *ret_n)
     return 0;
 }
 
-static int segment_read(json_object *row, LvmSegment *g)
+/* A logical volume's name, or none. Hidden ones are told in brackets. */
+static int get_lv(json_object *row, const char *key, char buf[static LVM_NAME_SIZE], bool *ret_hidden)
 {
-    const char *devices;
     char name[LVM_NAME_SIZE + 2];
     size_t n;
 
-    if (get_text(row, "lv_name", name, sizeof(name)) < 0 || !*name ||
+    if (get_text(row, key, name, sizeof(name)) < 0)
+        return -EBADMSG;
+    n = strlen(name);
+    *ret_hidden = *name == '[';
+    if (*ret_hidden && (n < 3 || name[n - 1] != ']'))
+        return -EBADMSG;
+    n -= *ret_hidden ? 2 : 0;
+    if (n >= LVM_NAME_SIZE)
+        return -EBADMSG;
+    memcpy(buf, name + *ret_hidden, n);
+    buf[n] = '\0';
+    return buf[strspn(buf, NAME_CHARACTERS)] ? -EBADMSG : 0;
+}
+
+static int segment_read(json_object *row, LvmSegment *g)
+{
+    const char *devices;
+    bool hidden;
+
+    if (get_lv(row, "lv_name", g->lv, &g->hidden) < 0 || !*g->lv ||
+        get_lv(row, "origin", g->origin, &hidden) < 0 || get_lv(row, "pool_lv", g->pool, &hidden) < 0 ||
+        get_text(row, "cache_mode", g->cache_mode, sizeof(g->cache_mode)) < 0 ||
         get_text(row, "segtype", g->type, sizeof(g->type)) < 0 ||
         get_number(row, "seg_start", &g->start) < 0 || get_number(row, "seg_size", &g->sectors) < 0 ||
         get_number(row, "stripe_size", &g->stripe_sectors) < 0 ||
         json_get_string(row, "devices", &devices) <= 0)
-        return -EBADMSG;
-    n = strlen(name);
-    g->hidden = *name == '[';
-    if (g->hidden && (n < 3 || name[n - 1] != ']'))
-        return -EBADMSG;
-    n -= g->hidden ? 2 : 0;
-    if (n >= sizeof(g->lv))
-        return -EBADMSG;
-    memcpy(g->lv, name + g->hidden, n);
-    g->lv[n] = '\0';
-    if (g->lv[strspn(g->lv, NAME_CHARACTERS)])
         return -EBADMSG;
     return strv_split(devices, ",", &g->pieces);
 }
@@ -228,4 +238,61 @@ int lvm_piece_parse(const char *piece, char name[static 256], uint64_t *ret_exte
     memcpy(name, piece, (size_t)(paren - piece));
     name[paren - piece] = '\0';
     return 0;
+}
+
+#define WAY_DEPTH_MAX 8
+
+static LvmWay worse(LvmWay a, LvmWay b)
+{
+    return MAX(a, b);
+}
+
+/* What lies over something that must not be activated cannot be activated either. */
+static LvmWay way_above(LvmWay below)
+{
+    return below == LVM_WAY_ACTIVATE ? below : LVM_WAY_REFUSE;
+}
+
+static LvmWay way(const LvmSegment *segments, size_t n, const char *lv, unsigned depth, const char **ret_why)
+{
+    LvmWay w = LVM_WAY_ACTIVATE;
+    char **piece;
+    size_t i;
+
+    for (i = 0; i < n && depth < WAY_DEPTH_MAX; i++) {
+        const LvmSegment *s = &segments[i];
+
+        if (!streq(s->lv, lv))
+            continue;
+        if (streq(s->type, "mirror"))
+            w = worse(w, LVM_WAY_MAP);
+        else if (startswith(s->type, "cache") && !startswith(s->type, "cache-pool")) {
+            bool through = streq(s->cache_mode, "writethrough") || streq(s->cache_mode, "passthrough");
+
+            w = worse(w, through ? LVM_WAY_MAP : LVM_WAY_REFUSE);
+            *ret_why = "it has a cache that holds what its origin misses, and each reading would change it";
+        } else if (streq(s->type, "writecache")) {
+            w = LVM_WAY_REFUSE;
+            *ret_why = "it has a cache for writing, which would be written back";
+        }
+        STRV_FOREACH (piece, s->pieces) {
+            uint64_t extent;
+            char name[256];
+
+            if (lvm_piece_parse(*piece, name, &extent) < 0 || *name == '/' || *name == '[')
+                continue;
+            w = worse(w, way(segments, n, name, depth + 1, ret_why));
+        }
+        if (*s->pool)
+            w = worse(w, way_above(way(segments, n, s->pool, depth + 1, ret_why)));
+        if (*s->origin && !streq(s->type, "cache"))
+            w = worse(w, way_above(way(segments, n, s->origin, depth + 1, ret_why)));
+    }
+    return w;
+}
+
+LvmWay lvm_way(const LvmSegment *segments, size_t n, const char *lv, const char **ret_why)
+{
+    *ret_why = "it lies over a mirror or a cache that is not activated";
+    return way(segments, n, lv, 0, ret_why);
 }

@@ -33,12 +33,26 @@ typedef struct LvmLv {
 /* One segment of a logical volume, hidden ones without their brackets. */
 typedef struct LvmSegment {
     char lv[LVM_NAME_SIZE], type[32];
+    char origin[LVM_NAME_SIZE], pool[LVM_NAME_SIZE]; /* of a snapshot, of a thin volume; "": it is none */
+    char cache_mode[32];
     bool hidden;
     uint64_t start, sectors, stripe_sectors;
     char **pieces; /* "NAME(EXTENT)": devices, or hidden logical volumes; "[unknown](0)" */
 } LvmSegment;
 
-#define LVM_SEGMENT_FIELDS "lv_name,segtype,seg_start,seg_size,stripe_size,devices"
+#define LVM_SEGMENT_FIELDS "lv_name,segtype,seg_start,seg_size,stripe_size,devices,origin,pool_lv,cache_mode"
+
+/* How a logical volume of a complete group is brought up. */
+typedef enum LvmWay {
+    LVM_WAY_ACTIVATE, /* by LVM */
+    LVM_WAY_MAP,      /* by maps of our own: active it would write, or copy itself */
+    LVM_WAY_REFUSE,
+    LVM_WAY_MAX,
+    LVM_WAY_INVALID = -EINVAL,
+} LvmWay;
+
+/* By all that it is made of. ret_why: for LVM_WAY_REFUSE, static. */
+LvmWay lvm_way(const LvmSegment *segments, size_t n, const char *lv, const char **ret_why);
 
 /* By volume and start. -EBADMSG: that is no such report. */
 int lvm_report_segments(const char *text, LvmSegment **ret, size_t *ret_n);

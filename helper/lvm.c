@@ -113,7 +113,75 @@ static char *lv_node(const char *vg, const char *lv)
     return node;
 }
 
-static int add_lvs(Group *g, const char *words)
+static bool is_raid(const LvmSegment *s)
+{
+    return startswith(s->type, "raid") && !startswith(s->type, "raid0");
+}
+
+/* What is not in sync would be synchronized as soon as it is active, at the overlay's expense; reading needs
+ * no such thing. LVM cannot activate it otherwise, so it is made slow before and stopped after. */
+static int raid_slow(Group *g, const LvmSegment *segments, size_t n)
+{
+    _cleanup_strv_free_ char **argv = NULL;
+    _cleanup_child_ ChildResult result = {};
+    size_t i, n_raid = 0;
+    int r;
+
+    if ((r = strv_extend(&argv, "lvm")) < 0 || (r = strv_extend(&argv, "lvchange")) < 0 ||
+        (r = strv_extend(&argv, "--yes")) < 0 || (r = strv_extend(&argv, "--minrecoveryrate")) < 0 ||
+        (r = strv_extend(&argv, "1k")) < 0 || (r = strv_extend(&argv, "--maxrecoveryrate")) < 0 ||
+        (r = strv_extend(&argv, "1k")) < 0)
+        return r;
+    for (i = 0; i < n; i++)
+        if (is_raid(&segments[i]) && !segments[i].hidden) {
+            r = strv_extendf(&argv, "%s/%s", g->name, segments[i].lv);
+            if (r < 0)
+                return r;
+            n_raid++;
+        }
+    if (n_raid == 0)
+        return 0;
+    r = lvm_run(g->a, g->members, g->n_members, g->first->system_id, argv, &result);
+    if (r >= 0 && result.status != 0) {
+        _cleanup_free_ char *words = tool_last_words(&result);
+
+        log_full(LOG_NOTICE, g->a->id, "Volume group %s: its arrays stay as fast as they are: %s",
+                 g->first->vg, words ? words : "?");
+    }
+    return r < 0 ? r : 0;
+}
+
+static int raid_stop(Group *g, const LvmSegment *segments, size_t n)
+{
+    size_t i;
+    int r;
+
+    for (i = 0; i < n; i++) {
+        _cleanup_free_ char *node = NULL;
+
+        if (!is_raid(&segments[i]))
+            continue;
+        node = lv_node(g->name, segments[i].lv);
+        if (!node)
+            return -ENOMEM;
+        r = dm_message(node, "frozen", DEVICE_TIMEOUT_USEC);
+        if (r < 0 && r != -ENXIO)
+            log_errno_full(LOG_WARNING, g->a->id, r,
+                           "Volume group %s: the synchronization of %s cannot be stopped", g->first->vg,
+                           segments[i].lv);
+    }
+    return 0;
+}
+
+static int lv_refuse(Group *g, const LvmLv *lv, const char *why)
+{
+    LvmLv inactive = *lv;
+
+    inactive.active = false;
+    return add_lv(g, &inactive, why);
+}
+
+static int add_lvs(Group *g, LvmSegment *segments, size_t n_segments, const char *words)
 {
     char *const argv[] = {(char *)"lvm",
                           (char *)"lvs",
@@ -128,6 +196,7 @@ static int add_lvs(Group *g, const char *words)
                           NULL};
     _cleanup_child_ ChildResult result = {};
     _cleanup_free_ LvmLv *lvs = NULL;
+    const char *why;
     size_t i, n = 0;
     int r;
 
@@ -140,6 +209,19 @@ static int add_lvs(Group *g, const char *words)
     for (i = 0; r >= 0 && i < n && g->a->n_volumes < VOLUMES_MAX; i++) {
         if (strstr(lvs[i].type, "-pool")) /* holds no files itself */
             continue;
+        switch (lvm_way(segments, n_segments, lvs[i].name, &why)) {
+        case LVM_WAY_ACTIVATE:
+            break;
+        case LVM_WAY_MAP:
+            r = lvm_map(g, segments, n_segments, lvs[i].name);
+            continue;
+        case LVM_WAY_REFUSE:
+            r = lv_refuse(g, &lvs[i], why);
+            continue;
+        case LVM_WAY_MAX:
+        case LVM_WAY_INVALID:
+            return -EINVAL;
+        }
         r = add_lv(g, &lvs[i], words);
         if (r >= 0 && lvs[i].active) {
             Volume *v = &g->a->volumes[g->a->n_volumes - 1];
@@ -169,42 +251,93 @@ static int import(Group *g, ChildResult *ret)
     return lvm_run(g->a, g->members, g->n_members, g->first->system_id, argv, ret);
 }
 
+/* -K: also what is marked to be left out, as every thin snapshot is. If there is anything that must not be
+ * active the others are named one by one; a pool and a snapshot come with their volumes. */
+static int activation(const Group *g, const LvmSegment *segments, size_t n, char ***ret)
+{
+    static const char *const words[] = {"lvm", NULL, "-ay", "-K", "--yes", "--activationmode", "degraded"};
+    _cleanup_strv_free_ char **argv = NULL;
+    const char *why;
+    bool all = true;
+    size_t i, named = 0;
+    int r = 0;
+
+    for (i = 0; i < n; i++)
+        all = all && lvm_way(segments, n, segments[i].lv, &why) == LVM_WAY_ACTIVATE;
+    for (i = 0; r >= 0 && i < ELEMENTSOF(words); i++)
+        r = strv_extend(&argv, words[i] ? words[i] : all ? "vgchange" : "lvchange");
+    if (r >= 0 && all)
+        r = strv_extend(&argv, g->name);
+    for (i = 0; r >= 0 && i < n && !all; i++) {
+        const LvmSegment *s = &segments[i];
+
+        if (s->hidden || strstr(s->type, "-pool") || (i > 0 && streq(segments[i - 1].lv, s->lv)) ||
+            (*s->origin && !streq(s->type, "thin")) || lvm_way(segments, n, s->lv, &why) != LVM_WAY_ACTIVATE)
+            continue;
+        r = strv_extendf(&argv, "%s/%s", g->name, s->lv);
+        named++;
+    }
+    if (r < 0)
+        return r;
+    *ret = TAKE_PTR(argv);
+    return all || named > 0;
+}
+
+static int activate_segments(Group *g, LvmSegment *segments, size_t n)
+{
+    _cleanup_child_ ChildResult activated = {};
+    _cleanup_strv_free_ char **argv = NULL;
+    _cleanup_free_ char *words = NULL;
+    int r;
+
+    r = raid_slow(g, segments, n);
+    if (r >= 0)
+        r = activation(g, segments, n, &argv);
+    if (r < 0)
+        return r;
+    if (r > 0) {
+        r = lvm_run(g->a, g->members, g->n_members, g->first->system_id, argv, &activated);
+        if (r >= 0)
+            r = raid_stop(g, segments, n);
+        if (r < 0)
+            return r;
+        words = tool_last_words(&activated);
+        if (!words)
+            return -ENOMEM;
+        if (activated.status != 0)
+            log_full(LOG_NOTICE, g->a->id, "Volume group %s: %s", g->first->vg, words);
+    }
+    r = assembly_settle(g->a, g->members, g->n_members, true, "physical volume of LVM, volume group %s",
+                        g->first->vg);
+    return r < 0 ? r : add_lvs(g, segments, n, words);
+}
+
 static int activate(Group *g)
 {
-    /* -K: also what is marked to be left out, as every thin snapshot is. */
-    char *const argv[] = {(char *)"lvm",
-                          (char *)"vgchange",
-                          (char *)"-ay",
-                          (char *)"-K",
-                          (char *)"--yes",
-                          (char *)"--activationmode",
-                          (char *)"degraded",
-                          g->name,
-                          NULL};
-    _cleanup_child_ ChildResult imported = {}, activated = {};
-    _cleanup_free_ char *words = NULL;
+    _cleanup_child_ ChildResult imported = {};
+    LvmSegment *segments = NULL;
+    size_t n = 0;
     int r;
 
     r = import(g, &imported);
     if (r < 0)
         return r;
     if (imported.status != 0) {
-        words = tool_last_words(&imported);
+        _cleanup_free_ char *words = tool_last_words(&imported);
+
         return assembly_settle(g->a, g->members, g->n_members, true,
                                "volume group %s could not be given an identity of its own: %s", g->first->vg,
                                words ? words : "?");
     }
-    r = lvm_run(g->a, g->members, g->n_members, g->first->system_id, argv, &activated);
-    if (r < 0)
-        return r;
-    words = tool_last_words(&activated);
-    if (!words)
-        return -ENOMEM;
-    if (activated.status != 0)
-        log_full(LOG_NOTICE, g->a->id, "Volume group %s: %s", g->first->vg, words);
-    r = assembly_settle(g->a, g->members, g->n_members, true, "physical volume of LVM, volume group %s",
-                        g->first->vg);
-    return r < 0 ? r : add_lvs(g, words);
+    r = lvm_segments(g, &segments, &n);
+    if (r == -EBADMSG)
+        return assembly_settle(g->a, g->members, g->n_members, true,
+                               "volume group %s: what its logical volumes are made of cannot be listed",
+                               g->first->vg);
+    if (r >= 0)
+        r = activate_segments(g, segments, n);
+    lvm_segments_free(segments, n);
+    return r;
 }
 
 static int group_do(Group *g, bool last)

@@ -27,6 +27,12 @@ typedef struct Group {
 /* Runs lvm with only these volumes in /dev. As tool_run(). */
 int lvm_run(Assembly *a, const size_t *members, size_t n, const char *system_id, char *const *argv,
             ChildResult *ret);
+/* All segments of the group, hidden volumes too, under the name that it was given or by its UUID. -EBADMSG:
+ * lvm's answer is none. */
+struct LvmSegment;
+int lvm_segments(Group *g, struct LvmSegment **ret, size_t *ret_n);
+/* Adds this volume as a map of our own. */
+int lvm_map(Group *g, struct LvmSegment *segments, size_t n, const char *lv);
 /* A group with missing physical volumes, which LVM does not let have a new identity: maps of our own for what
  * can be read without LVM. Reads only. */
 int lvm_partial(Group *g);

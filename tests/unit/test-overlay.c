@@ -6,6 +6,7 @@
 #include "assembly.h"
 #include "child.h"
 #include "files.h"
+#include "lvm-report.h"
 #include "overlay.h"
 #include "paths.h"
 #include "timeutil.h"
@@ -109,12 +110,52 @@ static void time_for_volumes(void **state)
     free(v.reason);
 }
 
+static void ways_of_logical_volumes(void **state)
+{
+    static char *raid[] = {(char *)"unsynced_rimage_0(0)", NULL},
+                *image[] = {(char *)"/dev/mapper/x(1)", NULL},
+                *mirror[] = {(char *)"old_mimage_0(0)", (char *)"old_mimage_1(0)", NULL},
+                *through[] = {(char *)"through_corig(0)", NULL}, *moved[] = {(char *)"pvmove0(3)", NULL},
+                *pool[] = {(char *)"pool_tdata(0)", NULL}, *none[] = {NULL};
+    LvmSegment s[] = {
+        {.lv = "back", .type = "cache", .cache_mode = "writeback", .pieces = none},
+        {.lv = "moving", .type = "linear", .pieces = moved},
+        {.lv = "old", .type = "mirror", .pieces = mirror},
+        {.lv = "old_mimage_0", .type = "linear", .hidden = true, .pieces = image},
+        {.lv = "plain", .type = "linear", .pieces = image},
+        {.lv = "pool", .type = "thin-pool", .pieces = pool},
+        {.lv = "pool_tdata", .type = "cache", .hidden = true, .cache_mode = "writethrough", .pieces = none},
+        {.lv = "pvmove0", .type = "mirror", .hidden = true, .pieces = image},
+        {.lv = "snap", .type = "linear", .origin = "old", .pieces = image},
+        {.lv = "snap-of-plain", .type = "linear", .origin = "plain", .pieces = image},
+        {.lv = "thin", .type = "thin", .pool = "pool", .pieces = none},
+        {.lv = "through", .type = "cache", .cache_mode = "writethrough", .pieces = through},
+        {.lv = "unsynced", .type = "raid1", .pieces = raid},
+        {.lv = "writer", .type = "writecache", .pieces = none},
+    };
+    static const struct {
+        const char *lv;
+        LvmWay way;
+    } wanted[] = {{"plain", LVM_WAY_ACTIVATE}, {"unsynced", LVM_WAY_ACTIVATE},
+                  {"old", LVM_WAY_MAP},        {"moving", LVM_WAY_MAP},
+                  {"through", LVM_WAY_MAP},    {"back", LVM_WAY_REFUSE},
+                  {"writer", LVM_WAY_REFUSE},  {"thin", LVM_WAY_REFUSE},
+                  {"snap", LVM_WAY_REFUSE},    {"snap-of-plain", LVM_WAY_ACTIVATE}};
+    const char *why;
+
+    for (size_t i = 0; i < ELEMENTSOF(wanted); i++) {
+        assert_int_equal(lvm_way(s, ELEMENTSOF(s), wanted[i].lv, &why), wanted[i].way);
+        assert_non_null(why);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(store_sizes),
         cmocka_unit_test_setup_teardown(what_lies_on_what, setup, teardown),
         cmocka_unit_test(time_for_volumes),
+        cmocka_unit_test(ways_of_logical_volumes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

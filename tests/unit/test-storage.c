@@ -246,11 +246,14 @@ static void lvm_segments(void **state)
 {
     static const char text[] =
         "{\"report\":[{\"seg\":[{\"lv_name\":\"root\",\"segtype\":\"linear\",\"seg_start\":\"8192\","
-        "\"seg_size\":\"16\",\"stripe_size\":\"0\",\"devices\":\"[unknown](3)\"},{\"lv_name\":\"root\","
+        "\"seg_size\":\"16\",\"stripe_size\":\"0\",\"devices\":\"[unknown](3)\",\"origin\":\"\",\"pool_lv\":"
+        "\"\",\"cache_mode\":\"\"},{\"lv_name\":\"root\","
         "\"segtype\":\"striped\",\"seg_start\":\"0\",\"seg_size\":\"8192\",\"stripe_size\":\"128\","
-        "\"devices\":\"/dev/mapper/ilr_a_d1(0),/dev/mapper/ilr_a_d2(7)\"},{\"lv_name\":\"[m_rimage_0]\","
+        "\"devices\":\"/dev/mapper/ilr_a_d1(0),/dev/mapper/"
+        "ilr_a_d2(7)\",\"origin\":\"\",\"pool_lv\":\"\",\"cache_mode\":\"\"},{\"lv_name\":\"[m_rimage_0]\","
         "\"segtype\":\"linear\",\"seg_start\":\"0\",\"seg_size\":\"8\",\"stripe_size\":\"0\","
-        "\"devices\":\"/dev/mapper/ilr_a_d1(9)\"}]}]}";
+        "\"devices\":\"/dev/mapper/"
+        "ilr_a_d1(9)\",\"origin\":\"[root]\",\"pool_lv\":\"\",\"cache_mode\":\"\"}]}]}";
     static const char *const bad[] = {"", "(1)", "x", "x(", "x()", "x(-1)", "x(1", "x(1)y", "x(99999999999)"};
     LvmSegment *segments;
     char name[256];
@@ -261,6 +264,7 @@ static void lvm_segments(void **state)
     assert_int_equal(n, 3);
     assert_string_equal(segments[0].lv, "m_rimage_0");
     assert_true(segments[0].hidden);
+    assert_string_equal(segments[0].origin, "root");
     assert_string_equal(segments[1].lv, "root");
     assert_int_equal(segments[1].start, 0); /* sorted */
     assert_int_equal(strv_length(segments[1].pieces), 2);

@@ -14,6 +14,7 @@ prefix=iqn.2016-01.microsoft.azure.backup:
 work=/var/tmp/ilr-storage
 mask=/run/udev/rules.d/57-ilr.rules
 next_tid=1
+kernel_line=$(($(dmesg | wc -l) + 1))
 tgtd_pid=
 ids=()
 
@@ -104,6 +105,26 @@ PY
     mv "$1.copy" "$1"
 }
 
+# The images move out of the machine and are hashed there (tests/vm/storage/outside); what is served lies there.
+outside_begin() { # GROUP
+    local f
+    mkdir -p "$ILR_RESULTS/outside/$1"
+    for f in *.img; do
+        cp --sparse=always "$f" "$ILR_RESULTS/outside/$1/$f"
+        ln -sf "$ILR_RESULTS/outside/$1/$f" "$f"
+    done
+    sync -f "$ILR_RESULTS/outside/$1"
+    : >"$ILR_RESULTS/outside/$1.made"
+    eventually 60 test -e "$ILR_RESULTS/outside/$1.hashed"
+    [[ $(cat "$ILR_RESULTS/outside/$1.hashed") == $(find . -maxdepth 1 -name '*.img' | wc -l) ]]
+}
+outside_same() { # GROUP
+    : >"$ILR_RESULTS/outside/$1.done"
+    eventually 60 test -e "$ILR_RESULTS/outside/$1.result"
+    cat "$ILR_RESULTS/outside/$1.result"
+    [[ $(cat "$ILR_RESULTS/outside/$1.result") == same ]]
+}
+
 images_done() { sums >before; }
 same_bytes() { diff before <(sums); }
 
@@ -117,15 +138,30 @@ make_files() {
 }
 has_files() { (cd "$1" && sha256sum --quiet --strict -c $work/files.sha256); } # DIRECTORY
 
-# What the host's own tools say, errors too.
+# What the host's own tools say, errors too, and all that a session must leave as it is. Of /etc/iscsi everything but the
+# records that session_new makes there itself.
 host_view() { # FILE
     {
         for what in pvs vgs 'lvs -a'; do LVM_SUPPRESS_FD_WARNINGS=1 $what 2>&1 || true; done
         echo "md:"; grep -A 2 ^md /proc/mdstat || true
+        ! command -v multipath >/dev/null || { echo "multipath:"; multipath -ll 2>&1 | grep -v 'DM multipath kernel driver' || true; }
+        ! systemctl -q is-active udisks2.service || { echo "udisks:"; udisks_objects; }
         echo "mounts:"; grep -v ' /run/ilr' /proc/self/mounts
         echo "links:"; find /dev -type l ! -path '*/by-diskseq/*' ! -path '/dev/block/*' ! -path '/dev/char/*' ! -path '/dev/ilr_*' ! -path '/dev/mapper/ilr_*' -printf '%p %l\n' | sort
-        find /etc -path /etc/iscsi -prune -o -type f -exec sha256sum {} +
+        echo "etc:"; find /etc -path /etc/iscsi/nodes -prune -o -path /etc/iscsi/send_targets -prune -o \
+            -printf '%p %y %#m %u:%g %n %l\n' | sort
+        find /etc -path /etc/iscsi/nodes -prune -o -type f -exec sha256sum {} + | sort -k 2
+        echo "devices with links or units that are not the host's:"
+        udevadm info -e | awk -v RS= '/\nE: ILR=1/ && (/\nS: disk/ || /\nE: SYSTEMD_WANTS=[^i]/ || !/\nE: SYSTEMD_READY=0/)'
     } >"$1"
+}
+udisks_objects() {
+    busctl tree --list org.freedesktop.UDisks2 2>/dev/null | grep /block_devices/ | grep -vE 'loop[0-9]+$' | sort || true
+}
+# What the kernel complains of, but for what a test expects by ERE: it would write to a read-only disk, mixes file systems up.
+kernel_quiet() { # [ERE]
+    not grep -E 'Trying to write to read-only|duplicate|BUG|WARNING:|Oops|general protection|hung_task|blocked for more' \
+        <(dmesg | tail -n "+$kernel_line" | grep -vE "${1:-^\$}")
 }
 host_same() { host_view host.now; diff host.before host.now; }
 
