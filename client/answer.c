@@ -5,6 +5,7 @@
 #include "client.h"
 #include "show.h"
 #include "text.h"
+#include "timeutil.h"
 #include "validate.h"
 
 #include <stdarg.h>
@@ -105,6 +106,11 @@ int tell_link(const Client *c, int r, const char *waiting)
         return tell_failure(c, EXIT_UNREACHABLE, "Unreachable", "see journalctl -u ilrd",
                             "ilrd closed the connection before the answer%s%s", waiting ? ": " : "",
                             waiting ? waiting : "");
+    if (r == -ETIMEDOUT)
+        return tell_failure(c, EXIT_UNREACHABLE, "Unreachable",
+                            "see systemctl status ilrd.service and journalctl -u ilrd",
+                            "ilrd has not answered for %d seconds%s%s", c->timeout_msec / 1000,
+                            waiting ? ": " : "", waiting ? waiting : "");
     if (r == -EBADMSG || r == -EMSGSIZE)
         return tell_failure(c, EXIT_UNREACHABLE, "Unreachable", "see what listens at that socket",
                             "What came from %s is no answer of ilrd", c->socket);
@@ -143,6 +149,46 @@ int begin_call_fds(const Client *c, Link *l, const char *method, json_object *pa
     return 0;
 }
 
+/* Only silence counts: a connection that is refused or closed is an answer, too. */
+static bool ilrd_hangs(const Client *c)
+{
+    Reply reply;
+    Link link;
+    int r;
+
+    if (link_open(&link, c->socket) < 0)
+        return false;
+    r = link_call(&link, "List", NULL, false);
+    if (r >= 0) {
+        r = link_next(&link, c->timeout_msec, &reply);
+        if (r > 0)
+            reply_done(&reply);
+    } else
+        r = 1;
+    link_close(&link);
+    return r == 0;
+}
+
+int next_answer(const Client *c, Link *l, Progress *p, Reply *ret)
+{
+    uint64_t heard = now_usec(CLOCK_MONOTONIC);
+    bool ticks = p && p->terminal;
+
+    for (;;) {
+        int r = link_next(l, ticks ? MIN(PROGRESS_TICK_MSEC, c->timeout_msec) : c->timeout_msec, ret);
+
+        if (r != 0)
+            return r;
+        if (ticks)
+            progress_tick(p);
+        if (now_usec(CLOCK_MONOTONIC) - heard < (uint64_t)c->timeout_msec * USEC_PER_MSEC)
+            continue;
+        if (ilrd_hangs(c))
+            return -ETIMEDOUT;
+        heard = now_usec(CLOCK_MONOTONIC);
+    }
+}
+
 int ask(const Client *c, const char *method, json_object *parameters, Reply *ret)
 {
     Reply reply;
@@ -152,10 +198,10 @@ int ask(const Client *c, const char *method, json_object *parameters, Reply *ret
     code = begin_call(c, &link, method, parameters, false);
     if (code != 0)
         return code;
-    r = link_next(&link, -1, &reply);
+    r = link_next(&link, c->timeout_msec, &reply);
     link_close(&link);
-    if (r < 0)
-        return tell_link(c, r, NULL);
+    if (r <= 0)
+        return tell_link(c, r < 0 ? r : -ETIMEDOUT, NULL);
     if (reply.error) {
         code = tell_error(c, &reply);
         reply_done(&reply);

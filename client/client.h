@@ -26,6 +26,7 @@ typedef struct Client {
     const char *why;    /* inhibit */
     const char *output; /* metrics */
     const char *portal; /* doctor */
+    int timeout_msec;   /* how long ilrd may say nothing */
     bool leftovers, sweep, foreign;
     bool json, all, force, open, latest;
 } Client;
@@ -86,6 +87,10 @@ int begin_call(const Client *c, Link *l, const char *method, json_object *parame
 /* The same with descriptors, which stay the caller's. */
 int begin_call_fds(const Client *c, Link *l, const char *method, json_object *parameters, bool more,
                    const int *fds, size_t n);
+/* The next answer of a call that may take its time. While there is none, ilrd is asked now and then by
+ * another connection whether it answers at all. p: ticks meanwhile; or NULL. Returns 1, or what link_next()
+ * returns; -ETIMEDOUT: it does not answer any more. */
+int next_answer(const Client *c, Link *l, Progress *p, Reply *ret);
 /* A call with one answer. 0, or the exit code when it is told what went wrong. */
 int ask(const Client *c, const char *method, json_object *parameters, Reply *ret);
 /* The session object of an answer. NULL when it is told that there is none. */

@@ -42,7 +42,7 @@ int verb_doctor(const Client *c, int argc, char **argv)
     while (!over && code == 0) {
         Reply reply;
 
-        r = link_next(&link, -1, &reply);
+        r = next_answer(c, &link, NULL, &reply);
         if (r < 0) {
             code = tell_link(c, r, NULL);
             break;

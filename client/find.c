@@ -71,11 +71,7 @@ static int collect(const Client *c, bool print, const char *method, json_object 
         json_object *entries = NULL, *item;
         Reply reply;
 
-        r = link_next(&link, p.terminal ? PROGRESS_TICK_MSEC : -1, &reply);
-        if (r == 0) {
-            progress_tick(&p);
-            continue;
-        }
+        r = next_answer(c, &link, &p, &reply);
         if (r < 0) {
             progress_end(&p);
             code = tell_link(c, r, NULL);

@@ -36,7 +36,7 @@ static int begin(const Client *c, const char *id, const char *command, Link *ret
 
     if (code != 0)
         return code;
-    r = link_next(ret, -1, &reply);
+    r = next_answer(c, ret, NULL, &reply);
     if (r < 0)
         code = tell_link(c, r, NULL);
     else {

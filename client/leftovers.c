@@ -58,7 +58,7 @@ static int look_here(const Client *c, Count *count)
     while (!over && code == 0) {
         Reply reply;
 
-        r = link_next(&link, -1, &reply);
+        r = next_answer(c, &link, NULL, &reply);
         if (r < 0) {
             code = tell_link(c, r, c->sweep ? "what is under way goes on" : NULL);
             break;

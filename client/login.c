@@ -34,7 +34,7 @@ int verb_login(const Client *c, int argc, char **argv)
         const char *account = NULL;
         Reply reply;
 
-        r = link_next(&link, -1, &reply);
+        r = next_answer(c, &link, NULL, &reply);
         if (r < 0) {
             code = tell_link(c, r, "the sign-in is given up");
             break;

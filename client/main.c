@@ -69,7 +69,19 @@ static void print_help(void)
         "\n"
         "  --json                    one JSON object a line\n"
         "  --socket=PATH             ilrd's socket (default: " SOCKET_PATH ")\n"
+        "  --timeout=SECONDS         how long ilrd may say nothing (default: 90)\n"
         "  --version, --help");
+}
+
+#define TIMEOUT_MSEC 90000
+
+/* Milliseconds, or -1. */
+static int parse_timeout(const char *s)
+{
+    size_t n = strspn(s, "0123456789");
+    long seconds = n > 0 && n <= 5 && s[n] == '\0' ? strtol(s, NULL, 10) : 0;
+
+    return seconds >= 1 && seconds <= 86400 ? (int)seconds * 1000 : -1;
 }
 
 static int usage(const Client *c, const char *text, const char *what)
@@ -180,6 +192,7 @@ int main(int argc, char **argv)
     enum {
         OPT_JSON = 256,
         OPT_SOCKET,
+        OPT_TIMEOUT,
         OPT_VAULT,
         OPT_GROUP,
         OPT_AT,
@@ -210,6 +223,7 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         {"json", no_argument, NULL, OPT_JSON},
         {"socket", required_argument, NULL, OPT_SOCKET},
+        {"timeout", required_argument, NULL, OPT_TIMEOUT},
         {"vault", required_argument, NULL, OPT_VAULT},
         {"resource-group", required_argument, NULL, OPT_GROUP},
         {"at", required_argument, NULL, OPT_AT},
@@ -240,7 +254,7 @@ int main(int argc, char **argv)
         {"help", no_argument, NULL, 'h'},
         {},
     };
-    Client c = {.socket = SOCKET_PATH};
+    Client c = {.socket = SOCKET_PATH, .timeout_msec = TIMEOUT_MSEC};
     int o, code;
 
     /* How a wrong option is told depends on it, wherever it stands. */
@@ -254,6 +268,11 @@ int main(int argc, char **argv)
             break;
         case OPT_SOCKET:
             c.socket = optarg;
+            break;
+        case OPT_TIMEOUT:
+            c.timeout_msec = parse_timeout(optarg);
+            if (c.timeout_msec < 0)
+                return usage(&c, "--timeout wants a number of seconds from 1 to 86400, not ", optarg);
             break;
         case OPT_VAULT:
             c.vault = optarg;

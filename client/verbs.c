@@ -17,11 +17,7 @@ int follow_session(const Client *c, Link *l, Progress *p, const char *waiting, R
     for (;;) {
         json_object *session;
 
-        r = link_next(l, p->terminal ? PROGRESS_TICK_MSEC : -1, &reply);
-        if (r == 0) {
-            progress_tick(p);
-            continue;
-        }
+        r = next_answer(c, l, p, &reply);
         if (r < 0) {
             _cleanup_free_ char *text = NULL;
 
@@ -258,7 +254,7 @@ int verb_monitor(const Client *c, int argc, char **argv)
         json_object *session;
         Reply reply;
 
-        r = link_next(&link, -1, &reply);
+        r = next_answer(c, &link, NULL, &reply);
         if (r == -EINTR)
             break; /* the way to end it */
         if (r < 0) {

@@ -519,9 +519,43 @@ def interrupt_against_the_real_ilrd():
         w.assert_clean()
 
 
+def silence_has_an_end():
+    with World() as w:
+        session = w.provision()[-1]["parameters"]["session"]["id"]
+        w.ilrd.send_signal(signal.SIGSTOP)
+        try:
+            for verb in (["list"], ["status", session], ["metrics"], ["release", session], ["doctor"], ["monitor"],
+                         ["provision", point_id()]):
+                p = w.ilrctl("--timeout=1", *verb)
+                assert p.returncode == 11 and "has not answered for 1 seconds" in p.stderr, (verb, p)
+            p = w.ilrctl("--timeout=1", "--json", "list")
+            assert p.returncode == 11 and json.loads(p.stdout)["error"] == "Unreachable", p
+        finally:
+            w.ilrd.send_signal(signal.SIGCONT)
+        for wrong in ("0", "x", "1s", "", "-1", "86401", "999999999999"):
+            assert w.ilrctl(f"--timeout={wrong}", "list").returncode == 2, wrong
+
+
+def work_that_takes_long_is_waited_for():
+    with World() as w:
+        w.helper.hold["up"] = threading.Event()
+        p = subprocess.Popen([f"{BUILD}/ilrctl", f"--socket={w.socket}", "--timeout=1", "provision", point_id()],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_for("it is on its way", lambda: "up" in w.helper.verbs())
+        try:
+            p.wait(3.5)  # three times as long as ilrd may say nothing
+            raise AssertionError(p.communicate())
+        except subprocess.TimeoutExpired:
+            pass
+        w.helper.hold["up"].set()
+        out, err = p.communicate(timeout=20)
+        assert p.returncode == 0, (out, err)
+
+
 main([version_help_and_usage, list_as_table_and_as_json, provision_in_plain_lines, provision_as_json,
       each_class_of_failure_has_its_exit_code, other_errors, nobody_listens, socket_may_not_be_used,
       control_characters_do_nothing, status_tells_everything, ids_may_be_shortened, interrupt_gives_a_provision_up,
       interrupt_does_not_stop_a_release, release_one_after_the_other, browse_prints_a_path, browse_opens_on_a_terminal, logout_tells,
       inhibit_as_json, monitor_shows_a_warning, monitor_streams,
-      terminal_has_a_live_line, the_real_ilrd, interrupt_against_the_real_ilrd])
+      terminal_has_a_live_line, the_real_ilrd, interrupt_against_the_real_ilrd,
+      silence_has_an_end, work_that_takes_long_is_waited_for])
