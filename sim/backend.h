@@ -47,7 +47,9 @@ typedef struct Registration {
     char *script_id;          /* GUID */
     char *portal_host;
     uint16_t portal_port;
-    uint64_t expires_usec; /* CLOCK_REALTIME */
+    uint64_t expires_usec;      /* CLOCK_REALTIME, for people and for another start */
+    uint64_t expires_boot_usec; /* the same moment on CLOCK_BOOTTIME: it counts, a clock that is set ends
+                                   nothing */
     /* From the scenario, free-form, as checked by BackendOps.check; NULL: nothing special. */
     json_object *script_faults;
     json_object *portal_faults;

@@ -169,10 +169,10 @@ static void job_run(State *s, Job *job)
     }
 }
 
-/* Ends what has expired; returns when the next one will, CLOCK_REALTIME. */
+/* Ends what has expired; returns when the next one will, CLOCK_BOOTTIME. */
 static uint64_t sessions_expire(State *s)
 {
-    uint64_t now = now_usec(CLOCK_REALTIME), next = USEC_INFINITY;
+    uint64_t now = now_usec(CLOCK_BOOTTIME), next = USEC_INFINITY;
 
     for (size_t v = 0; v < s->config->vault_count; v++)
         for (size_t i = 0; i < s->config->vaults[v].item_count; i++) {
@@ -183,10 +183,10 @@ static uint64_t sessions_expire(State *s)
 
                 if (!p->session)
                     continue;
-                if (p->session->registration.expires_usec <= now)
+                if (p->session->registration.expires_boot_usec <= now)
                     (void)session_end(s, p);
                 else
-                    next = MIN(next, p->session->registration.expires_usec);
+                    next = MIN(next, p->session->registration.expires_boot_usec);
             }
         }
     return next;
@@ -227,7 +227,7 @@ static void *worker_main(void *userdata)
         if (next == USEC_INFINITY)
             pthread_cond_wait(&s->changed, &s->lock);
         else
-            wait_usec(s, next - MIN(next, now_usec(CLOCK_REALTIME)));
+            wait_usec(s, next - MIN(next, now_usec(CLOCK_BOOTTIME)));
     }
     state_unlock(s);
     return NULL;
@@ -445,6 +445,12 @@ static int operation_new(State *s, Point *p, RequestKind kind, double seconds, O
     return 0;
 }
 
+static void expires_in(Registration *r, uint64_t usec)
+{
+    r->expires_usec = now_usec(CLOCK_REALTIME) + usec;
+    r->expires_boot_usec = now_usec(CLOCK_BOOTTIME) + usec;
+}
+
 static int registration_fill(const SimConfig *c, Registration *r, const Point *p, const char *initiator)
 {
     uint64_t now = now_usec(CLOCK_REALTIME);
@@ -459,7 +465,7 @@ static int registration_fill(const SimConfig *c, Registration *r, const Point *p
         return -ENOMEM;
     r->portal_port = c->backend_config.portal_port;
     r->multi_target = p->multi_target;
-    r->expires_usec = now + (uint64_t)(c->valid_seconds * (double)USEC_PER_SEC);
+    expires_in(r, (uint64_t)(c->valid_seconds * (double)USEC_PER_SEC));
     registration_faults(c, p, r);
     if (strv_copy(p->disks, &r->disks) < 0)
         return -ENOMEM;
@@ -494,7 +500,7 @@ int state_restore(State *s, Point *p, const char *initiator, uint64_t expires_us
     int r = session_start(s, p, initiator);
 
     if (r >= 0)
-        p->session->registration.expires_usec = expires_usec;
+        expires_in(&p->session->registration, expires_usec - MIN(expires_usec, now_usec(CLOCK_REALTIME)));
     return r;
 }
 
@@ -516,8 +522,8 @@ int state_provision(State *s, Point *p, const char *initiator, bool renew, char 
                            !streq_ptr(p->session->registration.initiator_name, initiator)))
             r = session_end(s, p);
         if (r >= 0 && p->session && renew)
-            p->session->registration.expires_usec =
-                now_usec(CLOCK_REALTIME) + (uint64_t)(s->config->valid_seconds * (double)USEC_PER_SEC);
+            expires_in(&p->session->registration,
+                       (uint64_t)(s->config->valid_seconds * (double)USEC_PER_SEC));
         if (r >= 0 && !p->session)
             r = session_start(s, p, initiator);
         if (r >= 0) {
