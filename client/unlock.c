@@ -81,7 +81,7 @@ static int unlock(const Client *c, const char *id, const char *name, int key)
     code = begin_call_fds(c, &link, "Unlock", parameters, false, &key, 1);
     if (code != 0)
         return code;
-    r = link_next(&link, -1, &reply);
+    r = next_answer(c, &link, NULL, &reply);
     link_close(&link);
     if (r < 0)
         return tell_link(c, r, "the volume is unlocked in the background");

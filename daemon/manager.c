@@ -47,7 +47,7 @@ Manager *manager_free(Manager *m)
     sd_event_source_disable_unref(m->reap);
     azure_free(m->services.azure);
     places_free(m->services.connections);
-    sd_bus_flush_close_unref(m->services.bus);
+    unit_bus_free(m->services.bus);
     store_free(m->store);
     metrics_free(m->metrics);
     hooks_free(m->hooks);
@@ -119,10 +119,9 @@ int manager_new(Manager **ret, sd_event *event, const Config *config, const Mana
     r = azure_new(&m->services.azure, event, config, ret_failure);
     if (r < 0)
         return r;
-    r = unit_watch_open_bus(&m->services.bus, event);
-    if (r < 0)
-        log_warning_errno(r, "No system bus: the end of a connection is noticed late");
-    r = places_new(&m->services.connections, event, CONNECTIONS_MAX);
+    r = unit_bus_new(&m->services.bus, event);
+    if (r >= 0)
+        r = places_new(&m->services.connections, event, CONNECTIONS_MAX);
     if (r < 0)
         return r;
     m->services.helper_socket = m->helper_socket;

@@ -8,7 +8,7 @@
 #include "helper-call.h"
 #include "places.h"
 #include "session.h"
-#include <systemd/sd-bus.h>
+#include "unit-watch.h"
 
 /* SessionContext.services of all kinds. Borrowed. */
 typedef struct VmServices {
@@ -17,7 +17,7 @@ typedef struct VmServices {
     const char *connect_dir; /* where ilr-connect keeps its state: CONNECT_DIR */
     const char *block_dir;   /* where the kernel counts reads: BLOCK_DIR */
     Places *connections;     /* what scripts can have at a time */
-    sd_bus *bus;             /* or NULL: then the end of a unit is noticed only at the next request */
+    UnitBus *bus;            /* who ends units is told of */
     char *portal;            /* host name of the latest provision, or NULL; the manager frees it */
 } VmServices;
 
