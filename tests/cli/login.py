@@ -115,6 +115,36 @@ def sign_in_that_azure_ended_says_what_to_do():
         w.assert_clean()
 
 
+@several_users
+def place_of_a_sign_in_that_is_over_is_free_again():
+    def sign_in_as(uid, person):
+        """Its last answer."""
+        with w.connect_as(uid) as s:
+            send(s, "Login", {}, more=True)
+            reader = Reader(s)
+            answer = reader.next()
+            if "error" not in answer:
+                w.control("PUT", f"/sim/devices/{answer['parameters']['userCode']}", {"person": person})
+                answer = reader.next()
+            return answer
+
+    with SharedDesk() as w:
+        for i in range(64):
+            answer = sign_in_as(62000 + i, f"person{i}@example.com")
+            assert answer["parameters"].get("account") == f"person{i}@example.com", answer
+        assert failure_of(sign_in_as(ALICE, "alice@example.com"))["name"] == "LimitReached"
+        w.control("DELETE", "/sim/tokens/person:person7@example.com")
+        with w.connect_as(62007) as s:
+            send(s, "Provision", {"recoveryPoint": point_id()}, more=True)
+            reader, answer = Reader(s), {"continues": True}
+            while answer.get("continues"):
+                answer = reader.next()
+        assert failure_of(answer)["name"] == "CredentialRejected", answer
+        answer = sign_in_as(ALICE, "alice@example.com")
+        assert answer["parameters"].get("account") == "alice@example.com", answer
+        w.assert_clean()
+
+
 def without_a_tenant_it_says_so():
     with Desk() as w:
         w.kill_ilrd(15)
@@ -180,4 +210,5 @@ def sign_in_is_of_one_user_only():
 
 main([person_is_named_until_she_signs_out, ilrctl_says_what_to_open_and_who_it_is, token_is_renewed,
       declined_and_late_are_told, one_at_a_time_and_leaving_gives_it_up, sign_in_that_azure_ended_says_what_to_do,
-      revoke_does_not_hang_on_a_sign_in_that_is_over, sign_in_is_of_one_user_only, without_a_tenant_it_says_so])
+      revoke_does_not_hang_on_a_sign_in_that_is_over, sign_in_is_of_one_user_only,
+      place_of_a_sign_in_that_is_over_is_free_again, without_a_tenant_it_says_so])
