@@ -26,6 +26,8 @@ static int ask(Session *s, const char *volume, Secret *key, HelperDone done)
     VmSession *v = s->data;
     int r;
 
+    /* What it would tell is as it was before. */
+    v->refresh = helper_call_free(v->refresh);
     free_and_replace(&v->unlock_volume, strdup(volume));
     if (!v->unlock_volume)
         return -ENOMEM;

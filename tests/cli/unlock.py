@@ -15,7 +15,7 @@ import termios
 import threading
 import time
 
-from harness import BUILD, OTHER_POINT, Reader, World, failure_of, main, point_id, wait_for
+from harness import BUILD, OTHER_POINT, VAULT, Reader, World, failure_of, main, point_id, wait_for
 
 KEY = bytes(range(256)) + b"\n"  # not UTF-8, with NUL and newlines
 PASSPHRASE = "correct horse battery staple"
@@ -488,6 +488,33 @@ def keys_and_the_end():
         w.assert_clean()
 
 
+def keys_wait_with_their_call():
+    """While the point is looked for by words, and while an older session of it goes down."""
+    with World(f"Azure.Vault={VAULT}") as w:
+        w.helper.keys = {"one": b"first"}
+        key = key_file(w, b"first")
+        result = w.ilrctl("provision", "--json", "web1", "--latest", "--key-file", key)
+        assert result.returncode == 0, result
+        old = json.loads(result.stdout.splitlines()[-1])
+        assert "one-open" in volumes_of(old), old
+        w.helper.hold["down"] = threading.Event()
+        releasing = subprocess.Popen([f"{BUILD}/ilrctl", f"--socket={w.socket}", "release", old["id"]],
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for("it goes down", lambda: asked(w, "down"))
+        w.helper.opened.clear()
+        waiting = subprocess.Popen([f"{BUILD}/ilrctl", f"--socket={w.socket}", "provision", "web1", "--latest",
+                                    "--key-file", key], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while "until session" not in (line := waiting.stderr.readline()):
+            assert line  # it waits for the old one
+        w.helper.hold.pop("down").set()
+        output = waiting.communicate(timeout=60)
+        assert releasing.wait(60) == 0 and waiting.returncode == 0, output
+        new = w.call("List")["parameters"]["sessions"][0]
+        assert new["id"] != old["id"] and "one-open" in volumes_of(new), new
+        assert w.ilrctl("release", new["id"]).returncode == 0
+        w.assert_clean()
+
+
 def keys_that_cannot_be():
     with World() as w:
         result = w.ilrctl("provision", point_id(), *[f"--key-file={key_file(w, b'k')}"] * 9)
@@ -509,4 +536,4 @@ def keys_that_cannot_be():
 main([replay_is_chosen_per_session, replay_as_configured, replay_that_cannot_be, key_arrives_byte_for_byte,
       wrong_key_changes_nothing, key_files_and_descriptors, prompt_without_echo, prompt_given_up, only_memory_is_taken,
       one_at_a_time, who_asked_is_gone, unlocked_behind_the_back, provision_with_keys, who_joins_brings_keys,
-      keys_and_the_end, keys_that_cannot_be])
+      keys_and_the_end, keys_wait_with_their_call, keys_that_cannot_be])
