@@ -14,6 +14,7 @@ POINT_A=601280542191211 # multi target, disks os and data
 POINT_B=601280542191212 # one target with two LUNs
 POINT_C=601280542191213 # one disk
 WORK=${WORK:-/run/ilr-test}
+daemon_pid=
 # shellcheck disable=SC2034 # for those who source this
 LISTS=/usr/share/ilr-vm
 OS_DISK=/dev/disk/by-id/virtio-backup-os
@@ -164,6 +165,22 @@ CONF
     rm -f /etc/ilrd/ilrd.conf.d/*
     ((!$#)) || printf '%s\n' "$@" >/etc/ilrd/ilrd.conf.d/50-test.conf
     systemctl try-restart ilrd.service
+    ! systemctl -q is-active ilrd.service || daemon_noted
+}
+# What same_daemon compares with; for a test that ends or restarts ilrd itself.
+daemon_noted() {
+    systemctl start ilrd.service
+    daemon_pid=$(systemctl show -P MainPID ilrd.service)
+}
+daemon_killed() {
+    echo >>"$WORK/killed"
+    systemctl kill --signal=KILL ilrd.service
+}
+# ilrd lives on: the process is the one that was noted last, it answers, and the host's iscsid.conf is what it was.
+same_daemon() {
+    [[ $(systemctl show -P MainPID ilrd.service) == "$daemon_pid" ]] || { systemctl status --no-pager ilrd.service; return 1; }
+    ilrctl list >/dev/null
+    sha256sum --quiet -c "$WORK/iscsid.sha256"
 }
 
 # provision VM POINT [OPTION...]: prints the new session's id

@@ -73,6 +73,16 @@ check "doctor finds everything in order" doctor_in_order
 useradd --system --no-create-home nobody-special 2>/dev/null || true
 check "another user cannot get at the files" not setpriv --reuid nobody-special --clear-groups ls "$root"
 check "another user cannot ask ilrd" not setpriv --reuid nobody-special --clear-groups ilrctl list
+# ilrd itself looks at who calls, whatever the socket's mode.
+refused_by_uid() {
+    local status=0
+    chmod 0666 /run/ilrd/io.ilrd.Recovery
+    setpriv --reuid nobody-special --regid nogroup --clear-groups ilrctl list >"$WORK/refused" 2>&1 || status=$?
+    chmod 0660 /run/ilrd/io.ilrd.Recovery
+    cat "$WORK/refused"
+    [[ $status == 3 ]] && grep -q PermissionDenied "$WORK/refused"
+}
+check "even through a socket that is open to all: PermissionDenied" refused_by_uid
 reads_as_ilr() { setpriv --reuid nobody-special --regid ilr --clear-groups cat "$root/etc/hostname"; }
 check "a member of the group ilr can" reads_as_ilr
 check "the secret of CHAP is on no disk" not grep -rlsE '^ *node\.session\.auth\.(password|username) *=' /etc/iscsi /var/lib/iscsi

@@ -107,7 +107,7 @@ must "the same point comes up beside it" provision backup-vm-02 "$POINT_C"
 second=$(sessions | grep -vx "$id")
 check "with its files" sums_match "$LISTS/data.sha256" "$(volume_path "$second" data)" 10
 check "and goes" ilrctl release "$second"
-systemctl kill --signal=KILL ilrd.service
+daemon_killed
 check "ilrd knows that it is closing when it was killed" eventually 20 closing "$id"
 check "the reader is alive to the end" reader_alive
 reader_end

@@ -32,7 +32,7 @@ reader_pid=$!
 invocation=$(systemctl show -P InvocationID "ilr-connection@$id.service" "ilr-session@$id.service")
 check "restart" systemctl restart ilrd.service
 check "after a restart it stands, with the same tunnel" eventually 20 stands
-systemctl kill --signal=KILL ilrd.service
+daemon_killed
 check "after a crash it stands" eventually 20 stands
 # An upgrade of the package restarts it: no session may need it.
 check "the helper's socket is restarted" systemctl restart ilr-helper.socket

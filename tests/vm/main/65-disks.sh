@@ -158,6 +158,7 @@ trap 'rm -rf "$images"; ilrd_configure' EXIT
 
 link_targets() { find /dev/disk -type l ! -path '*/by-diskseq/*' ! -lname '*/loop*' -printf '%p %l\n' | sort; }
 host_snapshot "$WORK/before"
+daemon_noted
 link_targets >"$WORK/links"
 must "one target with four LUNs comes up" provision backup-vm-03 $ALL
 id=$(sessions)
@@ -286,15 +287,15 @@ check "a damaged superblock alone: NothingToMount, named" fails $CORRUPT Nothing
 check "file systems that the kernel refuses: NothingToMount, with its words" \
     fails $REFUSED NothingToMount 'future' 'kernel refused to mount this ext4' 'kernel refused to mount this xfs'
 check "and nothing is left" nothing_left azure
-if [[ ${ILR_FULL-} ]]; then
-    ilrd_configure '[Storage]' 'DiskTimeoutSec=15s'
-    at_once $LATE $NONE
-    check "a LUN that is reported and does not come: DisksMissing, with target and LUN" \
-        fails $LATE DisksMissing 'within 15 s: target iqn.2016-01.microsoft.azure.backup:.*, LUN 2:'
-    check "a target without disks: DisksMissing, with the target" \
-        fails $NONE DisksMissing 'within 15 s: target iqn.2016-01.microsoft.azure.backup:.*: no disk'
-    check "and nothing is left" nothing_left azure
-fi
+check "and ilrd lives, iscsid.conf is untouched" same_daemon
+ilrd_configure '[Storage]' 'DiskTimeoutSec=5s'
+at_once $LATE $NONE
+check "a LUN that is reported and does not come: DisksMissing, with target and LUN" \
+    fails $LATE DisksMissing 'within 5 s: target iqn.2016-01.microsoft.azure.backup:.*, LUN 2:'
+check "a target without disks: DisksMissing, with the target" \
+    fails $NONE DisksMissing 'within 5 s: target iqn.2016-01.microsoft.azure.backup:.*: no disk'
+check "and nothing is left" nothing_left azure
+check "and ilrd lives, iscsid.conf is untouched" same_daemon
 check "every byte of the images is as it was" same_bytes
 check "the host is as it was" host_unchanged "$WORK/before"
 finish
