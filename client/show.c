@@ -186,6 +186,32 @@ void show_locked(json_object *session, FILE *f)
     }
 }
 
+/* Those of one volume, each on a line of its own. */
+static void show_subvolumes(json_object *session, FILE *f)
+{
+    json_object *volumes, *list;
+    size_t i, k;
+
+    if (json_get_array(session, "volumes", &volumes) <= 0)
+        return;
+    for (i = 0; i < json_object_array_length(volumes); i++) {
+        json_object *v = json_object_array_get_idx(volumes, i);
+        _cleanup_free_ char *name = text_escape(session_text(v, "name"));
+
+        if (json_get_array(v, "subvolumes", &list) <= 0 || json_object_array_length(list) == 0)
+            continue;
+        fprintf(f, "  subvolumes of %s\n", name);
+        for (k = 0; k < json_object_array_length(list); k++) {
+            json_object *o = json_object_array_get_idx(list, k);
+            _cleanup_free_ char *path = text_escape(session_text(o, "path"));
+            bool is_default = false;
+
+            (void)json_get_bool(o, "default", &is_default);
+            fprintf(f, "    %s%s\n", path, is_default ? " (the default)" : "");
+        }
+    }
+}
+
 void show_renewed(json_object *session, FILE *f)
 {
     bool renewed = false;
@@ -301,6 +327,7 @@ void show_session(json_object *session, FILE *f)
     show_overlays(session, f);
     show_volumes(session, f);
     show_locked(session, f);
+    show_subvolumes(session, f);
     if (json_get_object(session, "failure", &o) > 0 && failure_from_json(o, &failure) >= 0)
         show_failure(NULL, failure, NULL, f);
     if (json_get_object(session, "releaseFailure", &o) > 0 && failure_from_json(o, &release_failure) >= 0) {

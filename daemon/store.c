@@ -7,7 +7,7 @@
 
 #include <fcntl.h>
 
-#define RECORD_MAX (1 * MIB)
+#define RECORD_MAX (8 * MIB) /* more than what the helper may answer */
 
 struct Store {
     int fd;

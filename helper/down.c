@@ -34,11 +34,13 @@ static int forget_disks(Record *record)
 {
     json_object_put(record->disks);
     json_object_put(record->volumes);
+    json_object_put(record->roots);
     json_object_put(record->parts);
     record->parts = NULL;
     record->disks = json_object_new_array();
     record->volumes = json_object_new_array();
-    if (!record->disks || !record->volumes)
+    record->roots = json_object_new_array();
+    if (!record->disks || !record->volumes || !record->roots)
         return -ENOMEM;
     record_save_on_way_down(record);
     return 0;

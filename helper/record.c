@@ -39,7 +39,8 @@ int record_new(const char *id, Record **ret)
     r->replay = REPLAY_INVALID;
     r->disks = json_object_new_array();
     r->volumes = json_object_new_array();
-    if (!r->session || !r->disks || !r->volumes)
+    r->roots = json_object_new_array();
+    if (!r->session || !r->disks || !r->volumes || !r->roots)
         return -ENOMEM;
     *ret = TAKE_PTR(r);
     return 0;
@@ -63,6 +64,7 @@ Record *record_free(Record *r)
     free(r->session);
     json_object_put(r->disks);
     json_object_put(r->volumes);
+    json_object_put(r->roots);
     json_object_put(r->parts);
     failure_free(r->failure);
     free(r);
@@ -176,6 +178,13 @@ int record_load(const char *id, Record **ret)
         return -EBADMSG;
     json_object_put(record->volumes);
     record->volumes = json_object_get(array);
+    r = json_get_array(o, "roots", &array);
+    if (r < 0)
+        return -EBADMSG;
+    if (r > 0) { /* older records have none */
+        json_object_put(record->roots);
+        record->roots = json_object_get(array);
+    }
     r = json_get_object(o, "parts", &parts);
     if (r < 0 || json_get_string(o, "replay", &replay) < 0)
         return -EBADMSG;
@@ -216,6 +225,7 @@ int record_save(const Record *record)
         (r = json_add(o, "targets", TAKE_PTR(targets))) < 0 ||
         (r = json_add(o, "disks", json_object_get(record->disks))) < 0 ||
         (r = json_add(o, "volumes", json_object_get(record->volumes))) < 0 ||
+        (r = json_add(o, "roots", json_object_get(record->roots))) < 0 ||
         (record->parts && (r = json_add(o, "parts", json_object_get(record->parts))) < 0) ||
         (r = json_add_string(o, "replay", replay_to_string(record->replay))) < 0)
         return r;
@@ -249,6 +259,8 @@ int record_answer(const Record *r, json_object **ret)
 
     if (k >= 0)
         k = json_add(answer, "volumes", json_object_get(r->volumes));
+    if (k >= 0)
+        k = json_add(answer, "roots", json_object_get(r->roots));
     if (k >= 0)
         *ret = TAKE_PTR(answer);
     return k;

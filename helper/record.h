@@ -35,6 +35,7 @@ typedef struct Record {
     size_t n_targets;
     json_object *disks;   /* array, never NULL */
     json_object *volumes; /* array, never NULL */
+    json_object *roots;   /* array, never NULL */
     json_object *parts;   /* what of the volumes is nobody else's matter (helper/assembly.h); NULL: none */
     Replay replay;
     Failure *failure; /* the last up's; NULL: none */
@@ -53,7 +54,7 @@ int record_save(const Record *r);
  * harm, while a full /run must keep nothing up: a failure is logged and that is all. */
 void record_save_on_way_down(const Record *record);
 
-/* {"disks","volumes"}: what up and unlock answer. */
+/* {"disks","volumes","roots"}: what up and unlock answer. */
 int record_answer(const Record *r, json_object **ret);
 
 /* Borrowed, or NULL. */

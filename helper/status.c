@@ -74,7 +74,8 @@ static int add_record(const Record *record, json_object *o)
     iscsi_sessions_free(sessions, n);
     if ((r = json_add_int64(o, "iscsiSessions", (int64_t)n)) < 0 ||
         (r = json_add(o, "disks", disks_now(record))) < 0 ||
-        (r = json_add(o, "volumes", json_object_get(record->volumes))) < 0)
+        (r = json_add(o, "volumes", json_object_get(record->volumes))) < 0 ||
+        (r = json_add(o, "roots", json_object_get(record->roots))) < 0)
         return r;
     if (!record->failure)
         return 0;

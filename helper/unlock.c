@@ -17,6 +17,7 @@
 #include "paths.h"
 #include "systemd.h"
 #include "timeutil.h"
+#include "tree.h"
 #include "up-state.h"
 #include "verb.h"
 
@@ -116,6 +117,8 @@ static int unlock(Up *u, const char *name, const Secret *key, Failure **ret_fail
         r = up_mount_volumes(u);
     if (r >= 0)
         r = up_measure_overlays(u);
+    if (r >= 0)
+        r = roots_build(u);
     return r < 0 ? r : up_save(u);
 }
 

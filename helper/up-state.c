@@ -5,9 +5,13 @@
 #include "log.h"
 #include "mount.h"
 #include "paths.h"
+#include "subvolume.h"
 
 #include <grp.h>
 #include <sys/stat.h>
+
+/* Their list goes into the record, and to whoever asks. */
+#define SUBVOLUMES_SESSION_MAX 1000
 
 static gid_t group_of_users(const char *id)
 {
@@ -78,6 +82,22 @@ static bool wanted(const Volume *v)
     return !v->reason && !v->mounted;
 }
 
+/* What cannot be listed can still be browsed. */
+static void list_subvolumes(Up *u, Volume *v, const char *directory)
+{
+    size_t i, n = 0;
+    int r;
+
+    for (i = 0; i < u->a.n_volumes; i++)
+        if (u->a.volumes[i].subvolumes)
+            n += json_object_array_length(u->a.volumes[i].subvolumes);
+    if (n >= SUBVOLUMES_SESSION_MAX)
+        return;
+    r = subvolumes_list(directory, u->config->mount_timeout_usec, &v->subvolumes);
+    if (r < 0)
+        log_errno_full(LOG_WARNING, u->id, r, "Cannot list the subvolumes of %s", v->name);
+}
+
 static int mount_one(Up *u, Volume *v)
 {
     _cleanup_free_ char *directory = NULL;
@@ -93,6 +113,8 @@ static int mount_one(Up *u, Volume *v)
     if (r < 0)
         return r;
     v->mounted = !v->reason;
+    if (v->mounted && streq(v->type, "btrfs"))
+        list_subvolumes(u, v, directory);
     if (!v->mounted)
         (void)rmdir(directory);
     log_full(LOG_INFO, u->id, "Volume %s: %s%s", v->name, v->mounted ? "mounted" : v->reason,

@@ -8,6 +8,7 @@
 #include "names.h"
 #include "overlay.h"
 #include "timeutil.h"
+#include "tree.h"
 #include "up-state.h"
 
 #define DISMANTLE_USEC (60 * USEC_PER_SEC)
@@ -107,6 +108,8 @@ static int bring_up(Up *u, Failure **ret_failure)
     if (r >= 0)
         r = up_measure_overlays(u);
     if (r >= 0)
+        r = roots_build(u);
+    if (r >= 0)
         r = up_save(u);
     if (r < 0)
         return r;
@@ -129,7 +132,9 @@ int storage_up(const char *id, const Config *config, Failure **ret_failure)
     r = storage_dismantle(id, false, now_usec(CLOCK_MONOTONIC) + DISMANTLE_USEC, NULL, ret_failure);
     if (r < 0)
         return r;
-    r = bring_up(&u, ret_failure);
+    json_object_put(u.record->roots);
+    u.record->roots = json_object_new_array();
+    r = u.record->roots ? bring_up(&u, ret_failure) : -ENOMEM;
     (void)dm_settle(&u.a.cookie, DEVICE_TIMEOUT_USEC); /* left over only by a failure */
     if (r < 0) {
         _cleanup_failure_ Failure *second = NULL;

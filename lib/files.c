@@ -2,7 +2,9 @@
 #include "files.h"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 /* As deep as somebody who wants to keep us busy may go. */
 #define REMOVE_PASSES_MAX 100000
@@ -42,6 +44,18 @@ static int read_all(int fd, size_t max, char **ret, size_t *ret_size)
     if (ret_size)
         *ret_size = size;
     return 0;
+}
+
+int open_in_root(int dirfd, const char *path, int flags)
+{
+    struct open_how how = {.flags = (uint64_t)flags | O_CLOEXEC,
+                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+    int fd;
+
+    do /* a rename elsewhere may be in the way of ".." */
+        fd = (int)syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
+    while (fd < 0 && (errno == EINTR || errno == EAGAIN));
+    return fd < 0 ? -errno : fd;
 }
 
 int file_read(int dirfd, const char *path, size_t max, char **ret, size_t *ret_size)

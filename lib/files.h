@@ -35,5 +35,9 @@ int file_remove_tree(int dirfd, const char *path);
 /* The same, but the directory itself stays. */
 int file_empty_tree(int at, const char *path);
 
+/* Opens a path as somebody would whose root directory is dirfd: links and ".." stay inside of it. Not for
+ * making files. A descriptor, or a negative errno. */
+int open_in_root(int dirfd, const char *path, int flags);
+
 /* Makes a directory (0 too if it is there already and a directory, its mode and owner then set anew). */
 int dir_make(const char *path, mode_t mode, uid_t uid, gid_t gid);
