@@ -28,7 +28,7 @@ typedef struct Client {
     const char *portal; /* doctor */
     int timeout_msec;   /* how long ilrd may say nothing */
     bool leftovers, sweep, foreign;
-    bool json, all, force, open, latest;
+    bool json, all, force, open, volumes, latest;
 } Client;
 
 int verb_provision(const Client *c, int argc, char **argv);

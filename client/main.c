@@ -43,9 +43,11 @@ static void print_help(void)
         "  list                      the sessions\n"
         "  status ID                 all about one session\n"
         "  monitor [ID]              changes as they happen\n"
-        "  browse ID [VOLUME]        print the directory of the files, on a terminal open it in mc or a file "
-        "manager;\n"
+        "  browse ID [VOLUME] [/PATH]  print where the machine's files are, or a volume's, or what a path of "
+        "theirs\n"
+        "                            is here; on a terminal open it in mc or a file manager\n"
         "                              --open           or fail\n"
+        "                              --volumes        the directory of the volumes\n"
         "  unlock ID VOLUME          open an encrypted volume; the passphrase is asked for, or\n"
         "                              --key-file=FILE  the key is the whole FILE; - is standard input\n"
         "                              --key-fd=N       the passphrase is what descriptor N has\n"
@@ -111,7 +113,7 @@ static int run_verb(const Client *c, int argc, char **argv)
         {"items", 0, 1, verb_items},         {"points", 1, 1, verb_points},
         {"provision", 1, 1, verb_provision}, {"list", 0, 0, verb_list},
         {"status", 1, 1, verb_status},       {"monitor", 0, 1, verb_monitor},
-        {"browse", 1, 2, verb_browse},       {"unlock", 2, 2, verb_unlock},
+        {"browse", 1, 3, verb_browse},       {"unlock", 2, 2, verb_unlock},
         {"release", 0, MANY, verb_release},  {"doctor", 0, 0, verb_doctor},
         {"login", 0, 0, verb_login},         {"logout", 0, 0, verb_logout},
         {"metrics", 0, 0, verb_metrics},     {"inhibit", 2, COMMAND_MAX, verb_inhibit},
@@ -149,8 +151,8 @@ static int run_verb(const Client *c, int argc, char **argv)
         if (provision && !(c->latest || c->at || c->before || c->point) && !c->container && !c->item &&
             argv[1][0] != '/' && argv[1][strspn(argv[1], "0123456789")])
             return usage(c, "say which recovery point with --latest, --at, --before or --point of ", argv[1]);
-        if (c->open && verbs[i].run != verb_browse)
-            return usage(c, "--open is not for ", argv[0]);
+        if ((c->open || c->volumes) && verbs[i].run != verb_browse)
+            return usage(c, "--open and --volumes are not for ", argv[0]);
         if (c->open && c->json)
             return usage(c, "--open and --json cannot have the same standard output", "");
         if ((c->leftovers || c->sweep || c->foreign) && verbs[i].run != verb_doctor)
@@ -216,6 +218,7 @@ int main(int argc, char **argv)
         OPT_ALL,
         OPT_FORCE,
         OPT_OPEN,
+        OPT_VOLUMES,
         OPT_LEFTOVERS,
         OPT_SWEEP,
         OPT_FOREIGN
@@ -247,6 +250,7 @@ int main(int argc, char **argv)
         {"all", no_argument, NULL, OPT_ALL},
         {"force", no_argument, NULL, OPT_FORCE},
         {"open", no_argument, NULL, OPT_OPEN},
+        {"volumes", no_argument, NULL, OPT_VOLUMES},
         {"leftovers", no_argument, NULL, OPT_LEFTOVERS},
         {"sweep", no_argument, NULL, OPT_SWEEP},
         {"foreign", no_argument, NULL, OPT_FOREIGN},
@@ -343,6 +347,9 @@ int main(int argc, char **argv)
             break;
         case OPT_FORCE:
             c.force = true;
+            break;
+        case OPT_VOLUMES:
+            c.volumes = true;
             break;
         case OPT_OPEN:
             c.open = true;

@@ -212,6 +212,46 @@ static void show_subvolumes(json_object *session, FILE *f)
     }
 }
 
+/* The systems that were found: their trees, and what is not in them. */
+static void show_roots(json_object *session, FILE *f)
+{
+    json_object *roots, *list;
+    size_t i, k;
+
+    if (json_get_array(session, "roots", &roots) <= 0)
+        return;
+    for (i = 0; i < json_object_array_length(roots); i++) {
+        json_object *root = json_object_array_get_idx(roots, i);
+        _cleanup_strv_free_ char **words = NULL;
+        _cleanup_free_ char *path = text_escape(session_text(root, "path")), *all = NULL;
+
+        if (strv_extendf(&words, "/ (%s)", session_text(root, "volume")) < 0)
+            out_of_memory();
+        if (json_get_array(root, "mounts", &list) > 0)
+            for (k = 0; k < json_object_array_length(list); k++) {
+                json_object *o = json_object_array_get_idx(list, k);
+
+                if (strv_extendf(&words, "%s (%s)", session_text(o, "where"), session_text(o, "volume")) < 0)
+                    out_of_memory();
+            }
+        all = strv_join(words, ", ");
+        if (!all)
+            out_of_memory();
+        free_and_replace(&all, text_escape(all));
+        fprintf(f, "  system in %s: %s\n", path, all);
+        if (json_get_array(root, "missing", &list) <= 0)
+            continue;
+        for (k = 0; k < json_object_array_length(list); k++) {
+            json_object *o = json_object_array_get_idx(list, k);
+            _cleanup_free_ char *where = text_escape(session_text(o, "where")),
+                                *what = text_escape(session_text(o, "what")),
+                                *reason = text_escape(session_text(o, "reason"));
+
+            fprintf(f, "    not in it: %s (%s): %s\n", where, what, reason);
+        }
+    }
+}
+
 void show_renewed(json_object *session, FILE *f)
 {
     bool renewed = false;
@@ -328,6 +368,7 @@ void show_session(json_object *session, FILE *f)
     show_volumes(session, f);
     show_locked(session, f);
     show_subvolumes(session, f);
+    show_roots(session, f);
     if (json_get_object(session, "failure", &o) > 0 && failure_from_json(o, &failure) >= 0)
         show_failure(NULL, failure, NULL, f);
     if (json_get_object(session, "releaseFailure", &o) > 0 && failure_from_json(o, &release_failure) >= 0) {

@@ -38,7 +38,8 @@ static int share_describe(Session *s, json_object *o)
 
     if ((r = session_provision_describe(s, o)) < 0 ||
         (r = json_add(o, "disks", json_object_new_array())) < 0 ||
-        (r = json_add(o, "volumes", json_object_new_array())) < 0)
+        (r = json_add(o, "volumes", json_object_new_array())) < 0 ||
+        (r = json_add(o, "roots", json_object_new_array())) < 0)
         return r;
     return 0;
 }

@@ -14,7 +14,7 @@ typedef struct VmSession {
     unsigned queue_place;       /* 1: the next one; 0: it has one, or wants none */
     int64_t *sids;              /* iSCSI sessions */
     size_t n_sids;
-    json_object *disks, *volumes; /* arrays, or NULL */
+    json_object *disks, *volumes, *roots; /* arrays, or NULL */
 
     bool lingers; /* something was left to its users */
     char *users;  /* who they were, for people; or NULL */
@@ -38,7 +38,7 @@ typedef struct VmSession {
     bool refresh_again;
 } VmSession;
 
-/* Takes "disks" and "volumes" of an answer of the helper's, or of the record. */
+/* Takes "disks", "volumes" and "roots" of an answer of the helper's, or of the record. */
 void session_vm_take(VmSession *v, json_object *from);
 
 /* ---- session-vm-unlock.c ---- */

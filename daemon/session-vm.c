@@ -71,6 +71,7 @@ void session_vm_data_free(void *data)
     free(v->sids);
     json_object_put(v->disks);
     json_object_put(v->volumes);
+    json_object_put(v->roots);
     free(v);
 }
 
@@ -330,6 +331,7 @@ void session_vm_take(VmSession *v, json_object *from)
 {
     replace_array(&v->disks, from, "disks");
     replace_array(&v->volumes, from, "volumes");
+    replace_array(&v->roots, from, "roots");
 }
 
 static void on_up(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
@@ -510,7 +512,8 @@ static int vm_save(Session *s, json_object *o)
         (v->lingers && (r = json_add_bool(o, "lingers", true)) < 0) ||
         (r = json_add_string(o, "users", v->users)) < 0 ||
         (v->disks && (r = json_add(o, "disks", json_object_get(v->disks))) < 0) ||
-        (v->volumes && (r = json_add(o, "volumes", json_object_get(v->volumes))) < 0))
+        (v->volumes && (r = json_add(o, "volumes", json_object_get(v->volumes))) < 0) ||
+        (v->roots && (r = json_add(o, "roots", json_object_get(v->roots))) < 0))
         return r;
     return 0;
 }
@@ -565,7 +568,7 @@ static int vm_describe(Session *s, json_object *o)
         (v->queue_place && (r = json_add_int64(o, "queuePlace", v->queue_place)) < 0) ||
         (session_state(s) == SESSION_READY && (r = json_add_string(o, "path", path)) < 0) ||
         (r = add_array(o, "disks", v->disks)) < 0 || (r = add_array(o, "volumes", v->volumes)) < 0 ||
-        (r = session_vm_unlock_describe(v, o)) < 0)
+        (r = add_array(o, "roots", v->roots)) < 0 || (r = session_vm_unlock_describe(v, o)) < 0)
         return r;
     return 0;
 }

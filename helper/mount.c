@@ -234,6 +234,20 @@ int volume_mount(const Volume *v, const char *directory, bool replay, uint64_t t
     return 0;
 }
 
+static int forbid_child(void *userdata, int fd)
+{
+    struct mount_attr attributes = {.attr_set = MOUNT_ATTR_NOSYMFOLLOW};
+
+    return mount_setattr(AT_FDCWD, userdata, AT_SYMLINK_NOFOLLOW, &attributes, sizeof(attributes)) < 0
+               ? -errno
+               : 0;
+}
+
+int mount_forbid_links(const char *directory, uint64_t timeout_usec)
+{
+    return child_call(forbid_child, (void *)directory, timeout_usec, NULL);
+}
+
 void mounts_free(MountPoint *mounts, size_t n)
 {
     size_t i;

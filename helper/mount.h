@@ -13,6 +13,9 @@
 int volume_mount(const Volume *volume, const char *directory, bool replay, uint64_t timeout_usec,
                  char **ret_reason, bool *ret_replayed);
 
+/* From now on the kernel follows no symbolic links on this mount. */
+int mount_forbid_links(const char *directory, uint64_t timeout_usec);
+
 /* The options for a volume; the caller's. NULL: no memory. */
 char *mount_options(const Volume *volume, bool replay);
 

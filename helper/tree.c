@@ -20,12 +20,18 @@ typedef struct TreeCall {
     size_t root;           /* volume */
     const char *place;     /* on it */
     const GuestPlan *plan;
-    json_object *kept; /* mounts that stand; NULL: the root does not either */
 } TreeCall;
+
+static bool same_directory(const struct statx *a, const struct statx *b)
+{
+    return a->stx_dev_major == b->stx_dev_major && a->stx_dev_minor == b->stx_dev_minor &&
+           a->stx_ino == b->stx_ino;
+}
 
 /* Mounts what is mounted elsewhere once more, and only it: the mount is private before it is anywhere, or
  * what is mounted below it later would appear in the other place as well. The target is what this descriptor
- * is, whatever the path to it has become. */
+ * is, whatever the path to it has become. It may stand there already, by a helper before. -EEXIST: something
+ * else does. */
 static int mount_again(const TreeCall *c, const Volume *v, const char *place, int target)
 {
     _cleanup_close_ int top = -EBADF, from = -EBADF, tree = -EBADF;
@@ -33,7 +39,10 @@ static int mount_again(const TreeCall *c, const Volume *v, const char *place, in
                                                 MOUNT_ATTR_NOEXEC,
                                     .propagation = MS_PRIVATE};
     _cleanup_free_ char *path = NULL;
+    struct statx there, here;
 
+    if (!c->u->config->follow_symlinks)
+        attributes.attr_set |= MOUNT_ATTR_NOSYMFOLLOW;
     if (asprintf(&path, "%s/%s", c->u->mounts, v->name) < 0)
         return (path = NULL), -ENOMEM;
     top = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -42,6 +51,12 @@ static int mount_again(const TreeCall *c, const Volume *v, const char *place, in
     from = open_in_root(top, isempty(place) ? "." : place, O_PATH | O_DIRECTORY);
     if (from < 0)
         return from;
+    if (statx(from, "", AT_EMPTY_PATH, STATX_INO, &here) < 0 ||
+        statx(target, "", AT_EMPTY_PATH, STATX_INO, &there) < 0)
+        return -errno;
+    /* Twice in fstab, a link that leads to the top, or done. */
+    if (there.stx_attributes & STATX_ATTR_MOUNT_ROOT)
+        return same_directory(&there, &here) ? 0 : -EEXIST;
     tree = open_tree(from, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
     if (tree < 0 || mount_setattr(tree, "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) < 0 ||
         move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
@@ -49,33 +64,11 @@ static int mount_again(const TreeCall *c, const Volume *v, const char *place, in
     return 0;
 }
 
-static bool stands(json_object *kept, const char *where)
-{
-    const char *s;
-    size_t i;
-
-    for (i = 0; kept && i < json_object_array_length(kept); i++)
-        if (json_get_string(json_object_array_get_idx(kept, i), "where", &s) > 0 && streq(s, where))
-            return true;
-    return false;
-}
-
 static int mount_below(const TreeCall *c, int root, const GuestMount *m)
 {
-    _cleanup_close_ int target = -EBADF;
-    struct statx st;
+    _cleanup_close_ int target = open_in_root(root, m->entry->where, O_PATH | O_DIRECTORY);
 
-    if (stands(c->kept, m->entry->where))
-        return 0;
-    target = open_in_root(root, m->entry->where, O_PATH | O_DIRECTORY);
-    if (target < 0)
-        return target;
-    if (statx(target, "", AT_EMPTY_PATH, STATX_TYPE, &st) < 0)
-        return -errno;
-    /* Twice in fstab, or a link that leads to the top. */
-    if (st.stx_attributes & STATX_ATTR_MOUNT_ROOT)
-        return -EEXIST;
-    return mount_again(c, &c->u->a.volumes[m->volume], m->subvolume, target);
+    return target < 0 ? target : mount_again(c, &c->u->a.volumes[m->volume], m->subvolume, target);
 }
 
 /* Answers with one number for the root and one for each mount: 0 or a negative errno. */
@@ -88,7 +81,7 @@ static int tree_child(void *userdata, int out)
 
     if (at < 0)
         return -errno;
-    r = c->kept ? 0 : mount_again(c, &c->u->a.volumes[c->root], c->place, at);
+    r = mount_again(c, &c->u->a.volumes[c->root], c->place, at);
     if (r < 0)
         return r;
     root = open(c->directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -103,13 +96,15 @@ static int tree_child(void *userdata, int out)
 static char *why_not(const Volume *v, int error)
 {
     char *s;
-    int r =
-        error == -ENOENT || error == -ENOTDIR
-            ? asprintf(&s, "there is no such directory to mount volume %s on, and none can be made", v->name)
-        : error == -EEXIST
-            ? asprintf(&s, "something is mounted there already")
-            : asprintf(&s, "volume %s could not be mounted there: %s", v->name, strerror(-error));
+    int r;
 
+    if (error == -EEXIST)
+        return strdup("something is mounted there already");
+    if (error == -ELOOP)
+        return strdup("a link is in the way, and none is followed here");
+    r = error == -ENOENT || error == -ENOTDIR
+            ? asprintf(&s, "there is no such directory to mount volume %s on, and none can be made", v->name)
+            : asprintf(&s, "volume %s could not be mounted there: %s", v->name, strerror(-error));
     return r < 0 ? NULL : s;
 }
 
@@ -176,30 +171,29 @@ static int root_to_json(const TreeCall *c, const char *name, json_object *mounts
 
 /* The tree of one root; NULL: it could not be made. */
 static int tree_build(Up *u, const char *name, size_t root, const char *place, const Fstab *fstab,
-                      json_object *kept, json_object **ret)
+                      json_object **ret)
 {
     _cleanup_free_ char *directory = mounts_path(u->id, name), *text = NULL;
     _cleanup_json_ json_object *mounts = json_object_new_array();
     _cleanup_(guest_plan_done) GuestPlan plan = {};
-    TreeCall call = {
-        .u = u, .directory = directory, .root = root, .place = place, .plan = &plan, .kept = kept};
+    TreeCall call = {.u = u, .directory = directory, .root = root, .place = place, .plan = &plan};
     int r, end;
 
     if (!directory || !mounts)
         return -ENOMEM;
     r = guest_plan(u->a.volumes, u->a.n_volumes, fstab, root, &plan);
-    if (r >= 0 && !kept)
+    if (r >= 0)
         r = dir_make(directory, 0755, 0, 0);
-    if (r < 0)
+    if (r < 0 && r != -EROFS) /* it is mounted already */
         return r;
-    end = child_call(tree_child, &call, u->config->mount_timeout_usec, &text);
+    end = child_call(tree_child, &call, assembly_timeout(&u->a), &text);
     if (!text)
         return -ENOMEM;
     if (end < 0)
         log_errno_full(LOG_WARNING, u->id, end, "The tree %s of volume %s is not whole", name,
                        u->a.volumes[root].name);
     /* Nothing of it stands. rmdir refuses if something does. */
-    if (end < 0 && !kept && !*text && rmdir(directory) >= 0)
+    if (end < 0 && !*text && rmdir(directory) >= 0)
         return 0;
     r = read_results(&call, text, end, &plan, mounts);
     if (r >= 0)
@@ -240,7 +234,7 @@ static void name_choose(const Up *u, json_object *old, json_object *new, char na
 static int look(Up *u, size_t volume, json_object *roots)
 {
     const Volume *v = &u->a.volumes[volume];
-    json_object *old = find_root(u->record->roots, "volume", v->name), *kept = NULL, *o = NULL;
+    json_object *old = find_root(u->record->roots, "volume", v->name), *o = NULL;
     _cleanup_(fstab_done) Fstab fstab = {};
     _cleanup_free_ char *directory = NULL;
     const char *place;
@@ -251,14 +245,12 @@ static int look(Up *u, size_t volume, json_object *roots)
     if (asprintf(&directory, "%s/%s", u->mounts, v->name) < 0)
         return (directory = NULL), -ENOMEM;
     for (i = 0; r < 0 && r != -ETIMEDOUT && (place = guest_root_place(v, i)); i++)
-        r = fstab_read(directory, place, u->config->mount_timeout_usec, &fstab);
+        r = fstab_read(directory, place, assembly_timeout(&u->a), &fstab);
     if (r < 0 && r != -ENOENT && r != -ENOMEM)
         log_errno_full(LOG_INFO, u->id, r, "Volume %s has an fstab that is of no use", v->name);
     if (r >= 0) {
         name_choose(u, old, roots, name);
-        if (old)
-            (void)json_get_array(old, "mounts", &kept);
-        r = tree_build(u, name, volume, place, &fstab, kept, &o);
+        r = tree_build(u, name, volume, place, &fstab, &o);
     } else if (r != -ENOMEM) {
         o = old ? json_object_get(old) : NULL;
         r = 0;

@@ -93,9 +93,23 @@ static void list_subvolumes(Up *u, Volume *v, const char *directory)
             n += json_object_array_length(u->a.volumes[i].subvolumes);
     if (n >= SUBVOLUMES_SESSION_MAX)
         return;
-    r = subvolumes_list(directory, u->config->mount_timeout_usec, &v->subvolumes);
+    r = subvolumes_list(directory, assembly_timeout(&u->a), &v->subvolumes);
     if (r < 0)
         log_errno_full(LOG_WARNING, u->id, r, "Cannot list the subvolumes of %s", v->name);
+}
+
+/* Rather no files than other ones than the administrator expects. */
+static int forbid_links(Up *u, Volume *v, const char *directory)
+{
+    int r = mount_forbid_links(directory, assembly_timeout(&u->a));
+
+    if (r >= 0)
+        return 0;
+    (void)path_unmount(directory, true, assembly_timeout(&u->a));
+    return asprintf(&v->reason, "links on it could not be forbidden (FollowSymlinks=no): %s", strerror(-r)) <
+                   0
+               ? -ENOMEM
+               : 0;
 }
 
 static int mount_one(Up *u, Volume *v)
@@ -110,6 +124,8 @@ static int mount_one(Up *u, Volume *v)
         return r;
     v->tried = true;
     r = volume_mount(v, directory, u->replay, assembly_timeout(&u->a), &v->reason, &v->replayed);
+    if (r >= 0 && !v->reason && !u->config->follow_symlinks)
+        r = forbid_links(u, v, directory);
     if (r < 0)
         return r;
     v->mounted = !v->reason;

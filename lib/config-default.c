@@ -30,6 +30,7 @@ Config *config_new(void)
         .overlay_size_bytes = 2560 * MIB, /* the largest log of an XFS, and some more */
         .overlay_total_bytes = 4 * GIB,
         .replay = true,
+        .follow_symlinks = true,
         .sessions_max = 32,
         .busy_retry_usec = 10 * USEC_PER_SEC,
         .expiry_notice_usec = 60 * USEC_PER_MINUTE,

@@ -373,6 +373,7 @@ static const struct {
     {"Storage", "OverlaySizeBytes", parse_size, offsetof(Config, overlay_size_bytes)},
     {"Storage", "OverlayTotalBytes", parse_size, offsetof(Config, overlay_total_bytes)},
     {"Storage", "Replay", parse_replay, offsetof(Config, replay)},
+    {"Storage", "FollowSymlinks", parse_bool, offsetof(Config, follow_symlinks)},
     {"Session", "SessionsMax", parse_sessions, offsetof(Config, sessions_max)},
     {"Session", "SessionsPerCallerMax", parse_sessions, offsetof(Config, sessions_per_caller_max)},
     {"Session", "BusyRetrySec", parse_span, offsetof(Config, busy_retry_usec)},

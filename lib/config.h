@@ -80,6 +80,7 @@ typedef struct Config {
     uint64_t overlay_size_bytes;  /* OverlaySizeBytes=, per disk */
     uint64_t overlay_total_bytes; /* OverlayTotalBytes=, per session */
     bool replay;                  /* Replay=overlay (true) or none */
+    bool follow_symlinks;         /* FollowSymlinks=; no: nosymfollow */
     /* [Session] */
     uint64_t sessions_max;            /* SessionsMax=, 1..256 */
     uint64_t sessions_per_caller_max; /* SessionsPerCallerMax=, 1..256; 0: no limit of its own */

@@ -347,6 +347,43 @@ def browse_prints_a_path():
         has(f.ilrctl("browse", ID, code=3)[1], "not ready, it is connecting")
 
 
+def browse_stays_in_the_tree():
+    with Fake() as f:
+        top = f"{f.dir}/root"
+        for d in ("etc", "data", "run"):
+            os.makedirs(f"{top}/{d}")
+        for name, text in (("data/real.conf", "the backup's"), ("../host.conf", "the host's")):
+            with open(f"{top}/{name}", "w") as x:
+                x.write(text)
+        os.symlink("/data/real.conf", f"{top}/etc/absolute")
+        os.symlink("../../../../../../data", f"{top}/etc/up")
+        os.symlink(f"{f.dir}/host.conf", f"{top}/etc/host")
+        os.symlink("../../host.conf", f"{top}/etc/out")
+        os.symlink("loop", f"{top}/etc/loop")
+        root = {"name": "root", "path": top, "volume": "root", "mounts": [{"where": "/data", "volume": "data"}],
+                "missing": [{"where": "/srv", "what": "/dev/sdb1", "reason": "not told"}]}
+        s = session(roots=[root, {**root, "name": "root-2", "path": f"{f.dir}/root-2", "missing": []}])
+        s["volumes"].append({"name": "data", "disk": "disk2", "type": "btrfs", "mounted": True, "path": f"{top}/data",
+                             "subvolumes": [{"id": 256, "path": "@", "default": True}]})
+        f.answers["Describe"] = [answer({"session": s})]
+        assert f.ilrctl("browse", ID)[0] == f"{top}\n"
+        assert f.ilrctl("browse", ID, "--volumes")[0] == f"/run/ilr/{ID}/volumes\n"
+        assert f.ilrctl("browse", ID, "root")[0] == f"/run/ilr/{ID}/volumes/root\n"
+        assert f.ilrctl("browse", ID, "root-2")[0] == f"{f.dir}/root-2\n"
+        assert f.ilrctl("browse", ID, "/etc/absolute")[0] == f"{top}/data/real.conf\n"
+        assert f.ilrctl("browse", ID, "/etc/up/real.conf")[0] == f"{top}/data/real.conf\n"
+        assert f.ilrctl("browse", ID, "/../..")[0] == f"{top}\n"
+        assert f.ilrctl("browse", ID, "data", "/real.conf")[0] == f"{top}/data/real.conf\n"
+        assert json.loads(f.ilrctl("browse", ID, "/etc/absolute", "--json")[0])["path"] == f"{top}/data/real.conf"
+        for path in ("/etc/host", "/etc/out", "/etc/loop", "/nothing", "/etc/absolute/x"):
+            has(f.ilrctl("browse", ID, path, code=4)[1], f"There is no {path} in {top}", "leads nowhere")
+        f.ilrctl("browse", ID, "data", "real.conf", code=2)
+        has(f.ilrctl("status", ID)[0], f"system in {top}: / (root), /data (data)", "not in it: /srv (/dev/sdb1): not told",
+            "subvolumes of data\n    @ (the default)")
+        f.answers["Describe"] = [answer({"session": session()})]
+        has(f.ilrctl("browse", ID, "/etc/absolute", code=4)[1], "No system with an /etc/fstab", "browse ID VOLUME /PATH")
+
+
 def browse_opens_on_a_terminal():
     with Fake(Describe=[answer({"session": session()})]) as f:
         def on_terminal(*arguments, path):
@@ -555,7 +592,7 @@ def work_that_takes_long_is_waited_for():
 main([version_help_and_usage, list_as_table_and_as_json, provision_in_plain_lines, provision_as_json,
       each_class_of_failure_has_its_exit_code, other_errors, nobody_listens, socket_may_not_be_used,
       control_characters_do_nothing, status_tells_everything, ids_may_be_shortened, interrupt_gives_a_provision_up,
-      interrupt_does_not_stop_a_release, release_one_after_the_other, browse_prints_a_path, browse_opens_on_a_terminal, logout_tells,
+      interrupt_does_not_stop_a_release, release_one_after_the_other, browse_prints_a_path, browse_stays_in_the_tree, browse_opens_on_a_terminal, logout_tells,
       inhibit_as_json, monitor_shows_a_warning, monitor_streams,
       terminal_has_a_live_line, the_real_ilrd, interrupt_against_the_real_ilrd,
       silence_has_an_end, work_that_takes_long_is_waited_for])

@@ -51,6 +51,7 @@ static void test_defaults(void **state)
     assert_string_equal(c->api_version, "2026-08-01");
     assert_int_equal(c->initiator_mode, INITIATOR_HOST);
     assert_int_equal(c->sessions_max, 32);
+    assert_true(c->follow_symlinks);
 }
 
 static void test_values_and_order(void **state)
@@ -59,7 +60,7 @@ static void test_values_and_order(void **state)
         "# comment\n; comment\n\n[Azure]\r\nTenantId = t-1\nPollIntervalSec=500ms\n"
         "Vault=/subscriptions/gone\nVault=\nVault=/subscriptions/1 /subscriptions/2\nLocation=westeurope\n"
         "[Connection]\nInitiator=iqn.2026-01.com.example:a\n[Storage]\nOverlaySizeBytes="
-        "64M\nOverlayTotalBytes=1G\n";
+        "64M\nOverlayTotalBytes=1G\nFollowSymlinks=no\n";
     static const char first[] = "[Azure]\nPollIntervalSec=1s\nVault=/SUBSCRIPTIONS/2\nVault=/subscriptions/"
                                 "3\n[Connection]\nInitiator=none\n";
     static const char second[] = "[Azure]\nPollIntervalSec=2\n";
@@ -85,6 +86,7 @@ static void test_values_and_order(void **state)
     assert_int_equal(strv_length(c->locations), 1);
     assert_int_equal(c->overlay_size_bytes, 64 * MIB);
     assert_int_equal(c->overlay_total_bytes, GIB);
+    assert_false(c->follow_symlinks);
 }
 
 static void test_mistakes(void **state)
@@ -113,6 +115,7 @@ static void test_mistakes(void **state)
         {"[Connection]\nInitiator=myhost\n", ":2:", "an iSCSI name"},
         {"[Connection]\nWorkSizeBytes=1\n", ":2:", "a size from 1M"},
         {"[Storage]\nOverlaySizeBytes=1T\n", ":2:", "a size from 1M"},
+        {"[Storage]\nFollowSymlinks=maybe\n", ":2:", "yes or no"},
         {"[Session]\nSessionsMax=257\n", ":2:", "a number from 1 to 256"},
         {"[Session]\nSessionsMax=0\n", ":2:", "a number from 1 to 256"},
         {"[Session]\nSessionsMax=\n", ":2:", "a number from 1 to 256"},

@@ -39,11 +39,22 @@ check "the largest file has its checksum" sums_match <(grep dump/etc-and-var.tar
 check "every file of the EFI partition has its checksum" sums_match "$LISTS/efi.sha256" "$efi"
 check "300 files of the ext4 have their checksums" sums_match "$LISTS/os.sha256" "$root" 300
 
+root_is() { # its fstab names root and EFI by their labels
+    jq -e --arg p "$tree" '.roots | length == 1 and (.[0] | .path == $p and .missing == [] and ([.mounts[].where] == ["/boot/efi"]))' \
+        "$WORK/session.json"
+}
+tree=/run/ilr/$id/root
+check "the machine's own tree" root_is
+check "browse leads to it" test "$(ilrctl browse "$id")" = "$tree"
+check "its files" grep -qx backup-vm-01 "$tree/etc/hostname"
+check "and the EFI partition where the machine has it" sums_match "$LISTS/efi.sha256" "$tree/boot/efi"
+check "a link of the backup leads to the backup's file" test "$(ilrctl browse "$id" /etc/os-release)" = "$tree/usr/lib/os-release"
+
 options_safe() {
     findmnt -rno OPTIONS "$1" | tr , '\n' >"$WORK/options"
     for option in ro nosuid nodev noexec; do grep -qx "$option" "$WORK/options"; done
 }
-for path in "$root" "$data" "$efi"; do
+for path in "$root" "$data" "$efi" "$tree" "$tree/boot/efi"; do
     check "mounted ro,nosuid,nodev,noexec: ${path##*/}" options_safe "$path"
     check "nothing can be written: ${path##*/}" not touch "$path/new"
 done

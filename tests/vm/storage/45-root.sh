@@ -11,7 +11,7 @@ host_clean_up() {
     umount $work/mnt 2>/dev/null || true
     vgchange -an vgr >/dev/null 2>&1 || true
     losetup -D
-    rm -rf /etc/host-only-fstab /srv/inside
+    rm -rf /etc/host-only-fstab /srv/inside /etc/ilrd/ilrd.conf.d/90-storage.conf
 }
 volume() { # DEVICE LABEL DIRECTORY
     mkfs.ext4 -q -O '^has_journal' ${2:+-L "$2"} -d "$3" "$1"
@@ -136,16 +136,17 @@ check "missing: a name that says nothing" missing /srv "does not tell"
 check "missing: the temporary disk" missing /mnt "temporary disk"
 check "missing: no such subvolume" missing /gone "no subvolume"
 check "and no more than these" record aaaaaaaa '[.roots[].missing[].where] | length == 8'
-flags() {
-    local n=0 target options o
+flags() { # COUNT [OPTION]: of all mounts
+    local count=$1 n=0 target options o
+    shift
     while read -r target options; do
         for o in ro nosuid nodev noexec "$@"; do [[ ,$options, == *,$o,* ]] || { echo "$target: $options"; return 1; }; done
         n=$((n + 1))
     done < <(findmnt -rno TARGET,OPTIONS | grep "^$top/")
-    # 10 volumes, 2 roots, 6 below them
-    ((n == 18)) || { echo "$n mounts"; findmnt -rno TARGET | grep "^$top/"; return 1; }
+    ((n == count)) || { echo "$n mounts"; findmnt -rno TARGET | grep "^$top/"; return 1; }
 }
-check "each mount is ro,nosuid,nodev,noexec" flags
+# 10 volumes, 2 roots, 6 below them
+check "each mount is ro,nosuid,nodev,noexec" flags 18
 status_has_roots() {
     printf '{"verb":"status"}\0' | socat -t 60 - UNIX-CONNECT:/run/ilrd/helper | tr -d '\0' >answer
     jq -e '.sessions[] | select(.session == "aaaaaaaa") | (.roots | length == 2) and .mounts == 18' answer
@@ -164,4 +165,20 @@ check "down" down aaaaaaaa
 check "nothing is left" gone aaaaaaaa
 check "the host is as it was" host_same
 check "the backing stores are what they were" same_bytes
+
+printf '[Storage]\nFollowSymlinks=no\n' >/etc/ilrd/ilrd.conf.d/90-storage.conf
+session_new bbbbbbbb a
+must "up without links" up bbbbbbbb
+top=/run/ilr/bbbbbbbb
+check "the trees" is $top/root/home/alice/diary 'dear diary'
+no_links() {
+    ! cat $top/root/etc/resolv.conf >answer 2>&1
+    grep 'symbolic links' answer
+}
+check "no link is followed" no_links
+one_less() { record bbbbbbbb '[.roots[].missing[] | select(.where == "/hostile/in")] | length == 1 and (.[0].reason | contains("link"))'; }
+check "nor to a mount point, which is told" one_less
+check "nosymfollow on each mount" flags 17 nosymfollow
+check "down" down bbbbbbbb
+check "nothing is left" gone bbbbbbbb
 finish
