@@ -172,7 +172,7 @@ must "up without links" up bbbbbbbb
 top=/run/ilr/bbbbbbbb
 check "the trees" is $top/root/home/alice/diary 'dear diary'
 no_links() {
-    ! cat $top/root/etc/resolv.conf >answer 2>&1
+    not cat $top/root/etc/resolv.conf >answer 2>&1
     grep 'symbolic links' answer
 }
 check "no link is followed" no_links
