@@ -9,7 +9,6 @@
 #include <inttypes.h>
 
 #define TARGETS_MAX 4096
-
 #define USERS_SHOWN_MAX 4
 
 /* How long the helper may take, over what it was told to wait for itself. */
