@@ -292,14 +292,17 @@ static void show_overlays(json_object *session, FILE *f)
 /* How much it is used, and what follows from that. */
 static void show_use(json_object *session, FILE *f)
 {
-    int64_t bytes = 0, idle = 0, expires = 0;
-    uint64_t now = now_usec(CLOCK_REALTIME);
+    int64_t bytes = 0, idle = 0, expires = 0, left = 0;
     json_object *inhibitors = NULL;
     char text[64];
     size_t i;
 
-    if (json_get_int64(session, "expiresUsec", &expires) > 0 && expires > 0 && (uint64_t)expires > now)
-        show_field(f, "time left", timespan_format((uint64_t)expires - now, text, sizeof(text)));
+    /* ilrd knows it better than this host's clock may. */
+    if (json_get_int64(session, "timeLeftUsec", &left) <= 0 &&
+        json_get_int64(session, "expiresUsec", &expires) > 0)
+        left = expires - (int64_t)now_usec(CLOCK_REALTIME);
+    if (left > 0)
+        show_field(f, "time left", timespan_format((uint64_t)left, text, sizeof(text)));
     if (json_get_int64(session, "bytesRead", &bytes) > 0 && bytes > 0)
         show_field(f, "read", text_size((uint64_t)bytes, text, sizeof(text)));
     if (json_get_int64(session, "idleUsec", &idle) > 0 && idle > 0)

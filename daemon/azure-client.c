@@ -234,6 +234,8 @@ static void on_http(const HttpAnswer *a, void *userdata)
     bool again;
     Failure *f;
 
+    if (a->outcome == HTTP_ANSWERED)
+        azure_clock_heard(&q->client->clock, http_answer_header(a, "Date"), now_usec(CLOCK_BOOTTIME));
     /* What a session asks is in the journal with its ids, also what went well. */
     azure_log_answer(q->session, !q->session && streq(q->method, "GET"), q->method, q->url, q->id, a);
     if (after && (a->status == 429 || a->status == 503) &&

@@ -5,6 +5,7 @@
  * and when, what an answer means. It asks the management host only. done is called exactly once, never from
  * inside azure_request_start(); freeing a request cancels it at once. */
 
+#include "azure-clock.h"
 #include "azure-limit.h"
 #include "azure-login.h"
 
@@ -14,6 +15,7 @@ typedef struct AzureClient {
     AzureToken *token;   /* the host's */
     AzureLogins *logins; /* people's; NULL: none (tests) */
     AzureLimit *limit;   /* for all requests */
+    AzureClock clock;    /* by all answers */
     const Config *config;
 } AzureClient;
 

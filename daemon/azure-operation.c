@@ -360,11 +360,10 @@ static void on_post(const AzureAnswer *a, Failure *failure, void *userdata)
         finish(l, false, failure);
         return;
     }
-    if (a->http->duration_usec < now_usec(CLOCK_REALTIME))
-        l->result.started_usec = now_usec(CLOCK_REALTIME) - a->http->duration_usec;
     l->result.started_boot_usec = now_usec(CLOCK_BOOTTIME);
     if (a->http->duration_usec < l->result.started_boot_usec)
         l->result.started_boot_usec -= a->http->duration_usec;
+    l->result.started_usec = azure_clock_at(&l->client->clock, l->result.started_boot_usec);
     if (a->http->status != 202) {
         if (!a->json && a->http->body_size > 0) {
             l->result.nothing_done = false; /* who knows what answered */

@@ -31,7 +31,7 @@ typedef struct AzureLongResult {
     int post_status;            /* of the POST's answer, 0: none */
     const char *operation_id;   /* or NULL */
     json_object *status;        /* last body of a success, or NULL: it had none */
-    uint64_t started_usec;      /* CLOCK_REALTIME, when the POST that was answered went out */
+    uint64_t started_usec;      /* by Azure's clock, when the POST that was answered went out */
     uint64_t started_boot_usec; /* the same moment on CLOCK_BOOTTIME */
 } AzureLongResult;
 

@@ -48,7 +48,7 @@ typedef struct AzureProvision {
     char *vm_name;              /* for people */
     char *virtual_machine_id;   /* as given or as the protected item says; NULL of a file share */
     bool renewed;               /* the point had a registration already, which Azure was asked to renew */
-    uint64_t started_usec;      /* CLOCK_REALTIME, when the POST went out */
+    uint64_t started_usec;      /* by Azure's clock, when the POST went out */
     uint64_t expires_usec;      /* 12 h later */
     uint64_t expires_boot_usec; /* the same moment on CLOCK_BOOTTIME */
 } AzureProvision;

@@ -7,7 +7,7 @@
  * day: so that is what counts, on a clock that nobody sets and that goes on while the machine sleeps. A host
  * whose time of day jumps by hours (a battery that was empty, somebody's date -s, a summer time) loses no
  * session to it and misses no end. That clock stands still only while a hypervisor keeps the whole machine
- * paused; azure-clock.h finds that out by the Date of Azure's answers, and the end is moved then. */
+ * paused. The time of day that people are told is Azure's, learnt from its answers (azure-clock.h). */
 
 #include "config.h"
 

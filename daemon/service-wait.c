@@ -45,7 +45,12 @@ static json_object *session_parameters(Session *s)
 int service_reply_session(VarlinkCall *call, Session *s)
 {
     _cleanup_json_ json_object *o = session_parameters(s);
+    json_object *d;
 
+    /* Not in what is told of changes: that it goes by is none. */
+    if (o && s->expires_usec > 0 && json_get_object(o, "session", &d) > 0 &&
+        json_add_int64(d, "timeLeftUsec", (int64_t)session_time_left(s)) < 0)
+        return -ENOMEM;
     return o ? varlink_call_reply(call, o) : -ENOMEM;
 }
 

@@ -39,6 +39,8 @@ def told_twice_then_released():
             session = session_of(w.provision()[-1])
             left = session["expiresUsec"] / 1e6 - time.time()
             assert LIFETIME - 10 < left <= LIFETIME, left
+            left = w.call("Describe", {"id": session["id"]})["parameters"]["session"]["timeLeftUsec"] / 1e6
+            assert LIFETIME - 10 < left <= LIFETIME, left
             reader, warnings, last = Reader(s), [], None
             while last is None or last["state"] != "closed":
                 answer = reader.next()["parameters"]

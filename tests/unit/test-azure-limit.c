@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The limit over all requests, the places for connections, and what a caller may put around a request. */
+/* The limit over all requests, the places for connections, Azure's clock, and what a caller may put around a
+ * request. */
+#include "azure-clock.h"
 #include "azure-limit.h"
 #include "azure-resource.h"
 #include "places.h"
@@ -198,12 +200,43 @@ static void test_resource(void **state)
     json_object_put(tags);
 }
 
+#define NOON "Sat, 21 Nov 2026 12:00:00 GMT"
+#define NOON_USEC (1795262400 * USEC_PER_SEC)
+#define UP (100 * USEC_PER_SEC)
+
+static void test_clock(void **state)
+{
+    AzureClock c = {};
+    uint64_t ours = azure_clock_at(&c, now_usec(CLOCK_BOOTTIME)), now = now_usec(CLOCK_REALTIME);
+
+    assert_true(ours <= now && now - ours < USEC_PER_MINUTE); /* nothing was heard: the host's */
+    azure_clock_heard(&c, NULL, UP);
+    azure_clock_heard(&c, "yesterday", UP);
+    assert_false(c.known);
+    azure_clock_heard(&c, NOON, UP);
+    assert_true(azure_clock_at(&c, UP) == NOON_USEC);
+    assert_true(azure_clock_at(&c, UP + 3600 * USEC_PER_SEC) == NOON_USEC + 3600 * USEC_PER_SEC);
+    /* The same second, but it was under way for longer: says less. */
+    azure_clock_heard(&c, NOON, UP + USEC_PER_SEC / 2);
+    assert_true(azure_clock_at(&c, UP) == NOON_USEC);
+    /* A quicker one says more. */
+    azure_clock_heard(&c, NOON, UP - USEC_PER_SEC / 2);
+    assert_true(azure_clock_at(&c, UP) == NOON_USEC + USEC_PER_SEC / 2);
+    /* The machine was paused for an hour, or its clock counts from another start. */
+    azure_clock_heard(&c, "Sat, 21 Nov 2026 13:00:00 GMT", UP + USEC_PER_SEC);
+    assert_true(azure_clock_at(&c, UP + USEC_PER_SEC) == NOON_USEC + 3600 * USEC_PER_SEC);
+    /* An answer that had a wrong clock is not believed for ever. */
+    azure_clock_heard(&c, NOON, UP + 2 * USEC_PER_SEC);
+    assert_true(azure_clock_at(&c, UP + 2 * USEC_PER_SEC) == NOON_USEC);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rate_and_order), cmocka_unit_test(test_hold),
         cmocka_unit_test(test_hold_is_of_one), cmocka_unit_test(test_limit_free_while_waiting),
-        cmocka_unit_test(test_places),         cmocka_unit_test(test_resource),
+        cmocka_unit_test(test_places),         cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_resource),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
