@@ -38,23 +38,18 @@ numbers() { # FILE
 }
 memory() { awk '/^VmRSS/ {print $2}' "/proc/$(systemctl show -P MainPID ilrd.service)/status"; }
 
-# The first sessions load what stays loaded, in the kernel and in ilrd: as many as will be up at a time, or memory for more of
-# them is no growth that means something. In the sample one has to do.
-warm() {
+# As many as will be up at a time come first, or memory for more of them would be taken for growth. In the sample one has to do.
+several() {
     local n pids=()
-    for n in "$@"; do (id=$(life_up "$n") && ilrctl release "$id") & pids+=($!); done
+    for n in $(seq 1 "$jobs"); do (id=$(life_up "$n") && ilrctl release "$id") & pids+=($!); done
     for n in "${pids[@]}"; do wait "$n"; done
 }
-growth=1024
+growth=4096
 if [[ ${ILR_FULL-} ]]; then
-    mapfile -t first < <(seq 1 "$jobs")
-else
-    first=("$DOUBLE")
-    growth=4096
+    must "$jobs sessions to begin with" several
+    growth=1024
 fi
-must "sessions to begin with" warm "${first[@]}"
-eventually 30 nothing_left azure
-world_keep
+warm
 numbers "$WORK/numbers.before"
 rss=$(memory)
 

@@ -41,7 +41,7 @@ life_images() {
     (cd tree && find . -type f -print0 | sort -z | xargs -0 sha256sum) >sums
     truncate -s 40M a.img b.img
     mke2fs -q -F -t ext4 -L first -d tree a.img
-    mkfs.xfs -q --unsupported -L second b.img 2>/dev/null
+    mkfs.xfs -q --unsupported -L second b.img >/dev/null 2>&1
     mkdir mnt
     loop=$(losetup -f --show b.img)
     mount "$loop" mnt
@@ -97,6 +97,16 @@ world() { # FILE [WITHOUT-AZURE]
 }
 # world_keep: what is now is what must be again.
 world_keep() { world "$WORK/world.before"; }
+# The first session of a boot loads what stays loaded; from there on nothing may be left.
+warm() {
+    if [[ ! -e $WORK/warm ]]; then
+        must "a first session" warm_up
+        : >"$WORK/warm"
+    fi
+    eventually 30 nothing_left azure
+    world_keep
+}
+warm_up() { ilrctl release "$(life_up $DOUBLE)"; }
 same_world() { # [WITHOUT-AZURE]
     world "$WORK/world.now" "$@"
     if [[ ${1-} ]]; then
@@ -129,12 +139,17 @@ reader_start() { # ID; not in check: the pid is for later
     python3 "$LIFE/reader.py" "$WORK/reader.log" "$IMAGES/sums" "${paths[@]}" &
     reader=$!
 }
-# Reads that end well from now on, N of them in a row.
+# Reads that end well from now on.
 reader_goes_on() {
-    local from
+    local from n
     from=$(wc -l <"$WORK/reader.log")
-    sleep 0.3
-    [[ $(tail -n +$((from + 1)) "$WORK/reader.log" | grep -c '^ok') -ge 2 ]] || { tail -n 5 "$WORK/reader.log"; return 1; }
+    for n in $(seq 1 60); do
+        sleep 0.3
+        [[ $(tail -n +$((from + 1)) "$WORK/reader.log" | grep -c '^ok') -lt 2 ]] || return 0
+    done
+    echo "no read ended well after $((n / 3)) s:"
+    tail -n 5 "$WORK/reader.log"
+    return 1
 }
 reader_end() {
     [[ -z ${reader-} ]] || kill "$reader" 2>/dev/null || true
