@@ -239,10 +239,14 @@ check "nor does the host know the backup's volume group" no_group
 check "LVM has taken no note of it" test -z "$(find /run/lvm/pvs_online -type f 2>/dev/null || true)"
 check "no array was assembled" not grep ^md /proc/mdstat
 disks_read_only() {
-    local d
-    for d in /sys/block/sd*; do [[ $(cat "$d/ro") == 1 ]] || { echo "${d##*/}"; return 1; }; done
+    local d n=0
+    for d in /sys/block/sd* /sys/block/sd*/sd*; do
+        [[ $(cat "$d/ro") == 1 ]] || { echo "${d##*/}"; return 1; }
+        n=$((n + 1))
+    done
+    ((n > 12)) || { echo "$n disks and partitions"; return 1; }
 }
-check "the disks are read-only although the target is not" disks_read_only
+check "the disks and their partitions are read-only although the target is not" disks_read_only
 target_writable() { # that this test can fail
     local d
     for d in /sys/block/sd*; do

@@ -38,6 +38,8 @@ make_images() {
     cp ntfs.img dirty.img
     ntfslabel dirty.img dirty
     ntfsfix dirty.img
+    [[ $(status=0; ntfs-3g.probe --readwrite hibernated.img >/dev/null 2>&1 || status=$?; echo $status) == 14 ]]
+    ntfsinfo -fm dirty.img | grep -i 'Volume Flags.*DIRTY'
     mkudffs -q --label=udf udf.img >/dev/null 2>&1 || mkudffs --label=udf udf.img
     fill udf.img -o loop -t udf
     genisoimage -quiet -R -V iso -o iso.img files
@@ -83,6 +85,7 @@ must "up, journals left as they are" up bbbbbbbb
 v=/run/ilr/bbbbbbbb/volumes
 check "ext4 is as it lies on the disk" is $v/ext4/synced old
 check "so is btrfs" is $v/btrfs/synced old
+check "XFS is mounted" findmnt $v/xfs
 check "without what was in the journal only" test ! -e $v/ext4/newest -a ! -e $v/btrfs/newest -a ! -e $v/xfs/newest
 check "nothing was replayed" record bbbbbbbb '[.volumes[] | select(.replayed)] == []'
 check "down" down bbbbbbbb

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# A volume group over many disks, each on a target of its own: 8, with scripts/check --full also 1 and 33. Tells the time
-# and how much of the overlays was used.
+# A volume group over many disks, each on a target of its own: 1 and 8, with scripts/check --full also 33. Tells the time
+# and how much of the overlays was used. Every byte of the backing stores is compared outside of the machine as well, if
+# tests/vm/storage/outside runs it.
 set -eEuo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=tests/vm/storage/lib.sh
@@ -26,6 +27,7 @@ many() { # N
     vgchange -q -an vgn
     losetup -d "${names[@]}"
     images_done
+    [[ -z ${ILR_OUTSIDE-} ]] || must "$n disks: hashed outside" outside_begin "many$n"
     names=()
     for ((i = 1; i <= n; i++)); do
         target_new "many$n-$i" "many$i.img"
@@ -41,8 +43,10 @@ many() { # N
     check "$n disks: down" down "many$(printf %04d "$n")"
     check "$n disks: nothing is left" gone "many$(printf %04d "$n")"
     check "$n disks: the backing stores are what they were" same_bytes
+    [[ -z ${ILR_OUTSIDE-} ]] || check "$n disks: seen from outside, too" outside_same "many$n"
 }
 make_files
+many 1
 many 8
-[[ -z ${ILR_FULL-} ]] || { many 1; many 33; }
+[[ -z ${ILR_FULL-} ]] || many 33
 finish

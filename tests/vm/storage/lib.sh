@@ -170,4 +170,7 @@ mount -t tmpfs -o size=900m tmpfs $work
 cd $work
 tgtd -f &
 tgtd_pid=$!
+# Directories that iscsiadm makes the first time.
+iscsiadm -m node -o new -T "${prefix}none" -p 127.0.0.1:3260 >/dev/null
+iscsiadm -m node -o delete -T "${prefix}none" -p 127.0.0.1:3260
 must "the target answers" eventually 10 tgtadm --lld iscsi --op show --mode target
