@@ -2,6 +2,7 @@
 #include "store.h"
 
 #include "files.h"
+#include "log.h"
 #include "record-version.h"
 #include "validate.h"
 
@@ -118,7 +119,8 @@ int store_load(Store *s, void (*found)(const char *id, json_object *record, void
 
         /* What a power cut left of a save that never counted. */
         if (strlen(e->d_name) == SESSION_ID_LENGTH + strlen(".json.tmp") && endswith(e->d_name, ".json.tmp"))
-            (void)unlinkat(s->fd, e->d_name, 0);
+            if (unlinkat(s->fd, e->d_name, 0) >= 0)
+                log_notice("Removed %s: a save that was broken off, which never counted", e->d_name);
         if (strlen(e->d_name) != SESSION_ID_LENGTH + strlen(".json") || !endswith(e->d_name, ".json"))
             continue;
         why = load_one(s, e->d_name, id, &record);

@@ -120,10 +120,14 @@ static int connect_prepare(Request *request, sd_bus *bus, const Units *units, co
     {
         _cleanup_(record_freep) Record *record = NULL;
 
-        if (record_load(request->session, &record) >= 0 && record->n_targets > 0)
+        r = record_load(request->session, &record);
+        if (r >= 0 && record->n_targets > 0)
             return verb_fail(ret_failure, -EBUSY, FAILURE_HELPER_FAILED,
                              "session %s has targets of an earlier connection: disconnect it first",
                              request->session);
+        if (r >= 0)
+            log_full(LOG_NOTICE, request->session,
+                     "Clearing what an earlier connection left that failed or was ended");
     }
     r = session_dirs_clear(request->session);
     if (r >= 0) {

@@ -122,6 +122,7 @@ static int bring_up(Up *u, Failure **ret_failure)
 int storage_up(const char *id, const Config *config, Failure **ret_failure)
 {
     _cleanup_(up_done) Up u = {};
+    size_t left = 0;
     int r;
 
     r = up_init(&u, id, config);
@@ -129,6 +130,9 @@ int storage_up(const char *id, const Config *config, Failure **ret_failure)
         return r;
     u.record->failure = failure_free(u.record->failure);
     /* What an earlier helper left half done. */
+    if (storage_lingering(id, DEVICE_TIMEOUT_USEC, &left) >= 0 && left > 0)
+        log_full(LOG_NOTICE, id, "Taking down %zu devices that a helper which was ended left half done",
+                 left);
     r = storage_dismantle(id, false, now_usec(CLOCK_MONOTONIC) + DISMANTLE_USEC, NULL, ret_failure);
     if (r < 0)
         return r;

@@ -288,7 +288,9 @@ def restart_keeps_a_ready_session():
         with World() as w:
             session = w.provision()[-1]["parameters"]["session"]["id"]
             w.kill_ilrd(sig)
+            open(f"{w.dir}/state/broken12.json.tmp", "w").close()  # a power cut in the middle of a save
             w.start_ilrd()
+            wait_for("that is cleared and told", lambda: "Removed broken12.json.tmp" in w.journal())
             found = wait_for("found again", lambda: w.call("List")["parameters"]["sessions"])
             assert found[0]["id"] == session and found[0]["state"] == "ready", found
             assert [v["name"] for v in found[0]["volumes"]] == ["root", "disk1-part2"]
