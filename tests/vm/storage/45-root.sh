@@ -100,6 +100,7 @@ FSTAB
     echo 'LABEL=extra /home auto defaults' >/etc/host-only-fstab
 }
 must "the images can be made" make_images
+install -d -m 0700 /etc/iscsi/ifaces # iscsiadm makes it when it is run first
 host_view host.before
 
 target_new a lvm.img btrfs.img extra.img words.img link.img up.img directory.img
@@ -166,6 +167,7 @@ check "nothing is left" gone aaaaaaaa
 check "the host is as it was" host_same
 check "the backing stores are what they were" same_bytes
 
+mkdir -p /etc/ilrd/ilrd.conf.d
 printf '[Storage]\nFollowSymlinks=no\n' >/etc/ilrd/ilrd.conf.d/90-storage.conf
 session_new bbbbbbbb a
 must "up without links" up bbbbbbbb
