@@ -163,7 +163,7 @@ def wrong_key_changes_nothing():
         assert json.loads(result.stdout)["parameters"]["failure"]["name"] == "WrongKey", result
         result = w.ilrctl("unlock", i, "nothing", "--key-file", key_file(w, KEY))
         assert result.returncode == 4 and "NoSuchVolume" in result.stderr, result
-        assert described(w, i) == before
+        assert described(w, i)["volumes"] == before["volumes"]
         w.helper.failures["unlock"] = [{"name": "UnlockFailed", "message": "cryptsetup is not installed"}]
         result = w.ilrctl("unlock", i, "vault", "--key-file", key_file(w, KEY))
         assert result.returncode == 7 and "cryptsetup is not installed" in result.stderr, result
