@@ -12,8 +12,7 @@ WORK=${WORK:-/var/tmp/ilr-test}
 
 LIFE=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 IMAGES=/var/tmp/ilr-life
-QUICK='{"sleepAfterTunnelSec": 0.3, "tunnelReads": 100, "sleepAfterLoginSec": 0, "addressLookupSec": 1, "notReadySec": 0.2}'
-SCENARIO='{"portal": {"writable": true}, "script": '$QUICK'}'
+SCENARIO=$QUICK_SCENARIO
 POINTS=32
 # shellcheck disable=SC2034 # for those who source this
 seed=${ILR_SEED:-1}

@@ -7,6 +7,8 @@ cd "$(dirname "$0")"
 # shellcheck source=tests/vm/lib.sh
 . ../lib.sh
 
+# The real script's waits, too
+sim PUT sim/scenario "$REAL_SCENARIO" >/dev/null
 host_snapshot "$WORK/before"
 must "a recovery point with two disks comes up" provision backup-vm-01 "$POINT_A"
 id=$(sessions)

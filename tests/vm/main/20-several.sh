@@ -11,8 +11,6 @@ cd "$(dirname "$0")"
 host_snapshot "$WORK/before"
 points=("backup-vm-01 $POINT_B" "backup-vm-02 $POINT_C")
 [[ ! ${ILR_FULL-} ]] || points+=("backup-vm-01 $POINT_A")
-# Several connections at once on a slow machine: the script looks after its tunnel once, after a fixed time.
-for point in "${points[@]}"; do sim_scenario "${point#* }" '{"script": {"sleepAfterTunnelSec": 20}}'; done
 together() {
     local pids=() p
     # shellcheck disable=SC2086 # VM and point

@@ -9,7 +9,6 @@ cd "$(dirname "$0")"
 . ../lib.sh
 
 trap 'ilrd_configure' EXIT
-QUICK='{"sleepAfterTunnelSec": 0.3, "tunnelReads": 100, "sleepAfterLoginSec": 0, "addressLookupSec": 1, "notReadySec": 0.2}'
 vm_of() { if [[ $1 == "$POINT_C" ]]; then echo backup-vm-02; else echo backup-vm-01; fi; }
 scenario() { # POINT JSON
     sim_scenario "$1" "$(jq -n --argjson quick "$QUICK" --argjson given "$2" '{script: $quick} * $given')" >/dev/null
