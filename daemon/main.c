@@ -214,6 +214,11 @@ int main(int argc, char **argv)
         return r < 0 ? 2 : 0;
     if (!o.state_dir)
         o.state_dir = STATE_DIR;
+    /* Without a file all is as by default; one that was asked for is meant. */
+    if (o.config && access(o.config, F_OK) < 0) {
+        log_error_errno(-errno, "%s", o.config);
+        return 1;
+    }
     r = config_load(o.config, &config, &f);
     if (r < 0) {
         if (f)

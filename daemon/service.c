@@ -31,6 +31,7 @@ static int authorize(const VarlinkPeer *peer, void *userdata)
 
     if (peer->uid == 0)
         return 1;
+    /* A group of this host's own (sysusers): the file is asked before any directory service. */
     g = getgrnam("ilr");
     if (!g)
         return 0;

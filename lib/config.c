@@ -50,17 +50,25 @@ static int set_string(Parser *p, char **field, const char *value)
     return 1;
 }
 
+/* "HOST" or "HOST:PORT", nothing behind it. The caller's host, or NULL. */
+static char *parse_authority(const char *s)
+{
+    size_t n = strcspn(s, ":"), digits = s[n] ? strspn(s + n + 1, "0123456789") : 0;
+    _cleanup_free_ char *host = strndup(s, n);
+
+    if (!host || (!host_name_valid(host) && !address_valid(host)) ||
+        (s[n] &&
+         (digits == 0 || digits > 5 || s[n + 1 + digits] || atoi(s + n + 1) < 1 || atoi(s + n + 1) > 65535)))
+        return NULL;
+    return TAKE_PTR(host);
+}
+
 static int parse_url(Parser *p, const char *key, const char *value, size_t offset)
 {
-    const char *host = startswith(value, "https://");
-    _cleanup_free_ char *name = NULL;
+    const char *rest = startswith(value, "https://");
+    _cleanup_free_ char *host = rest ? parse_authority(rest) : NULL;
 
-    if (host)
-        name = strndup(host, strcspn(host, ":"));
-    if (!host || !name || (!host_name_valid(name) && !address_valid(name)) ||
-        (host[strlen(name)] == ':' &&
-         (!isdigit((unsigned char)host[strlen(name) + 1]) ||
-          host[strlen(name) + 1 + strspn(host + strlen(name) + 1, "0123456789")])))
+    if (!host)
         return complain(p, key, value, "https://HOST or https://HOST:PORT, without a path");
     return set_string(p, (char **)((char *)p->config + offset), value);
 }
@@ -120,18 +128,6 @@ static int parse_bool(Parser *p, const char *key, const char *value, size_t offs
         return complain(p, key, value, "yes or no");
     *(bool *)((char *)p->config + offset) = streq(value, "yes");
     return 1;
-}
-
-/* "HOST" or "HOST:PORT", nothing behind it. The caller's host, or NULL. */
-static char *parse_authority(const char *s)
-{
-    size_t n = strcspn(s, ":");
-    _cleanup_free_ char *host = strndup(s, n);
-
-    if (!host || (!host_name_valid(host) && !address_valid(host)) ||
-        (s[n] && (!isdigit((unsigned char)s[n + 1]) || s[n + 1 + strspn(s + n + 1, "0123456789")])))
-        return NULL;
-    return TAKE_PTR(host);
 }
 
 /* Tokens come from there in clear text: this machine or its own link only. */

@@ -32,6 +32,12 @@ def good_configuration_is_fine():
     assert result.returncode == 0, result
 
 
+def file_that_was_asked_for_must_be_there():
+    result = subprocess.run([f"{BUILD}/ilrd", "--check-config", "--config=/nowhere/ilrd.conf"], capture_output=True,
+                            text=True, timeout=30)
+    assert result.returncode == 1 and "/nowhere/ilrd.conf: No such file" in result.stderr, result
+
+
 def secret_that_others_can_read_is_refused():
     with World() as w:
         os.chmod(f"{w.dir}/secret", 0o644)
@@ -59,5 +65,5 @@ def nothing_configured_says_what():
         assert "ilrd.conf" in failure["hint"]
 
 
-main([mistakes_are_named_with_file_and_line, good_configuration_is_fine, secret_that_others_can_read_is_refused,
-      secret_that_is_missing_is_named, nothing_configured_says_what])
+main([mistakes_are_named_with_file_and_line, good_configuration_is_fine, file_that_was_asked_for_must_be_there,
+      secret_that_others_can_read_is_refused, secret_that_is_missing_is_named, nothing_configured_says_what])
