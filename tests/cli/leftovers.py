@@ -2,13 +2,13 @@
 """ilrctl doctor --leftovers: what is told of what nobody wants any more, and what a sweep takes down and what not."""
 
 import contextlib
-import grp
 import json
 import os
 import subprocess
 import threading
 
-from harness import BUILD, POINT, VAULT, Reader, Skip, World, failure_of, main, needs_root, point_id, send, wait_for
+from harness import BUILD, POINT, VAULT, Reader, World, failure_of, main, point_id, send, wait_for
+from users import ALICE, ILR, Users, several_users
 
 LOST = "lost1234"
 
@@ -38,9 +38,9 @@ def swept(world):
     return [(r.get("session"), r.get("foreign")) for r in world.helper.asked if r["verb"] == "sweep"]
 
 
-def started(*arguments):
+def started(*arguments, kind=World):
     """A world whose ilrd has looked for what nobody knows already."""
-    w = World(*arguments)
+    w = kind(*arguments)
     wait_for("ilrd has looked", lambda: any(r["verb"] == "leftovers" for r in w.helper.asked))
     return w
 
@@ -93,18 +93,17 @@ def foreign_is_swept_for_root_only():
             assert result.returncode == 3 and "root" in result.stderr and swept(w) == [], result
 
 
+class Hosts(Users, World):
+    pass
+
+
+@several_users
 def member_of_the_group_may_sweep_ours_but_not_foreign():
-    try:
-        gid = grp.getgrnam("ilr").gr_gid
-    except KeyError:
-        raise Skip("there is no group ilr") from None
-    needs_root()
-    with started() as w:
+    with started(kind=Hosts) as w:
         w.helper.left = lost_session() + [item("iscsi-session", "iqn.x", ours=False)]
-        os.chmod(w.socket, 0o666)
-        run = lambda *a: subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", f"--groups={gid}", f"{BUILD}/ilrctl",
-                                         f"--socket={w.socket}", "doctor", "--leftovers", *a], capture_output=True, text=True,
-                                        timeout=60)
+        run = lambda *a: subprocess.run(["setpriv", f"--reuid={ALICE}", f"--regid={ALICE}", f"--groups={ILR}",
+                                         f"{BUILD}/ilrctl", f"--socket={w.socket}", "doctor", "--leftovers", *a],
+                                        capture_output=True, text=True, timeout=60)
         result = run("--sweep", "--foreign")
         assert result.returncode == 3 and "only root" in result.stderr and swept(w) == [], result
         result = run("--sweep")
