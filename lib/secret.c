@@ -147,7 +147,7 @@ int secret_read_file(const char *path, size_t max, Secret **ret)
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     _cleanup_secret_ Secret *s = NULL;
     struct stat st;
-    size_t size = 0;
+    int r;
 
     if (fd < 0)
         return -errno;
@@ -159,25 +159,13 @@ int secret_read_file(const char *path, size_t max, Secret **ret)
         return -EPERM;
     if ((uint64_t)st.st_size > max)
         return -EFBIG;
-    s = secret_allocate(max);
-    if (!s)
-        return -ENOMEM;
-    while (size < max) {
-        ssize_t n = read(fd, s->text + size, max - size);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            break;
-        size += n;
-    }
-    if (size > 0 && s->text[size - 1] == '\n')
-        s->text[--size] = '\0';
-    if (size == 0)
+    r = secret_read_fd(fd, max, &s);
+    if (r < 0)
+        return r;
+    if (s->text[s->size - 1] == '\n')
+        s->text[--s->size] = '\0';
+    if (s->size == 0)
         return -ENODATA;
-    s->size = size;
     *ret = TAKE_PTR(s);
     return 0;
 }
