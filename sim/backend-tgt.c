@@ -9,6 +9,12 @@
 #include "script.h"
 #include "target.h"
 
+#include <inttypes.h>
+#include <sys/random.h>
+
+/* Who looks for targets reaches tgtd as this one. */
+#define DISCOVERY_USER "ilr-sim-discovery"
+
 struct Backend {
     Targets *targets;
     Portal *portal;
@@ -76,19 +82,26 @@ static void tgt_stop(Backend *b)
 
 static int tgt_start(const BackendConfig *config, Backend **ret, char **ret_error)
 {
+    char password[17];
     const PortalOptions options = {
         .listen = config->portal_listen,
         .certificate = config->portal_certificate,
         .key = config->portal_key,
         .target = config->tgt_portal,
+        .discovery_user = DISCOVERY_USER,
+        .discovery_password = password,
     };
     Backend *b = calloc(1, sizeof(*b));
+    uint64_t random;
     int r;
 
     *ret_error = NULL;
     if (!b)
         return -ENOMEM;
-    r = targets_start(config, &b->targets, ret_error);
+    while (getrandom(&random, sizeof(random), 0) < 0)
+        ;
+    snprintf(password, sizeof(password), "%016" PRIx64, random);
+    r = targets_start(config, DISCOVERY_USER, password, &b->targets, ret_error);
     if (r >= 0)
         r = portal_start(&options, &b->portal, ret_error);
     if (r < 0) {
@@ -116,6 +129,7 @@ static int set_user(Backend *b, const Registration *r)
     }
     const PortalUser user = {
         .name = r->user_name,
+        .password = r->password,
         .initiator = r->initiator_name,
         .targets = names,
         .faults =

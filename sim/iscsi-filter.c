@@ -78,9 +78,11 @@ void bytes_take(Bytes *b, size_t size)
         b->start = b->end = 0;
 }
 
-void iscsi_filter_init(IscsiFilter *f, IscsiTargets targets, void *userdata)
+void iscsi_filter_init(IscsiFilter *f, IscsiTargets targets, const IscsiDiscovery *accounts, void *userdata)
 {
-    *f = (IscsiFilter){.answer_max = ANSWER_DEFAULT, .targets = targets, .userdata = userdata};
+    *f = (IscsiFilter){
+        .answer_max = ANSWER_DEFAULT, .targets = targets, .accounts = accounts, .userdata = userdata};
+    chap_init(&f->chap);
 }
 
 void iscsi_filter_done(IscsiFilter *f)
@@ -134,13 +136,11 @@ static int remember(char **p, const char *value)
     return 0;
 }
 
-/* One "key=value" of a login request. *ret is set to the part of it that the target is to see as the value.
- */
-static int login_key(IscsiFilter *f, const char *pair, const char **ret)
+/* One "key=value" of a login request. *ret_response: that of CHAP_R. */
+static int login_key(IscsiFilter *f, const char *pair, char **ret_response)
 {
     const char *value, *s;
 
-    *ret = NULL;
     value = startswith(pair, "SessionType=");
     if (value) {
         f->discovery = streq(value, "Discovery");
@@ -156,44 +156,71 @@ static int login_key(IscsiFilter *f, const char *pair, const char **ret)
         f->answer_max = MIN(MAX(n, (unsigned long)ANSWER_MIN), (unsigned long)ISCSI_DATA_MAX);
         return 0;
     }
+    value = startswith(pair, "CHAP_R=");
+    if (value)
+        return remember(ret_response, value);
     value = startswith(pair, "CHAP_N=");
     if (!value)
         return 0;
     if (strlen(value) > CHAP_NAME_MAX)
         return -EPROTO;
     s = strrchr(value, ';');
-    *ret = s ? s + 1 : value;
-    return remember(&f->user, *ret);
+    return remember(&f->user, s ? s + 1 : value);
+}
+
+/* tgtd has places for a few accounts that it asks discovery sessions for. So the user's answer is judged
+ * here, and a right one becomes that of the one account. A wrong one stays as it is, which the target
+ * refuses. *ret: the CHAP_R in its place, or NULL. */
+static int discovery_response(IscsiFilter *f, const char *response, char **ret)
+{
+    _cleanup_free_ char *password = NULL;
+    int r;
+
+    if (!f->accounts || !f->discovery || !f->user || !response)
+        return 0;
+    r = f->accounts->password_of(f->userdata, f->user, &password);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    return chap_right(&f->chap, password, response) ? chap_answer(&f->chap, f->accounts->password, ret) : 0;
+}
+
+static int append_pair(Bytes *out, const char *key, const char *value)
+{
+    int r = bytes_append(out, key, strlen(key));
+
+    return r < 0 ? r : bytes_append(out, value, strlen(value) + 1);
+}
+
+static bool is_key(const char *pair, size_t size, const char *key)
+{
+    return size >= strlen(key) && memcmp(pair, key, strlen(key)) == 0;
 }
 
 static int login_request(IscsiFilter *f, const unsigned char *pdu, size_t header_size, Bytes *out)
 {
-    const char *p = (const char *)pdu + header_size, *end = p + data_length(pdu);
+    const char *start = (const char *)pdu + header_size, *end = start + data_length(pdu), *p;
+    _cleanup_free_ char *response = NULL, *other = NULL;
     _cleanup_(bytes_done) Bytes data = {};
     int r = 0;
 
     if ((pdu[0] & OPCODE_MASK) != OPCODE_LOGIN_REQUEST || (pdu[AT_FLAGS] & LOGIN_CONTINUE))
         return -EPROTO;
-    while (p < end && r >= 0) {
-        size_t n = strnlen(p, end - p);
-        _cleanup_free_ char *pair = strndup(p, n);
-        const char *value;
+    for (p = start; p < end && r >= 0; p += strnlen(p, end - p) + 1) {
+        _cleanup_free_ char *pair = strndup(p, end - p);
 
-        if (!pair)
-            return -ENOMEM;
-        r = login_key(f, pair, &value);
-        if (r < 0)
-            return r;
-        if (value) {
-            r = bytes_append(&data, "CHAP_N=", strlen("CHAP_N="));
-            if (r >= 0)
-                r = bytes_append(&data, value, strlen(value) + 1);
-        } else {
-            r = bytes_append(&data, pair, n);
-            if (r >= 0 && p + n < end) /* no NUL byte where there was none */
-                r = bytes_append(&data, "", 1);
-        }
-        p += n + 1;
+        r = pair ? login_key(f, pair, &response) : -ENOMEM;
+    }
+    if (r >= 0)
+        r = discovery_response(f, response, &other);
+    for (p = start; p < end && r >= 0; p += strnlen(p, end - p) + 1) {
+        size_t n = strnlen(p, end - p);
+
+        if (is_key(p, n, "CHAP_N="))
+            r = append_pair(&data, "CHAP_N=", other ? f->accounts->user : f->user);
+        else if (other && is_key(p, n, "CHAP_R="))
+            r = append_pair(&data, "CHAP_R=", other);
+        else
+            r = bytes_append(&data, p, MIN(n + 1, (size_t)(end - p))); /* no NUL byte where there was none */
     }
     return r < 0 ? r : append_pdu(out, pdu, header_size, &data);
 }
@@ -211,14 +238,30 @@ static bool has_digest(const char *p, const char *end)
     return false;
 }
 
+static int note_challenge(IscsiFilter *f, const char *p, const char *end)
+{
+    int r = 0;
+
+    for (; p < end && r >= 0; p += strnlen(p, end - p) + 1) {
+        _cleanup_free_ char *pair = strndup(p, end - p);
+
+        r = pair ? chap_note(&f->chap, pair) : -ENOMEM;
+    }
+    return r;
+}
+
 static int login_response(IscsiFilter *f, const unsigned char *pdu, size_t header_size, size_t size,
                           Bytes *out)
 {
     const char *data = (const char *)pdu + header_size;
+    int r;
 
     if ((pdu[0] & OPCODE_MASK) == OPCODE_LOGIN_RESPONSE && pdu[AT_STATUS_CLASS] == 0) {
         if (f->discovery && has_digest(data, data + data_length(pdu)))
             return -EPROTO;
+        r = f->discovery ? note_challenge(f, data, data + data_length(pdu)) : 0;
+        if (r < 0)
+            return r;
         if ((pdu[AT_FLAGS] & LOGIN_TRANSIT) && (pdu[AT_FLAGS] & LOGIN_NEXT_STAGE) == STAGE_FULL_FEATURE)
             f->phase = f->discovery ? ISCSI_PHASE_DISCOVERY : ISCSI_PHASE_NORMAL;
     }

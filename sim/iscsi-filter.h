@@ -4,6 +4,8 @@
 /* Follows one iSCSI connection (RFC 7143) that passes through the portal, far enough to make an ordinary
  * target answer as the recovery service's does:
  * - the CHAP name that scripts present, "OS;VERSION;USER", reaches the target as USER;
+ * - a discovery session is let in by the password of its user, and reaches the target as one account that is
+ * the same for all;
  * - the answer to SendTargets in a discovery session names the targets of that user only, without
  * TargetAddress. Once the login of a normal session is through, the bytes are none of its business. It knows
  * no sockets and no TLS.
@@ -11,6 +13,7 @@
  * Not supported, the connection is given up: login keys cut over several PDUs (C bit), digests in discovery
  * sessions. No initiator of interest does either. */
 
+#include "chap.h"
 #include "strv.h"
 
 #define ISCSI_DATA_MAX (64 * KIB) /* data segment of a PDU that is looked into */
@@ -51,6 +54,15 @@ typedef enum IscsiPhase {
  */
 typedef int (*IscsiTargets)(void *userdata, const char *user, const char *initiator, char ***ret);
 
+/* The password of this user (the filter frees it). -ENOENT: there is none. */
+typedef int (*IscsiPassword)(void *userdata, const char *user, char **ret);
+
+/* How discovery sessions are let in. */
+typedef struct IscsiDiscovery {
+    const char *user, *password; /* the account that the target asks them for */
+    IscsiPassword password_of;   /* a user's own */
+} IscsiDiscovery;
+
 typedef struct IscsiFilter {
     IscsiPhase phase;
     bool discovery;    /* SessionType=Discovery was asked for */
@@ -59,11 +71,14 @@ typedef struct IscsiFilter {
     char *user;        /* CHAP_N without what stands before its last ';', or NULL */
     char *initiator;   /* or NULL */
     Bytes input[ISCSI_DIRECTION_MAX];
+    Chap chap; /* what the target asked a discovery session */
     IscsiTargets targets;
+    const IscsiDiscovery *accounts; /* NULL: discovery sessions reach the target as they are */
     void *userdata;
 } IscsiFilter;
 
-void iscsi_filter_init(IscsiFilter *f, IscsiTargets targets, void *userdata);
+/* accounts stays the caller's, as long as the filter is used. */
+void iscsi_filter_init(IscsiFilter *f, IscsiTargets targets, const IscsiDiscovery *accounts, void *userdata);
 void iscsi_filter_done(IscsiFilter *f);
 
 /* Takes bytes that go in one direction and appends to out what is to be sent on in their place.

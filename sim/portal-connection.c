@@ -36,6 +36,23 @@ static int user_targets(void *userdata, const char *name, const char *initiator,
     return r;
 }
 
+int portal_password_of(void *userdata, const char *name, char **ret)
+{
+    PortalConnection *c = userdata;
+    Portal *p = c->portal;
+    PortalKnown *u;
+    int r = -ENOENT;
+
+    pthread_mutex_lock(&p->lock);
+    u = portal_find_user(p, name);
+    if (u) {
+        *ret = strdup(u->password);
+        r = *ret ? 0 : -ENOMEM;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return r;
+}
+
 /* Once it is known who logged in: remember it, so that removing the user ends this connection. -EPERM:
  * nobody. */
 static int connection_identify(PortalConnection *c)
@@ -328,7 +345,7 @@ int portal_connection_start(Portal *p, int fd)
         return -ENOMEM;
     }
     *c = (PortalConnection){.portal = p, .client = fd, .target = -EBADF};
-    iscsi_filter_init(&c->filter, user_targets, c);
+    iscsi_filter_init(&c->filter, user_targets, &p->accounts, c);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
     pthread_mutex_lock(&p->lock);

@@ -14,7 +14,7 @@
 
 /* What is known of a user, and what became of him. */
 typedef struct PortalKnown {
-    char *name, *initiator;
+    char *name, *password, *initiator;
     char **targets;
     PortalFaults faults;
     int64_t discoveries, logins, bytes_to_client;
@@ -41,6 +41,8 @@ struct Portal {
     socklen_t target_size;
     int listener, stop; /* stop: an eventfd that turns readable once and for all */
     uint16_t port;
+    char *discovery_user, *discovery_password;
+    IscsiDiscovery accounts; /* these two, and whose passwords are asked for */
     pthread_t thread;
     bool running;
     pthread_mutex_t lock; /* for all below */
@@ -57,6 +59,8 @@ int portal_wait(Portal *p, int fd, short events, uint64_t deadline_usec);
 int portal_pause(Portal *p, uint64_t usec);
 
 /* portal-connection.c */
+/* The filter's question (IscsiPassword); userdata: a connection. */
+int portal_password_of(void *userdata, const char *name, char **ret);
 /* Serves a client in a thread of its own. Takes the descriptor in every case. */
 int portal_connection_start(Portal *p, int fd);
 

@@ -9,6 +9,7 @@
 PortalKnown *portal_known_free(PortalKnown *u)
 {
     free(u->name);
+    free(u->password);
     free(u->initiator);
     strv_free(u->targets);
     free(u);
@@ -68,8 +69,9 @@ int portal_set_user(Portal *p, const PortalUser *user)
         return -ENOMEM;
     u->faults = user->faults;
     u->name = strdup(user->name);
+    u->password = strdup(user->password);
     u->initiator = user->initiator ? strdup(user->initiator) : NULL;
-    if (!u->name || (user->initiator && !u->initiator))
+    if (!u->name || !u->password || (user->initiator && !u->initiator))
         return -ENOMEM;
     r = strv_copy(user->targets, &u->targets);
     if (r < 0)

@@ -133,6 +133,12 @@ int portal_start(const PortalOptions *options, Portal **ret, char **ret_error)
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->gone, NULL);
     r = p->stop < 0 ? -errno : 0;
+    p->discovery_user = strdup(options->discovery_user);
+    p->discovery_password = strdup(options->discovery_password);
+    p->accounts = (IscsiDiscovery){
+        .user = p->discovery_user, .password = p->discovery_password, .password_of = portal_password_of};
+    if (!p->discovery_user || !p->discovery_password)
+        r = -ENOMEM;
     if (r >= 0)
         r = tls_server_context(options->certificate, options->key, &p->tls, ret_error);
     if (r >= 0)
@@ -176,6 +182,8 @@ Portal *portal_stop(Portal *p)
     SSL_CTX_free(p->wrong_tls);
     safe_close(p->listener);
     safe_close(p->stop);
+    free(p->discovery_user);
+    free(p->discovery_password);
     pthread_cond_destroy(&p->gone);
     pthread_mutex_destroy(&p->lock);
     free(p);

@@ -2,8 +2,9 @@
 #pragma once
 
 /* The end point that scripts connect to: TLS 1.2, behind it the target on this host. One thread per
- * connection, at most PORTAL_CONNECTIONS_MAX. It proves nothing about users, the target's CHAP does; it knows
- * them to answer discovery (iscsi-filter.h) and to misbehave where a scenario wants that. */
+ * connection, at most PORTAL_CONNECTIONS_MAX. Who logs in to a target is proven by the target's CHAP, who
+ * looks for targets by the portal (iscsi-filter.h), which answers that, and misbehaves where a scenario wants
+ * it. */
 
 #include "json.h"
 #include "strv.h"
@@ -26,17 +27,18 @@ typedef struct PortalFaults {
 
 /* A user's view of the portal. Copied by portal_set_user. */
 typedef struct PortalUser {
-    const char *name;
+    const char *name, *password;
     const char *initiator; /* the only one that is told of the targets; NULL: any */
     char *const *targets;
     PortalFaults faults;
 } PortalUser;
 
 typedef struct PortalOptions {
-    const char *listen;      /* "ADDRESS:PORT" */
-    const char *certificate; /* PEM chain */
-    const char *key;         /* PEM */
-    const char *target;      /* "ADDRESS:PORT" of the target behind */
+    const char *listen;                              /* "ADDRESS:PORT" */
+    const char *certificate;                         /* PEM chain */
+    const char *key;                                 /* PEM */
+    const char *target;                              /* "ADDRESS:PORT" of the target behind */
+    const char *discovery_user, *discovery_password; /* what that asks discovery sessions for */
 } PortalOptions;
 
 typedef struct Portal Portal;

@@ -21,8 +21,7 @@
 
 struct Targets {
     char control[16];
-    pid_t tgtd;   /* our own, or 0 */
-    char **users; /* accounts that discovery asks for, in tgtd's order */
+    pid_t tgtd; /* our own, or 0 */
 };
 
 static int fail(char **ret_error, int r, const char *format, ...) _printf_(3, 4);
@@ -164,35 +163,18 @@ static bool account_exists(Targets *t, const char *user)
     return false;
 }
 
-/* Without a target's number: the account is then asked for in discovery sessions. */
-static int account_bind(Targets *t, const char *user, char **ret_error)
-{
-    int q = tgtadm(t, NULL, ret_error, "--op", "bind", "--mode", "account", "--user", user, NULL);
-
-    return q < 0 ? q : strv_extend(&t->users, user);
-}
-
-/* tgtd keeps the accounts for discovery in places, looks at as many places as there are accounts, from the
- * first on, and does not close the gap of one that goes: the one in the last place would be refused from then
- * on. So that one moves into the gap. */
 static int account_delete(Targets *t, const char *user, char **ret_error)
 {
-    size_t n = strv_length(t->users), i = 0;
-    int q = tgtadm(t, NULL, ret_error, "--op", "delete", "--mode", "account", "--user", user, NULL);
+    return tgtadm(t, NULL, ret_error, "--op", "delete", "--mode", "account", "--user", user, NULL);
+}
 
-    while (i < n && !streq(t->users[i], user))
-        i++;
-    if (q < 0 || i == n)
-        return q;
-    free(t->users[i]);
-    t->users[i] = t->users[n - 1];
-    t->users[n - 1] = NULL;
-    if (i == n - 1)
-        return 0;
-    q = tgtadm(t, NULL, ret_error, "--op", "unbind", "--mode", "account", "--user", t->users[i], NULL);
-    return q < 0
-               ? q
-               : tgtadm(t, NULL, ret_error, "--op", "bind", "--mode", "account", "--user", t->users[i], NULL);
+static int account_new(Targets *t, const char *user, const char *password, char **ret_error)
+{
+    int q = account_exists(t, user) ? account_delete(t, user, ret_error) : 0;
+
+    return q < 0 ? q
+                 : tgtadm(t, NULL, ret_error, "--op", "new", "--mode", "account", "--user", user,
+                          "--password", password, NULL);
 }
 
 int targets_remove(Targets *t, const Registration *r, char **ret_error)
@@ -320,14 +302,10 @@ int targets_create(Targets *t, const Registration *r, const TargetOptions *optio
     if (r->initiator_name && !iscsi_name_valid(r->initiator_name))
         return fail(ret_error, -EINVAL, "initiator name %s: not an iSCSI name", r->initiator_name);
     q = check_disks(r, ret_error);
-    if (q >= 0 && account_exists(t, r->user_name))
-        q = account_delete(t, r->user_name, ret_error);
     if (q >= 0)
-        q = tgtadm(t, NULL, ret_error, "--op", "new", "--mode", "account", "--user", r->user_name,
-                   "--password", r->password, NULL);
+        q = account_new(t, r->user_name, r->password, ret_error);
     if (q < 0)
         return q;
-    q = account_bind(t, r->user_name, ret_error);
     for (i = 0; q >= 0 && i < target_count(r); i++)
         q = create_target(t, r, options, i, ret_error);
     if (q < 0) {
@@ -407,7 +385,8 @@ static int start_tgtd(Targets *t, const BackendConfig *config, char **ret_error)
     }
 }
 
-int targets_start(const BackendConfig *config, Targets **ret, char **ret_error)
+int targets_start(const BackendConfig *config, const char *discovery_user, const char *discovery_password,
+                  Targets **ret, char **ret_error)
 {
     _cleanup_free_ char *output = NULL, *error = NULL;
     Targets *t = calloc(1, sizeof(*t));
@@ -428,6 +407,11 @@ int targets_start(const BackendConfig *config, Targets **ret, char **ret_error)
     else
         r = fail(ret_error, -ECONNREFUSED, "no tgtd has control port %s: %s", t->control,
                  error ? error : "?");
+    if (r >= 0)
+        r = account_new(t, discovery_user, discovery_password, ret_error);
+    /* Without a target's number: it is asked for in discovery sessions. */
+    if (r >= 0)
+        r = tgtadm(t, NULL, ret_error, "--op", "bind", "--mode", "account", "--user", discovery_user, NULL);
     if (r < 0) {
         targets_stop(t);
         return r;
@@ -445,7 +429,6 @@ Targets *targets_stop(Targets *t)
         (void)kill(t->tgtd, SIGKILL);
         (void)waitpid(t->tgtd, NULL, 0);
     }
-    strv_free(t->users);
     free(t);
     return NULL;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The recovery targets: tgtd, driven by tgtadm. One target per disk or one for all, CHAP for login and
- * discovery, only the posted initiator admitted, vendor "MABILR I". All calls block, for seconds at worst. */
+/* The recovery targets: tgtd, driven by tgtadm. One target per disk or one for all, CHAP for login, only the
+ * posted initiator admitted, vendor "MABILR I". Discovery is asked for one account: tgtd keeps few of them,
+ * and aborts at about the seventeenth that it is given. All calls block, for seconds at worst. */
 
 #include "backend.h"
 
@@ -18,7 +19,8 @@ typedef struct TargetOptions {
 } TargetOptions;
 
 /* Starts a tgtd of its own, or takes the one that runs and removes what an earlier simulator left in it. */
-int targets_start(const BackendConfig *config, Targets **ret, char **ret_error);
+int targets_start(const BackendConfig *config, const char *discovery_user, const char *discovery_password,
+                  Targets **ret, char **ret_error);
 /* Ends the tgtd if it is our own. Returns NULL. */
 Targets *targets_stop(Targets *t);
 /* On failure nothing is left. */

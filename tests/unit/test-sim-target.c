@@ -83,7 +83,7 @@ static void test_chap_name(void **state)
         _cleanup_(bytes_done) Bytes out = {};
         IscsiFilter f;
 
-        iscsi_filter_init(&f, given_targets, NULL);
+        iscsi_filter_init(&f, given_targets, NULL, NULL);
         for (i = 0; i < n; i += step)
             feed(&f, ISCSI_TO_TARGET, buf + i, step, &out);
         assert_int_equal(bytes_size(&out), 48 + ((length + 3) & ~(size_t)3));
@@ -98,6 +98,85 @@ static void test_chap_name(void **state)
     }
 }
 
+static int given_password(void *userdata, const char *user, char **ret)
+{
+    if (!streq(user, "77-aa"))
+        return -ENOENT;
+    *ret = strdup("abcdefghijklmno");
+    return *ret ? 0 : -ENOMEM;
+}
+
+/* What a target gets to see of that answer to its challenge, in a session of that type. The caller's. */
+static char *answered(const char *type, const char *challenge, const char *name, const char *response)
+{
+    static const IscsiDiscovery accounts = {"sim", "0123456789abcdef", given_password};
+    char buf[1024], text[512];
+    _cleanup_(bytes_done) Bytes out = {};
+    IscsiFilter f;
+    char *seen, *p;
+    size_t n;
+
+    iscsi_filter_init(&f, given_targets, &accounts, NULL);
+    snprintf(text, sizeof(text), "SessionType=%s", type);
+    n = pdu(buf, 0x43, 0x81, text, strlen(text) + 1);
+    feed(&f, ISCSI_TO_TARGET, buf, n, &out);
+    snprintf(text, sizeof(text), "%s", challenge);
+    for (p = text; (p = strchr(p, ' ')); p++)
+        *p = '\0';
+    n = pdu(buf, 0x23, 0x01, text, strlen(challenge) + 1);
+    feed(&f, ISCSI_TO_CLIENT, buf, n, &out);
+    bytes_done(&out);
+    n = (size_t)snprintf(text, sizeof(text), "CHAP_N=%s CHAP_R=%s", name, response) + 1;
+    *strchr(text, ' ') = '\0';
+    n = pdu(buf, 0x43, 0x87, text, n);
+    feed(&f, ISCSI_TO_TARGET, buf, n, &out);
+    iscsi_filter_done(&f);
+    n = (size_t)(unsigned char)out.data[6] << 8 | (unsigned char)out.data[7];
+    seen = malloc(n + 1);
+    assert_non_null(seen);
+    memcpy(seen, out.data + 48, n);
+    seen[n] = '\0';
+    for (p = seen; p < seen + n - 1; p++)
+        if (!*p)
+            *p = ' ';
+    return seen;
+}
+
+static void answer_is(const char *type, const char *challenge, const char *name, const char *response,
+                      const char *expected)
+{
+    _cleanup_free_ char *seen = answered(type, challenge, name, response);
+
+    assert_string_equal(seen, expected);
+}
+
+/* The numbers are from another program: the digest of the byte 39, the password and the bytes 0 to 15. */
+static void test_discovery_account(void **state)
+{
+    static const char md5[] = "CHAP_A=5 CHAP_I=39 CHAP_C=0x000102030405060708090a0b0c0d0e0f",
+                      sha1[] = "CHAP_A=7 CHAP_I=39 CHAP_C=0bAAECAwQFBgcICQoLDA0ODw==",
+                      right[] = "0xdb6dd3c4dd1091cbe5983d9ea5995a58";
+
+    /* Who has his own password is let in as the one that the target knows. */
+    answer_is("Discovery", md5, "Debian;12;77-aa", right,
+              "CHAP_N=sim CHAP_R=0x927e84b353ab26b3ee3e4ff6af34b98c");
+    answer_is("Discovery", sha1, "77-aa", "0X8C4FDF05F10A2AE98A55A3D44D6EE01B5890845D",
+              "CHAP_N=sim CHAP_R=0x3655ef9f38c205a263ebf140bac600fbe43b599a");
+    /* Whoever has not is not. */
+    answer_is("Discovery", md5, "Debian;12;77-aa", "0x927e84b353ab26b3ee3e4ff6af34b98c",
+              "CHAP_N=77-aa CHAP_R=0x927e84b353ab26b3ee3e4ff6af34b98c");
+    answer_is("Discovery", sha1, "77-aa", right, "CHAP_N=77-aa CHAP_R=0xdb6dd3c4dd1091cbe5983d9ea5995a58");
+    answer_is("Discovery", md5, "Debian;12;78-bb", right,
+              "CHAP_N=78-bb CHAP_R=0xdb6dd3c4dd1091cbe5983d9ea5995a58");
+    answer_is("Discovery", "CHAP_A=5", "77-aa", right,
+              "CHAP_N=77-aa CHAP_R=0xdb6dd3c4dd1091cbe5983d9ea5995a58");
+    answer_is("Discovery", md5, "sim", right, "CHAP_N=sim CHAP_R=0xdb6dd3c4dd1091cbe5983d9ea5995a58");
+    answer_is("Discovery", md5, "77-aa", "0xzz", "CHAP_N=77-aa CHAP_R=0xzz");
+    /* The sessions of the targets are the target's own to judge. */
+    answer_is("Normal", md5, "Debian;12;77-aa", right,
+              "CHAP_N=77-aa CHAP_R=0xdb6dd3c4dd1091cbe5983d9ea5995a58");
+}
+
 static void test_name_without_system(void **state)
 {
     _cleanup_(bytes_done) Bytes out = {};
@@ -105,7 +184,7 @@ static void test_name_without_system(void **state)
     IscsiFilter f;
     size_t n = pdu(buf, 0x43, 0x81, LOGIN_TEXT("Normal", "77-aa"));
 
-    iscsi_filter_init(&f, given_targets, NULL);
+    iscsi_filter_init(&f, given_targets, NULL, NULL);
     feed(&f, ISCSI_TO_TARGET, buf, n, &out);
     assert_int_equal(bytes_size(&out), n);
     assert_memory_equal(out.data, buf, n);
@@ -119,7 +198,7 @@ static void test_normal_session(void **state)
     IscsiFilter f;
     size_t n;
 
-    iscsi_filter_init(&f, given_targets, NULL);
+    iscsi_filter_init(&f, given_targets, NULL, NULL);
     assert_false(iscsi_filter_transparent(&f, ISCSI_TO_CLIENT));
     n = pdu(buf, 0x23, 0x87, "", 0);
     buf[36] = 2; /* login refused: nothing has begun */
@@ -146,7 +225,7 @@ static void test_early_bytes(void **state)
     size_t n;
 
     /* Half a command before the target has answered the login, the rest after. */
-    iscsi_filter_init(&f, given_targets, NULL);
+    iscsi_filter_init(&f, given_targets, NULL, NULL);
     n = pdu(buf, 0x43, 0x87, LOGIN_TEXT("Normal", "77-aa"));
     feed(&f, ISCSI_TO_TARGET, buf, n, &up);
     bytes_done(&up);
@@ -171,7 +250,7 @@ static void test_discovery(void **state)
     IscsiFilter f;
     size_t n, i;
 
-    iscsi_filter_init(&f, given_targets, &g);
+    iscsi_filter_init(&f, given_targets, NULL, &g);
     log_in(&f, true);
     assert_int_equal(f.phase, ISCSI_PHASE_DISCOVERY);
     assert_false(iscsi_filter_transparent(&f, ISCSI_TO_CLIENT));
@@ -204,7 +283,7 @@ static void test_discovery_limit(void **state)
     memset(long_name + strlen(long_name), 'a', sizeof(long_name) - 1 - strlen(long_name));
     for (i = 0; i < 64; i++)
         g.names[i] = long_name;
-    iscsi_filter_init(&f, given_targets, &g);
+    iscsi_filter_init(&f, given_targets, NULL, &g);
     log_in(&f, true);
     n = pdu(buf, 0x24, 0x80, "", 0);
     feed(&f, ISCSI_TO_CLIENT, buf, n, &out);
@@ -225,7 +304,7 @@ static int feed_two(const char *first, size_t first_size, IscsiDirection d, int 
     size_t n;
     int r;
 
-    iscsi_filter_init(&f, given_targets, NULL);
+    iscsi_filter_init(&f, given_targets, NULL, NULL);
     if (first) {
         n = pdu(buf, 0x43, 0x80, first, first_size);
         feed(&f, ISCSI_TO_TARGET, buf, n, &out);
@@ -247,13 +326,13 @@ static void test_hostile(void **state)
     _cleanup_(bytes_done) Bytes out = {};
     IscsiFilter f;
 
-    iscsi_filter_init(&f, given_targets, NULL);
+    iscsi_filter_init(&f, given_targets, NULL, NULL);
     assert_int_equal(iscsi_filter_feed(&f, ISCSI_TO_TARGET,
                                        TEXT("GET / HTTP/1.1\r\nHost: x\r\n\r\n........................."),
                                        &out),
                      -EPROTO);
     iscsi_filter_done(&f);
-    iscsi_filter_init(&f, given_targets, NULL);
+    iscsi_filter_init(&f, given_targets, NULL, NULL);
     big[5] = 2; /* 128 KiB */
     assert_int_equal(iscsi_filter_feed(&f, ISCSI_TO_TARGET, big, sizeof(big), &out), -EPROTO);
     iscsi_filter_done(&f);
@@ -422,13 +501,21 @@ static void test_check(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_chap_name),      cmocka_unit_test(test_name_without_system),
-        cmocka_unit_test(test_normal_session), cmocka_unit_test(test_early_bytes),
-        cmocka_unit_test(test_discovery),      cmocka_unit_test(test_discovery_limit),
-        cmocka_unit_test(test_hostile),        cmocka_unit_test(test_answer),
-        cmocka_unit_test(test_target_names),   cmocka_unit_test(test_parse_show),
-        cmocka_unit_test(test_script),         cmocka_unit_test(test_script_scenario),
-        cmocka_unit_test(test_script_values),  cmocka_unit_test(test_check),
+        cmocka_unit_test(test_chap_name),
+        cmocka_unit_test(test_name_without_system),
+        cmocka_unit_test(test_normal_session),
+        cmocka_unit_test(test_early_bytes),
+        cmocka_unit_test(test_discovery),
+        cmocka_unit_test(test_discovery_limit),
+        cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_answer),
+        cmocka_unit_test(test_discovery_account),
+        cmocka_unit_test(test_target_names),
+        cmocka_unit_test(test_parse_show),
+        cmocka_unit_test(test_script),
+        cmocka_unit_test(test_script_scenario),
+        cmocka_unit_test(test_script_values),
+        cmocka_unit_test(test_check),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
