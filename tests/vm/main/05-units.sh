@@ -8,7 +8,23 @@ cd "$(dirname "$0")"
 . ../lib.sh
 
 check "systemd finds nothing to complain about in the units" \
-    systemd-analyze verify --man=no ilrd.service ilrd.socket ilr-helper.socket ilr-connection@abcdefgh.service ilr-session@abcdefgh.service
+    systemd-analyze verify --man=no ilrd.service ilrd.socket ilr-helper.socket ilr-helper@1.service \
+    ilr-connection@abcdefgh.service ilr-session@abcdefgh.service ilr-hook@ready-abcdefgh.service ilrd-metrics.service \
+    ilrd-metrics.timer
+all_verified() {
+    local unit
+    sed 's/@[a-z0-9-]*\./@./g' "$0" >"$WORK/verified"
+    for unit in "$(systemctl show -P FragmentPath ilrd.service | xargs dirname)"/ilr*; do
+        grep -qF -- "${unit##*/}" "$WORK/verified" || { echo "$unit is not verified"; return 1; }
+    done
+}
+check "and these are all units" all_verified
+watched() {
+    [[ $(systemctl show -P Type ilrd.service) == notify && $(systemctl show -P WatchdogUSec ilrd.service) == 1min ]]
+    [[ $(systemctl show -P Type ilr-connection@abcdefgh.service) == notify ]]
+    [[ $(systemctl show -P NRestarts ilrd.service) == 0 ]]
+}
+check "ilrd is watched by the manager" watched
 check "ilrd runs as its own user" test "$(stat -c %U "/proc/$(systemctl show -P MainPID ilrd.service)")" = ilrd
 no_capabilities() { grep -qE '^CapEff:\s*0+$' "/proc/$(systemctl show -P MainPID ilrd.service)/status"; }
 check "ilrd has no capability" no_capabilities

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# ilrd is restarted, killed and stopped while a session stands: it stays, and can still be released.
+# ilrd is restarted, killed and stopped while a session stands, and the system bus is restarted: it stays, and can still be
+# released.
 set -eEuo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=tests/vm/lib.sh
@@ -47,6 +48,18 @@ check "whoever read meanwhile noticed nothing" read_well
 systemctl stop ilrd.service
 check "with ilrd stopped the files are there" sums_match "$LISTS/os.sha256" "$root" 50
 check "a call starts ilrd again, and it stands" eventually 20 stands
+# Without its bus ilrd would not notice that a unit has ended.
+check "the bus is restarted" systemctl restart dbus.service
+check "with that it stands" eventually 20 stands
+told() { journalctl -u ilrd.service --no-pager -o cat | grep -q "The system bus is there again"; }
+check "ilrd is on the bus again" eventually 30 told
 check "release" ilrctl release "$id"
 check "nothing is left" nothing_left azure
+if [[ ${ILR_FULL-} ]]; then
+    must "it comes up again" provision backup-vm-01 "$POINT_B"
+    id=$(sessions)
+    check "the bus is restarted again" systemctl restart dbus.service
+    systemctl kill --signal=KILL "ilr-connection@$id.service"
+    check "the end of a unit meanwhile is noticed" eventually 60 nothing_left azure
+fi
 finish
