@@ -290,16 +290,10 @@ int iscsi_session_logout(const char *id, int64_t sid, uint64_t timeout_usec, Fai
     return iscsiadm_fail(ret_failure, FAILURE_HELPER_FAILED, &result, what);
 }
 
-typedef struct Logout {
-    const char *id;
-    int64_t sid;
-    uint64_t timeout_usec;
-} Logout;
-
 static int logout_child(void *userdata, int fd)
 {
     _cleanup_failure_ Failure *f = NULL;
-    const Logout *l = userdata;
+    const IscsiLogout *l = userdata;
     int r = iscsi_session_logout(l->id, l->sid, l->timeout_usec, &f);
 
     if (f && f->message)
@@ -307,28 +301,43 @@ static int logout_child(void *userdata, int fd)
     return r;
 }
 
-/* Beside each other: with dead targets each takes its time, and the unit's stop has a deadline. */
-static int logout_all(const char *id, const IscsiSession *sessions, size_t n, uint64_t timeout_usec,
-                      Failure **ret_failure)
+int iscsi_sessions_logout(const char *id, IscsiLogout *logouts, size_t n, uint64_t timeout_usec)
 {
-    _cleanup_free_ Logout *logouts = calloc(n + 1, sizeof(*logouts));
     _cleanup_free_ ChildCall *calls = calloc(n + 1, sizeof(*calls));
-    int result = 0;
     size_t i;
 
-    if (!logouts || !calls)
+    if (!calls)
         return -ENOMEM;
     for (i = 0; i < n; i++) {
-        logouts[i] = (Logout){.id = id, .sid = sessions[i].sid, .timeout_usec = timeout_usec};
+        logouts[i].id = id;
+        logouts[i].timeout_usec = timeout_usec;
         calls[i].userdata = &logouts[i];
     }
     child_call_each(logout_child, calls, n, timeout_usec + LOGOUT_GRACE_USEC);
     for (i = 0; i < n; i++) {
-        _cleanup_free_ char *text = calls[i].text;
+        logouts[i].result = calls[i].result;
+        logouts[i].text = calls[i].text;
+    }
+    return 0;
+}
 
-        if (calls[i].result < 0 && result >= 0)
-            result = verb_fail(ret_failure, calls[i].result, FAILURE_HELPER_FAILED, "%s",
-                               text && *text ? text : strerror(-calls[i].result));
+static int logout_all(const char *id, const IscsiSession *sessions, size_t n, uint64_t timeout_usec,
+                      Failure **ret_failure)
+{
+    _cleanup_free_ IscsiLogout *logouts = calloc(n + 1, sizeof(*logouts));
+    int result = logouts ? 0 : -ENOMEM;
+    size_t i;
+
+    for (i = 0; result >= 0 && i < n; i++)
+        logouts[i].sid = sessions[i].sid;
+    if (result >= 0)
+        result = iscsi_sessions_logout(id, logouts, n, timeout_usec);
+    for (i = 0; logouts && i < n; i++) {
+        _cleanup_free_ char *text = logouts[i].text;
+
+        if (logouts[i].result < 0 && result >= 0)
+            result = verb_fail(ret_failure, logouts[i].result, FAILURE_HELPER_FAILED, "%s",
+                               text && *text ? text : strerror(-logouts[i].result));
     }
     return result;
 }

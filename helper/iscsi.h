@@ -37,6 +37,16 @@ static inline bool iscsi_session_logged_in(const IscsiSession *s)
  * failure that names target and code. */
 int iscsi_session_logout(const char *id, int64_t sid, uint64_t timeout_usec, Failure **ret_failure);
 
+/* The same for several beside each other: with dead targets each takes its time. */
+typedef struct IscsiLogout {
+    int64_t sid;
+    int result; /* as iscsi_session_logout() returns it */
+    char *text; /* why it failed, the caller's; or NULL */
+    const char *id;
+    uint64_t timeout_usec;
+} IscsiLogout;
+int iscsi_sessions_logout(const char *id, IscsiLogout *logouts, size_t n, uint64_t timeout_usec);
+
 /* The last step of a healthy down, the first of one with a dead target: logs out every session of the
  * record's targets, deletes the node and discovery records, takes the targets out of the record and saves it.
  * Goes on after a failure, and returns the first; what could not be logged out stays in the record. The lock

@@ -103,16 +103,14 @@ static int look(Sweep *s)
 
 /* ---- iSCSI sessions ---- */
 
-static int logout(Sweep *s, const Leftover *item)
+static int logged_out(Sweep *s, const Leftover *item, const IscsiLogout *l)
 {
-    _cleanup_failure_ Failure *f = NULL;
-    int r = iscsi_session_logout(NULL, item->number, ISCSI_LOGOUT_TIMEOUT_USEC, &f);
-
-    if (r >= 0) {
+    if (l->result >= 0) {
         log_full(LOG_NOTICE, s->session, "Swept: logged out of %s, %s", item->name, item->detail);
         return 0;
     }
-    return r == -ENOMEM ? r : fail(s, item, f ? f->message : strerror(-r));
+    return l->result == -ENOMEM ? -ENOMEM
+                                : fail(s, item, l->text && *l->text ? l->text : strerror(-l->result));
 }
 
 /* Is somebody on it whom we did not get away? */
@@ -130,8 +128,10 @@ static bool held(const Sweep *s, int64_t sid)
 
 static int log_out(Sweep *s, bool dead_only)
 {
-    size_t i;
-    int r = 0;
+    _cleanup_free_ IscsiLogout *logouts = calloc(s->l.n + 1, sizeof(*logouts));
+    _cleanup_free_ const Leftover **items = calloc(s->l.n + 1, sizeof(*items));
+    size_t n = 0, i;
+    int r = logouts && items ? 0 : -ENOMEM;
 
     for (i = 0; r >= 0 && i < s->l.n; i++) {
         const Leftover *item = &s->l.items[i];
@@ -140,8 +140,17 @@ static int log_out(Sweep *s, bool dead_only)
             continue;
         if (!s->session && held(s, item->number))
             r = fail(s, item, "what is on it is still in use");
-        else
-            r = logout(s, item);
+        else {
+            logouts[n].sid = item->number;
+            items[n++] = item;
+        }
+    }
+    if (r >= 0)
+        r = iscsi_sessions_logout(NULL, logouts, n, ISCSI_LOGOUT_TIMEOUT_USEC);
+    for (i = 0; i < n; i++) {
+        if (r >= 0)
+            r = logged_out(s, items[i], &logouts[i]);
+        free(logouts[i].text);
     }
     return r;
 }
