@@ -1,71 +1,179 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# ilr-helper up killed at many moments, the disks staying logged in: the next one, or down, finds its way out of
-# whatever is half built (overlays, an array, a volume group, btrfs over two disks). More moments with scripts/check --full.
+# ilr-helper killed right after its Nth step (tests/vm/kill-point.c), the disks staying logged in, on six layouts: up (of LUKS
+# unlock), after which the next one must bring the files or down must leave nothing, and down, after which the next one must
+# leave nothing. Some points of each layout; every one with scripts/check --full, where a run goes on behind what the one before did with
+# the same helper ($ILR_RESULTS/kill-points). ILR_KILL_LAYOUTS="md luks" takes only these.
 set -eEuo pipefail
 cd "$(dirname "$0")"
+# shellcheck source=tests/vm/kill-point.sh
+. ../kill-point.sh
 # shellcheck source=tests/vm/storage/lib.sh
 . ./lib.sh
 
+read -ra layouts <<<"${ILR_KILL_LAYOUTS:-linear lvm thin md btrfs luks}"
+progress=$ILR_RESULTS/kill-points
+build=$(sha256sum $helper | cut -c1-16)
+log=$WORK/helper.log
+end=$((SECONDS + ${ILR_TEST_TIMEOUT:-600} - 60))
+
 host_clean_up() {
-    vgchange -an vgk >/dev/null 2>&1 || true
+    vgchange -an vgk vgt >/dev/null 2>&1 || true
+    cryptsetup close made 2>/dev/null || true
     mdadm --quiet --stop --scan || true
     losetup -D
+    rm -f /etc/lvm/lvmlocal.conf
 }
 make_images() {
+    printf 'activation { monitoring=0 }\nglobal { thin_check_executable="" }\n' >/etc/lvm/lvmlocal.conf
     make_files
-    truncate -s 40M k1.img k2.img
-    truncate -s 128M b1.img b2.img
-    losetup /dev/loop11 k1.img
-    losetup /dev/loop12 k2.img
-    mdadm --quiet --create /dev/md/kill --run --assume-clean -l 1 -n 2 /dev/loop11 /dev/loop12
-    vgcreate -q -s 1M vgk /dev/md/kill
-    lvcreate -q -y -n one -L 8M vgk
-    lvcreate -q -y -n mirror --type raid1 -m 1 --alloc anywhere -L 4M vgk 2>/dev/null || lvcreate -q -y -n mirror -L 4M vgk
-    lvcreate -q -y -n snap -s vgk/one -L 2M
-    mkfs.ext4 -q -d files /dev/vgk/one
-    mkfs.ext4 -q -d files /dev/vgk/mirror
-    vgchange -q -an vgk
+    truncate -s 12M linear.img
+    echo 'start=2048, size=20480' | sfdisk -q -X gpt linear.img
+    truncate -s 10M fs
+    mkfs.ext4 -q -L files -d files fs
+    put linear.img 2048 fs
+    rm fs
+    truncate -s 24M lvm.img thin.img
+    truncate -s 16M md.img md2.img luks.img
+    truncate -s 128M btrfs.img btrfs2.img
+    losetup /dev/loop11 lvm.img
+    losetup /dev/loop12 thin.img
+    losetup /dev/loop13 md.img
+    losetup /dev/loop14 md2.img
+    losetup /dev/loop15 btrfs.img
+    losetup /dev/loop16 btrfs2.img
+    vgcreate -q -s 1M vgk /dev/loop11
+    lvcreate -q -y -n files -L 10M vgk
+    mkfs.ext4 -q -d files /dev/vgk/files
+    lvcreate -q -y -n snap -s vgk/files -L 2M
+    vgcreate -q -s 1M vgt /dev/loop12
+    lvcreate -q -y -L 12M -T vgt/pool
+    lvcreate -q -y -V 16M -T vgt/pool -n files
+    mkfs.ext4 -q -d files /dev/vgt/files
+    vgchange -q -an vgk vgt
+    mdadm --quiet --create /dev/md/kill --run --assume-clean -l 1 -n 2 /dev/loop13 /dev/loop14
+    mkfs.ext4 -q -L files -d files /dev/md/kill
     mdadm --wait-clean /dev/md/kill || true
     mdadm --quiet --stop /dev/md/kill
-    losetup /dev/loop13 b1.img
-    losetup /dev/loop14 b2.img
-    mkfs.btrfs -q -L pool -d raid1 -m raid1 /dev/loop13 /dev/loop14
+    mkfs.btrfs -q -L files -d raid1 -m raid1 /dev/loop15 /dev/loop16
     mkdir mnt
-    mount /dev/loop13 mnt
+    mount /dev/loop15 mnt
     cp -a files/. mnt
     umount mnt
+    printf key >key
+    cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 --key-file key luks.img
+    cryptsetup open --key-file key luks.img made
+    mkfs.ext4 -q -L files -d files /dev/mapper/made
+    cryptsetup close made
     losetup -D
     images_done
 }
 must "the images can be made" make_images
-target_new a k1.img k2.img b1.img b2.img
-session_new aaaaaaaa a
-start=$EPOCHREALTIME
-must "up" up aaaaaaaa
-whole=$(awk "BEGIN {print $EPOCHREALTIME - $start}")
-check "down" down aaaaaaaa
-check "nothing is left" gone aaaaaaaa
-session_new aaaaaaaa a
+host_view host.before
+for layout in "${layouts[@]}"; do
+    images=("$layout.img")
+    [[ ! -f ${layout}2.img ]] || images+=("${layout}2.img")
+    target_new "$layout" "${images[@]}"
+done
 
-killed_at() { # PER-CENT of an undisturbed up
-    local result=0
-    timeout --signal=KILL "$(awk "BEGIN {print $whole * $1 / 100}")" $helper up aaaaaaaa || result=$?
-    say "killed at $1 per cent of $whole s: exit status $result, $(dmsetup ls | grep -c ^ilr_ || true) devices, \
-$(grep -c /run/ilr/ /proc/self/mounts || true) mounts"
+# run_helper VERB [MODE N]: up, unlock or down.
+run_helper() {
+    local -a run=()
+    (($# == 1)) || run=(kill_point_run "$2" "$3")
+    run+=("$helper" "$1" "$id")
+    if [[ $1 == unlock ]]; then
+        unlock_asked "$id" disk1 key "${run[@]}" >"$log" 2>&1
+    else
+        "${run[@]}" >"$log" 2>&1
+    fi
 }
-points=(20 50 80 110 140)
-[[ -z ${ILR_FULL-} ]] || mapfile -t points < <(seq 2 2 150)
-for point in "${points[@]}"; do killed_at "$point"; done
-v=/run/ilr/aaaaaaaa/volumes
-must "up after all that" up aaaaaaaa
-for volume in one mirror pool; do check "$volume has its files" has_files "$v/$volume"; done
-check "down" down aaaaaaaa
-check "nothing is left" gone aaaaaaaa
-session_new aaaaaaaa a
-killed_at 70
-check "down --forced after a kill" down aaaaaaaa --forced
-check "nothing is left" gone aaaaaaaa
+works() { run_helper "$@" || { echo "$*: exit status $?"; cat "$log"; return 1; }; }
+# killed VERB N: it was killed right after its step N. A run that had fewer steps this time says so.
+killed() {
+    local result=0
+    kill_point_reset
+    run_helper "$1" self "$2" || result=$?
+    if ((result == 137)); then
+        echo "#KILLED $layout $1 after step $2: $(kill_point_list | sed -n "$2s/^[0-9]* [^ ]* //p")"
+    elif ((result == 0)) && (($(kill_point_count) < $2)); then
+        echo "#FEWER $layout $1 had $(kill_point_count) steps"
+    else
+        echo "$1, to be killed after step $2: exit status $result"
+        cat "$log"
+        return 1
+    fi
+}
+# The disks as they are after the log-in, and, where up is not what is looked at, up.
+begin() {
+    session_new "$id" "$layout"
+    [[ $way != unlock ]] || works up
+}
+# One number for all that can be killed at it: on the way up, then once more up, or down; on the way down.
+round() { # N
+    if (($1 <= ups)); then
+        begin
+        killed "$way" "$1"
+        works down
+        gone "$id"
+        begin
+        killed "$way" "$1"
+        works "$way"
+    else
+        begin
+        works "$way"
+    fi
+    has_files /run/ilr/"$id"/volumes/files
+    if (($1 <= downs)); then killed down "$1"; fi
+    works down
+    gone "$id"
+}
+steps() { # VERB: their number, and of which kinds they are
+    kill_point_reset
+    run_helper "$1" count 0 || { cat "$log" >&2; return 1; }
+    kill_point_list | awk '{print $3}' | sort | uniq -c | awk -v w="# $layout, $1:" '{w = w " " $1 " " $2 ","} END {print substr(w, 1, length(w) - 1)}' >&2
+    kill_point_count
+}
+
+left=0
+for layout in "${layouts[@]}"; do
+    id=kill$(printf %s "$layout" | md5sum | cut -c1-4)
+    way=up
+    [[ $layout != luks ]] || way=unlock
+    begin
+    ups=$(steps $way)
+    check "$layout: has its files" has_files /run/ilr/"$id"/volumes/files
+    downs=$(steps down)
+    check "$layout: nothing is left" gone "$id"
+    most=$((ups > downs ? ups : downs))
+    points=($((downs / 2)) $((ups * 3 / 4)))
+    [[ ! ${ILR_FULL-} ]] || mapfile -t points < <(seq "$most")
+    tries=0 hits=0 failed=0
+    for n in "${points[@]}"; do
+        ! grep -qsx "$build $layout $n" "$progress" || continue
+        if [[ ${ILR_FULL-} ]] && ((SECONDS > end)); then
+            left=$((left + 1))
+            continue
+        fi
+        tried round "$n" >"$WORK/round" 2>&1
+        tries=$((tries + (n <= ups ? 2 : 0) + (n <= downs ? 1 : 0)))
+        hits=$((hits + $(grep -c '^#KILLED' "$WORK/round" || true)))
+        sed -n 's/^#\(KILLED\|FEWER\)/#/p' "$WORK/round" | uniq
+        if ((tried_status)); then
+            check_failed "$layout: killed after step $n"
+            sed 's/^/#   /' "$WORK/round"
+            failed=1
+            $helper down "$id" --forced >/dev/null 2>&1 || true
+        elif [[ ${ILR_FULL-} ]]; then
+            echo "$build $layout $n" >>"$progress"
+        fi
+    done
+    ((failed)) || check_passed "$layout: whatever step it is killed after"
+    ((tries == 0)) || check "$layout: it was killed" test $((hits * 10)) -ge $((tries * 9))
+    say "$layout: $ups steps up, $downs down; killed $hits times now, of $((2 * ups + downs)) that there are"
+done
+check "the host saw nothing" host_same
+check "the kernel has no complaint" kernel_quiet
 check "the backing stores are what they were" same_bytes
+((left == 0)) || skip "the other kill points" "$left numbers of steps are left: the same call goes on"
 finish

@@ -81,6 +81,20 @@ gone() { # ID
 }
 sums() { (cd $work && sha256sum -- *.img); }
 up() { $helper up "$1"; }
+# unlock_asked ID VOLUME KEY-FILE COMMAND...: runs the command with the request that "ilr-helper unlock ID" finds, as the session's
+# unit runs it.
+unlock_asked() {
+    local pipe=/run/ilr-private/$1/unlock result=0
+    rm -f "$pipe"
+    mkfifo -m 0600 "$pipe"
+    exec 9<>"$pipe"
+    jq -nc --arg v "$2" --arg k "$(base64 -w0 "$3")" '{volume: $v, key: $k}' >&9
+    shift 3
+    "$@" 9>&- || result=$?
+    exec 9>&-
+    rm -f "$pipe"
+    return $result
+}
 down() { $helper down "$@"; }
 is() { [[ $(cat "$1") == "$2" ]]; }
 
