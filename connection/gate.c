@@ -261,7 +261,7 @@ static void answer_logout(Gate *g, GateCall *c)
     control_reply(c->client, o);
 }
 
-static void on_helper(void *userdata, json_object *answer, const Failure *failure)
+static void on_helper(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
 {
     GateCall *c = userdata;
     Gate *g = c->gate;
@@ -362,7 +362,8 @@ static void pass_on(Gate *g, ControlClient *client, IscsiForm form, const char *
         reply_error(client, r == -ENOMEM ? ISCSIADM_ERROR : ISCSIADM_INVALID, "bad CHAP name or secret");
         return;
     }
-    r = helper_call_start(&c->call, g->event, g->helper_socket, o, HELPER_TIMEOUT_USEC, on_helper, c);
+    r = helper_call_new(&c->call, g->event, g->helper_socket, o, NULL, NULL, HELPER_TIMEOUT_USEC, on_helper,
+                        c);
     if (r < 0) {
         reply_error(client, ISCSIADM_ERROR, "out of memory");
         return;

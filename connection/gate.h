@@ -6,7 +6,7 @@
  * session. */
 
 #include "control.h"
-#include "helper-client.h"
+#include "helper-call.h"
 
 #define GATE_TARGETS_MAX 64
 

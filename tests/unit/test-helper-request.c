@@ -128,6 +128,7 @@ static void test_base64(void **state)
     } good[] = {{"Zg==", "f"}, {"Zm8=", "fo"}, {"Zm9v", "foo"}, {"+/+/", "\xfb\xff\xbf"}};
     static const char *const bad[] = {"",     "Z",    "Zg",    "Zg=",    "Zg==Zg==", "Zh==", "Zm9=",
                                       "====", "Z===", "Zm 9v", "Zm9v\n", "Zm9-",     "=Zg=", "Zg==="};
+    char text[BASE64_SIZE(10)];
     Secret *s;
     size_t i;
 
@@ -135,6 +136,8 @@ static void test_base64(void **state)
         assert_int_equal(base64_decode(good[i].text, 10, &s), 0);
         assert_int_equal(secret_size(s), strlen(good[i].bytes));
         assert_memory_equal(secret_text(s), good[i].bytes, secret_size(s));
+        assert_int_equal(base64_encode(secret_text(s), secret_size(s), text), BASE64_SIZE(secret_size(s)));
+        assert_memory_equal(text, good[i].text, strlen(good[i].text));
         secret_unref(s);
     }
     for (i = 0; i < ELEMENTSOF(bad); i++)

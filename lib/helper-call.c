@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "helper-call.h"
 
+#include "base64.h"
 #include "framing.h"
 #include "timeutil.h"
 
-#include <openssl/evp.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -35,7 +35,6 @@ HelperCall *helper_call_free(HelperCall *call)
     free(call);
     return NULL;
 }
-DEFINE_CLEANUP(HelperCall *, helper_call_free)
 
 /* The last thing a call does: the callback may free it. */
 static void finish(HelperCall *call, json_object *answer, Failure *failure)
@@ -145,13 +144,12 @@ static int make_message(json_object *request, const char *key, Secret *secret, S
         *ret = secret_new(text, base);
         return *ret ? 0 : -ENOMEM;
     }
-    size = base + strlen(key) + secret_size(secret) / 3 * 4 + 16;
+    size = base + strlen(key) + BASE64_SIZE(secret_size(secret)) + 16;
     buf = malloc(size);
     if (!buf)
         return -ENOMEM;
     n = snprintf(buf, size, "%.*s%s\"%s\":\"", (int)base - 1, text, base > 2 ? "," : "", key);
-    n += EVP_EncodeBlock((unsigned char *)buf + n, (const unsigned char *)secret_text(secret),
-                         (int)secret_size(secret));
+    n += (int)base64_encode(secret_text(secret), secret_size(secret), buf + n);
     memcpy(buf + n, "\"}", 2);
     *ret = secret_new_take(buf, n + 2);
     return *ret ? 0 : -ENOMEM;
@@ -194,6 +192,8 @@ int helper_call_new(HelperCall **ret, sd_event *event, const char *socket_path, 
     if (call->fd < 0) {
         call->failure = failure_new(FAILURE_HELPER_FAILED, "The helper cannot be reached at %s: %s",
                                     socket_path, strerror_r(-call->fd, buf, sizeof(buf)));
+        if (!call->failure)
+            return -ENOMEM;
         r = sd_event_add_defer(event, &call->defer, on_defer, call);
         if (r < 0)
             return r;

@@ -6,5 +6,11 @@
 
 #include "secret.h"
 
+/* The characters that size bytes make. */
+#define BASE64_SIZE(size) (((size) + 2) / 3 * 4)
+
+/* Writes BASE64_SIZE(size) characters and no NUL; returns how many. */
+size_t base64_encode(const char *bytes, size_t size, char *ret);
+
 /* -EBADMSG: not base64, or empty. -EFBIG: more than max bytes. */
 int base64_decode(const char *text, size_t max, Secret **ret);

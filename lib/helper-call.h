@@ -2,7 +2,8 @@
 #pragma once
 
 /* One question to ilr-helper and its answer, without blocking: a connection, a message, a message back,
- * closed. Knows the transport only; what is asked is the session's business. */
+ * closed. Knows the transport only; what is asked, and what an
+ * answer means, is its users' business. */
 
 #include "failure.h"
 #include "secret.h"
@@ -11,7 +12,7 @@
 typedef struct HelperCall HelperCall;
 
 /* answer: borrowed, an object; NULL if failure is set. failure: borrowed; NULL if answer is set. Called once,
- * last; the call may be freed inside. */
+ * last, never from inside helper_call_new(); the call may be freed inside. */
 typedef void (*HelperDone)(HelperCall *call, json_object *answer, Failure *failure, void *userdata);
 
 /* socket_path: where the helper listens. request: an object, only read. secret_key/secret: a member that is
@@ -24,3 +25,4 @@ int helper_call_new(HelperCall **ret, sd_event *event, const char *socket_path, 
 /* Closes the connection, which the helper takes as "no longer wanted". done is not called any more. Returns
  * NULL. */
 HelperCall *helper_call_free(HelperCall *call);
+DEFINE_CLEANUP(HelperCall *, helper_call_free)

@@ -1,6 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base64.h"
 
+size_t base64_encode(const char *bytes, size_t size, char *ret)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t i, k, n = 0;
+
+    for (i = 0; i < size; i += 3) {
+        size_t have = MIN(size - i, (size_t)3);
+        uint32_t bits = 0;
+
+        for (k = 0; k < 3; k++)
+            bits = bits << 8 | (k < have ? (unsigned char)bytes[i + k] : 0);
+        for (k = 0; k < 4; k++)
+            ret[n++] = k <= have ? digits[bits >> (18 - 6 * k) & 63] : '=';
+    }
+    return n;
+}
+
 static int digit(char c)
 {
     if (c >= 'A' && c <= 'Z')
