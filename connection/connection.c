@@ -15,6 +15,8 @@
 /* The lock on ports is for the moment of choosing; a script that hangs must not hold up the others for
  * longer. */
 #define LOCK_HOLD_USEC (60 * USEC_PER_SEC)
+/* A script whose tunnel ended may say why, but not wait for what cannot come. */
+#define TUNNEL_GRACE_USEC (3 * USEC_PER_SEC)
 
 static void status(Connection *c, const char *text)
 {
@@ -116,44 +118,68 @@ static int on_lock_hold(sd_event_source *s, uint64_t usec, void *userdata)
     return 0;
 }
 
-/* ---- the tunnel and the script, once connected ---- */
+/* ---- the tunnel and the script ---- */
+
+static int on_tunnel_grace(sd_event_source *s, uint64_t usec, void *userdata)
+{
+    Connection *c = userdata;
+
+    connection_terminal_drain(c);
+    connection_fail(c, connection_tunnel_failure(c));
+    return 0;
+}
+
+/* Before everything is connected: a log in that is under way would try for half a minute, and the script may
+ * sleep for longer. */
+static int tunnel_ended(Connection *c)
+{
+    c->tunnel_ended = true;
+    return sd_event_add_time_relative(c->event, &c->tunnel_grace, CLOCK_MONOTONIC, TUNNEL_GRACE_USEC, 0,
+                                      on_tunnel_grace, c);
+}
 
 static int on_tunnel(sd_event_source *s, int fd, uint32_t events, void *userdata)
 {
     Connection *c = userdata;
+    int r;
 
     (void)sd_event_source_set_enabled(s, SD_EVENT_OFF);
     connection_terminal_drain(c);
-    fail(c, FAILURE_CONNECTION_LOST, "The tunnel of the connection script (process %d) ended",
-         (int)c->gate.tunnel_pid);
+    if (c->state == CONNECTION_RUNNING) {
+        r = tunnel_ended(c);
+        if (r < 0)
+            fail_errno(c, r, "Cannot set a deadline");
+    } else
+        fail(c, FAILURE_CONNECTION_LOST, "The tunnel of the connection script (process %d) ended",
+             (int)c->watched_pid);
     return 0;
 }
 
+/* From the first discovery through it on. A script that starts another one is taken at its word. */
 static int watch_tunnel(Connection *c)
 {
     int r;
 
-    if (c->gate.tunnel_pid <= 0)
+    if (c->gate.tunnel_pid <= 0 || c->gate.tunnel_pid == c->watched_pid)
         return 0;
-    c->tunnel_fd = (int)syscall(SYS_pidfd_open, c->gate.tunnel_pid, 0);
+    sd_event_source_disable_unref(c->tunnel_io);
+    sd_event_source_disable_unref(c->tunnel_grace);
+    c->tunnel_io = c->tunnel_grace = NULL;
+    c->tunnel_ended = false;
+    safe_close(c->tunnel_fd);
+    c->watched_pid = c->gate.tunnel_pid;
+    c->tunnel_fd = (int)syscall(SYS_pidfd_open, c->watched_pid, 0);
     if (c->tunnel_fd < 0)
-        return -errno;
+        return errno == ESRCH ? tunnel_ended(c) : -errno;
     r = sd_event_add_io(c->event, &c->tunnel_io, c->tunnel_fd, EPOLLIN, on_tunnel, c);
     return r < 0 ? r : 0;
 }
 
 static void become_connected(Connection *c)
 {
-    int r;
-
-    r = watch_tunnel(c);
-    if (r == -ESRCH) {
+    if (c->tunnel_ended) {
         fail(c, FAILURE_CONNECTION_LOST, "The tunnel of the connection script (process %d) ended at once",
-             (int)c->gate.tunnel_pid);
-        return;
-    }
-    if (r < 0) {
-        fail_errno(c, r, "Cannot watch the tunnel");
+             (int)c->watched_pid);
         return;
     }
     c->state = CONNECTION_CONNECTED;
@@ -196,10 +222,16 @@ static void on_gate_asked(void *userdata)
 static void on_gate_changed(void *userdata)
 {
     Connection *c = userdata;
+    int r;
 
     if (c->state == CONNECTION_FAILED)
         return;
     on_gate_asked(c);
+    r = watch_tunnel(c);
+    if (r < 0) {
+        fail_errno(c, r, "Cannot watch the tunnel");
+        return;
+    }
     if (c->gate.portal)
         lock_release(c);
     if (c->state == CONNECTION_RUNNING && gate_connected(&c->gate))
@@ -385,6 +417,7 @@ void connection_done(Connection *c)
     c->control = control_free(c->control);
     sd_event_source_disable_unref(c->terminal_io);
     sd_event_source_disable_unref(c->tunnel_io);
+    sd_event_source_disable_unref(c->tunnel_grace);
     sd_event_source_disable_unref(c->settle);
     sd_event_source_disable_unref(c->prompt);
     sd_event_source_disable_unref(c->silence);

@@ -49,13 +49,15 @@ typedef struct Connection {
 
     pid_t script_pid; /* bubblewrap; 0: not started or reaped */
     int terminal;
-    int tunnel_fd; /* pidfd */
+    int tunnel_fd;     /* pidfd */
+    pid_t watched_pid; /* whose it is; 0: nobody's */
+    bool tunnel_ended; /* before everything was connected */
     unsigned n_answers;
     bool at_end;                           /* the script stands at its last question */
     uint64_t started_usec, connected_usec; /* CLOCK_REALTIME */
     uint64_t output_usec;                  /* CLOCK_MONOTONIC, of the last output */
 
-    sd_event_source *terminal_io, *child, *tunnel_io;
+    sd_event_source *terminal_io, *child, *tunnel_io, *tunnel_grace;
     sd_event_source *settle, *prompt, *silence, *deadline, *lock_hold;
 } Connection;
 
@@ -72,6 +74,8 @@ void connection_terminal_start(Connection *c);
 void connection_terminal_drain(Connection *c);
 /* Without a connection the script came to its end; status: its exit status, or -1 if it asks to be let go. */
 Failure *connection_end_failure(Connection *c, int status);
+/* Its tunnel ended before it was connected, and the script does not say why. */
+Failure *connection_tunnel_failure(Connection *c);
 
 /* record.c: connection.json. */
 const char *connection_state_to_string(ConnectionState s);

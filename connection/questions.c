@@ -67,6 +67,14 @@ static Failure *failure_from_lines(FailureName name, int status)
     }
 }
 
+Failure *connection_tunnel_failure(Connection *c)
+{
+    return with_lines(c, failure_new(FAILURE_CONNECTION_LOST,
+                                     "The tunnel of the connection script (process %d) ended before every "
+                                     "target was logged in",
+                                     (int)c->watched_pid));
+}
+
 Failure *connection_end_failure(Connection *c, int status)
 {
     _cleanup_strv_free_ char **lines = NULL;
@@ -83,6 +91,8 @@ Failure *connection_end_failure(Connection *c, int status)
         name = FAILURE_TARGET_BLOCKED;
     else if (c->gate.not_ready)
         name = FAILURE_TARGET_NOT_READY;
+    else if (c->tunnel_ended) /* whatever failed then, that is why */
+        return connection_tunnel_failure(c);
     else if (c->gate.failure)
         return with_lines(c, failure_copy(c->gate.failure));
     else if (status > 0 && last && startswith(last, "bwrap: "))

@@ -16,7 +16,8 @@ static const char settings[] =
     "node.session.scan = manual\n"
     /* How long I/O waits for a connection that broke before it ends with EIO. Longer than a tunnel's hiccup,
      * shorter than people wait: the stock 120 s leave every reader in state D. Together with the two below a
-     * reader on a dead recovery point gets EIO after at most 25 s, whatever the size of its disk. */
+     * reader on a dead recovery point gets EIO after 25 s and what the kernel's rounding of timers and a busy
+     * machine add, within 30 s, whatever the size of its disk. */
     "node.session.timeo.replacement_timeout = 10\n"
     /* A dead target is noticed 5 + 10 s after its last byte. A ping waits behind the data in the tunnel's
      * buffers, so 5 s for its answer, the stock value, is too little for a slow line that is busy; data that

@@ -4,6 +4,7 @@
 #include "framing.h"
 #include "log.h"
 #include "request.h"
+#include "systemd.h"
 #include "timeutil.h"
 
 #include <poll.h>
@@ -41,6 +42,13 @@ static int caller_identify(int fd, Caller *ret, char **ret_unit)
     return 0;
 }
 
+/* A caller that is gone has closed its connection, and that is all: nothing is denied to it, and nobody is
+ * there to be told. -ECANCELED is what ends a request without a word. */
+static bool hung_up(int fd, ssize_t n)
+{
+    return (n == 0 || n == -ECONNRESET) && caller_gone(fd);
+}
+
 /* Reads until the first NUL byte. Only what came last is searched: 16 MiB arrive in thousands of pieces. */
 static int receive(int fd, Framing *f, Failure **ret_failure)
 {
@@ -65,6 +73,8 @@ static int receive(int fd, Framing *f, Failure **ret_failure)
         if (n == -EMSGSIZE)
             return verb_fail(ret_failure, -EMSGSIZE, FAILURE_INVALID_REQUEST,
                              "the request is longer than %zu bytes", f->max);
+        if (hung_up(fd, n))
+            return -ECANCELED;
         if (n == 0)
             return verb_fail(ret_failure, -EBADMSG, FAILURE_INVALID_REQUEST,
                              "the request ended before its NUL byte");
@@ -100,6 +110,9 @@ static int handle(int fd, json_object **ret_answer, Failure **ret_failure)
     if (r <= 0)
         return r < 0 ? r : -EBADMSG;
     r = request_parse(text, size, &caller, &request, &function, &object, ret_failure);
+    /* Who was killed after it had asked has no unit any more. */
+    if (r == -EPERM && !unit && caller_gone(fd))
+        return -ECANCELED;
     if (r < 0)
         return r;
     r = config_load(NULL, &config, &config_failure);
@@ -143,8 +156,10 @@ int serve(int fd)
     int r;
 
     r = handle(fd, &answer, &failure);
-    if (r == -ECANCELED) /* the caller went away; what he wanted was taken back */
+    if (r == -ECANCELED) { /* the caller went away; what he wanted was taken back, or never begun */
+        log_debug("The caller hung up");
         return 0;
+    }
     if (r < 0) {
         (void)verb_fail(&failure, r, FAILURE_HELPER_FAILED, "ilr-helper failed: %s", strerror(-r));
         if (!failure)
@@ -158,7 +173,11 @@ int serve(int fd)
     }
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &send_timeout, sizeof(send_timeout));
     r = framing_write(fd, answer ? json_text(answer) : "{}");
+    if (r == -EPIPE || r == -ECONNRESET) { /* what was done stands */
+        log_debug("The caller hung up before its answer");
+        return 0;
+    }
     if (r < 0)
-        log_warning_errno(r, "Cannot send the answer"); /* the caller hung up; what was done stands */
+        log_warning_errno(r, "Cannot send the answer");
     return r;
 }

@@ -93,6 +93,7 @@ class Helper:
         self.asked = []
         self.failure = {}
         self.delay = None
+        self.never = set()  # verbs that are not answered
         self.sids = 0
         self.tunnel_pid = True
         self.socket = socket.socket(socket.AF_UNIX)
@@ -128,6 +129,10 @@ class Helper:
         verb = request["verb"]
         if self.delay:
             self.delay.wait()
+        if verb in self.never:
+            peer.recv(1)  # until the caller hangs up
+            peer.close()
+            return
         if verb in self.failure:
             answer = {"failure": self.failure[verb]}
         elif verb == "discover":
@@ -691,6 +696,70 @@ def tunnel_dies():
         f = r.failure()
         assert f["name"] == "ConnectionLost" and str(record["tunnelPid"]) in f["message"], f
         assert gone(r.descendants)
+    finally:
+        r.close()
+
+
+@test
+def tunnel_dies_before():
+    """the tunnel ends while a log-in is under way: ConnectionLost in seconds, not when the log-in gives up"""
+    r = Run("p, port, out = connect()\nask_q()\n")
+    r.helper.never.add("login")
+    r.start()
+    try:
+        assert gone(lambda: not any(a["verb"] == "login" for a in r.helper.asked), 30), r.errors()
+        record = r.record()
+        os.kill(record["tunnelPid"], signal.SIGKILL)
+        f = r.failure(10)
+        assert f["name"] == "ConnectionLost" and str(record["tunnelPid"]) in f["message"], f
+        assert gone(r.descendants)
+    finally:
+        r.close()
+
+
+@test
+def tunnel_dies_and_says_why():
+    """the tunnel ends before a log-in: that is the failure, whatever the log-in failed with"""
+    r = Run("""
+write_conf()
+p, port = tunnel()
+run(f"iscsiadm -m discovery -t sendtargets -p 127.0.0.1:{port}")
+p.kill()
+p.wait()
+code, out, err = run(f"iscsiadm -m node -T %s -p 127.0.0.1:{port} --login")
+print("no connection:", err)
+ask_q()
+""" % IQN)
+    r.helper.failure["login"] = {"name": "LoginFailed", "message": "login to target: connection timed out"}
+    r.start()
+    try:
+        f = r.failure()
+        assert f["name"] == "ConnectionLost" and any("no connection" in line for line in f["lines"]), f
+    finally:
+        r.close()
+
+
+@test
+def tunnel_replaced():
+    """a script that starts another tunnel and discovers through it is connected by that one"""
+    r = Run("""
+write_conf()
+p, port = tunnel()
+run(f"iscsiadm -m discovery -t sendtargets -p 127.0.0.1:{port}")
+p.kill()
+p.wait()
+os.unlink("/etc/MicrosoftAzureBackupILR/mabilr.conf")
+connect()
+time.sleep(4)
+ask_q()
+""")
+    r.start()
+    try:
+        record = r.wait_ready()
+        time.sleep(4)  # the first one's time to say why
+        assert r.process.poll() is None, r.errors()
+        os.kill(record["tunnelPid"], signal.SIGKILL)
+        assert r.failure()["name"] == "ConnectionLost"
     finally:
         r.close()
 

@@ -6,6 +6,7 @@
 #include "connection-file.h"
 #include "hook.h"
 #include "request.h"
+#include "serve.h"
 #include "session-dirs.h"
 
 #include <setjmp.h>
@@ -13,6 +14,12 @@
 #include <stddef.h>
 /* cmocka wants the four above. */
 #include <cmocka.h>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 
 #define DAEMON_UID 901
 #define CONNECTION_UID 902
@@ -308,13 +315,69 @@ static void test_hook_environment(void **state)
     json_object_put(o);
 }
 
+/* Serves what a process asked that is dead by then. Returns what serve() returned; ret gets what was logged.
+ */
+static int serve_dead(const char *text, size_t size, char ret[static 4096])
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    _cleanup_close_ int listener = -EBADF, peer = -EBADF, log = -EBADF, saved = -EBADF;
+    socklen_t length = sizeof(address);
+    ssize_t n;
+    pid_t pid;
+    int r, status;
+
+    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_return_code(bind(listener, (struct sockaddr *)&address, sizeof(address.sun_family)), errno);
+    assert_return_code(listen(listener, 1), errno);
+    assert_return_code(getsockname(listener, (struct sockaddr *)&address, &length), errno);
+    pid = fork();
+    if (pid == 0) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        if (connect(fd, (struct sockaddr *)&address, length) < 0 ||
+            send(fd, text, size, MSG_NOSIGNAL) != (ssize_t)size)
+            _exit(1);
+        _exit(0);
+    }
+    assert_true(pid > 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    assert_return_code(peer, errno);
+    log = memfd_create("log", MFD_CLOEXEC);
+    saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+    assert_return_code(saved, errno);
+    assert_return_code(dup2(log, STDERR_FILENO), errno);
+    r = serve(peer);
+    assert_return_code(dup2(saved, STDERR_FILENO), errno);
+    n = pread(log, ret, 4095, 0);
+    assert_return_code(n, errno);
+    ret[n] = '\0';
+    return r;
+}
+
+/* ilrd was killed after it had asked, or while it asked: a closed connection, and neither a denial in the
+ * journal nor a unit that failed. */
+static void test_caller_dead(void **state)
+{
+    static const char whole[] = "{\"verb\":\"initiator-name\"}"; /* not for root, who may run this */
+    char log[4096];
+
+    assert_int_equal(serve_dead(whole, sizeof(whole), log), 0);
+    assert_string_equal(log, "");
+    assert_int_equal(serve_dead(whole, 5, log), 0);
+    assert_string_equal(log, "");
+    assert_int_equal(serve_dead("", 0, log), 0);
+    assert_string_equal(log, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hook_environment), cmocka_unit_test(test_authorise),
         cmocka_unit_test(test_refused),          cmocka_unit_test(test_base64),
         cmocka_unit_test(test_portal),           cmocka_unit_test(test_connection_file),
-        cmocka_unit_test(test_connection_lines),
+        cmocka_unit_test(test_connection_lines), cmocka_unit_test(test_caller_dead),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
