@@ -3,10 +3,10 @@
 
 #include "child.h"
 #include "files.h"
+#include "mount-cleanup.h"
 #include "volume.h"
 
 #include <fcntl.h>
-#include <libmount.h>
 #include <sys/stat.h>
 
 #define FIELD_MAX 255
@@ -28,18 +28,6 @@ void fstab_done(Fstab *f)
     free(f->entries);
     free(f->crypts);
     *f = (Fstab){};
-}
-
-static void table_freep(struct libmnt_table **t)
-{
-    if (*t)
-        mnt_unref_table(*t);
-}
-
-static void iter_freep(struct libmnt_iter **i)
-{
-    if (*i)
-        mnt_free_iter(*i);
 }
 
 static int skip_line(struct libmnt_table *t, const char *name, int line)
@@ -94,8 +82,8 @@ static int entry_add(Fstab *f, const char *what, const char *where, const char *
 
 int fstab_parse(const char *text, size_t size, Fstab *f)
 {
-    _cleanup_(iter_freep) struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
-    _cleanup_(table_freep) struct libmnt_table *table = mnt_new_table();
+    _cleanup_(mnt_free_iterp) struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
+    _cleanup_(mnt_unref_tablep) struct libmnt_table *table = mnt_new_table();
     _cleanup_(fclosep) FILE *file = NULL;
     struct libmnt_fs *fs;
     int r = 0;

@@ -2,11 +2,11 @@
 #include "mount.h"
 
 #include "child.h"
+#include "mount-cleanup.h"
 #include "paths.h"
 #include "tool.h"
 
 #include <fcntl.h>
-#include <libmount.h>
 #include <sys/mount.h>
 #include <sys/sysmacros.h>
 
@@ -52,12 +52,6 @@ char *mount_options(const Volume *v, bool replay)
     for (partner = v->partners; r >= 0 && partner && *partner; partner++)
         r = strv_extendf(&words, "device=/dev/mapper/%s", *partner);
     return r < 0 ? NULL : strv_join(words, ",");
-}
-
-static void context_freep(struct libmnt_context **c)
-{
-    if (*c)
-        mnt_free_context(*c);
 }
 
 /* "<7>,seq,usec,-;text": the text of a record of /dev/kmsg, ended at its first line. */
@@ -142,7 +136,7 @@ typedef struct MountCall {
 static int mount_child(void *userdata, int fd)
 {
     const MountCall *c = userdata;
-    _cleanup_(context_freep) struct libmnt_context *context = mnt_new_context();
+    _cleanup_(mnt_free_contextp) struct libmnt_context *context = mnt_new_context();
     _cleanup_close_ int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     _cleanup_free_ char *said = NULL;
     char name[16];
@@ -257,22 +251,10 @@ void mounts_free(MountPoint *mounts, size_t n)
     free(mounts);
 }
 
-static void table_freep(struct libmnt_table **t)
-{
-    if (*t)
-        mnt_unref_table(*t);
-}
-
-static void iter_freep(struct libmnt_iter **i)
-{
-    if (*i)
-        mnt_free_iter(*i);
-}
-
 int mounts_below(const char *directory, MountPoint **ret, size_t *ret_n)
 {
-    _cleanup_(iter_freep) struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
-    _cleanup_(table_freep) struct libmnt_table *table = NULL;
+    _cleanup_(mnt_free_iterp) struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
+    _cleanup_(mnt_unref_tablep) struct libmnt_table *table = NULL;
     _cleanup_free_ char *path = NULL;
     MountPoint *mounts = NULL;
     struct libmnt_fs *fs;
