@@ -267,3 +267,18 @@ int resolve_id(const Client *c, const char *prefix, char **ret)
         out_of_memory();
     return 0;
 }
+
+int ask_session(const Client *c, const char *prefix, char **ret_id, json_object **ret_session, Reply *ret)
+{
+    int code = resolve_id(c, prefix, ret_id);
+
+    if (code == 0)
+        code = ask(c, "Describe", id_parameters(*ret_id), ret);
+    if (code != 0)
+        return code;
+    *ret_session = reply_session(c, ret);
+    if (*ret_session)
+        return 0;
+    reply_done(ret);
+    return EXIT_UNREACHABLE;
+}

@@ -174,15 +174,10 @@ int verb_browse(const Client *c, int argc, char **argv)
     if (argc == 3 && (!name || *argv[2] != '/'))
         return tell_failure(c, EXIT_USAGE, "Usage", "ilrctl browse ID [VOLUME] [/PATH]",
                             "%s is no absolute path of a volume", argv[2]);
-    code = resolve_id(c, argv[0], &id);
-    if (code == 0)
-        code = ask(c, "Describe", id_parameters(id), &reply);
+    code = ask_session(c, argv[0], &id, &session, &reply);
     if (code != 0)
         return code;
-    session = reply_session(c, &reply);
-    if (!session)
-        code = EXIT_UNREACHABLE;
-    else if (!streq(session_text(session, "state"), "ready"))
+    if (!streq(session_text(session, "state"), "ready"))
         code = tell_failure(c, EXIT_REFUSED, "InvalidRequest", "wait until it is ready: ilrctl monitor",
                             "Session %s is not ready, it is %s", id, session_text(session, "state"));
     else if (name)

@@ -102,3 +102,5 @@ int follow_session(const Client *c, Link *l, Progress *p, const char *waiting, R
 json_object *id_parameters(const char *id);
 /* The one session whose id begins with prefix. ret is the caller's. 0, or the exit code when it is told. */
 int resolve_id(const Client *c, const char *prefix, char **ret);
+/* The same, and the session as it is now: its object in the answer *ret, which is the caller's. */
+int ask_session(const Client *c, const char *prefix, char **ret_id, json_object **ret_session, Reply *ret);

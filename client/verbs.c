@@ -193,20 +193,15 @@ int verb_status(const Client *c, int argc, char **argv)
     Reply reply;
     int code;
 
-    code = resolve_id(c, argv[0], &id);
-    if (code == 0)
-        code = ask(c, "Describe", id_parameters(id), &reply);
+    code = ask_session(c, argv[0], &id, &session, &reply);
     if (code != 0)
         return code;
-    session = reply_session(c, &reply);
-    if (!session)
-        code = EXIT_UNREACHABLE;
-    else if (c->json)
+    if (c->json)
         print_json(session);
     else
         show_session(session, stdout);
     reply_done(&reply);
-    return code;
+    return 0;
 }
 
 static void show_change(json_object *session, const char *warning)
