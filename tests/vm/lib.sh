@@ -263,6 +263,26 @@ host_unchanged() { # SNAPSHOT
     diff -u "$1" "$WORK/host.now"
 }
 
+# A file system in FILE that was in use: mounted, written, synced, and copied as it lies on the disk. What was written
+# last ("new" in synced and newest) is in its journal only.
+dirty() { # FILE
+    mkdir -p mnt
+    mount -o loop "$1" mnt
+    echo old >mnt/synced
+    sync -f mnt
+    python3 - <<'PY'
+import os
+for name in ("synced", "newest"):
+    with open(f"mnt/{name}", "w") as f:
+        f.write("new\n")
+        f.flush()
+        os.fsync(f.fileno())
+PY
+    cp --sparse=always "$1" "$1.copy"
+    umount mnt
+    mv "$1.copy" "$1"
+}
+
 # sums_match LIST DIRECTORY [COUNT]: the files have the recorded checksums; COUNT of them picked evenly, default all.
 sums_match() {
     local list=$1 directory=$2 count=${3-} total step

@@ -100,24 +100,6 @@ is() { [[ $(cat "$1") == "$2" ]]; }
 
 
 put() { dd if="$3" of="$1" bs=512 seek="$2" conv=notrunc,sparse status=none; } # DISK SECTOR PARTITION
-# A file system that was in use: mounted, written, synced, and copied as it lies on the disk.
-dirty() { # FILE
-    mkdir -p mnt
-    mount -o loop "$1" mnt
-    echo old >mnt/synced
-    sync -f mnt
-    python3 - <<'PY'
-import os
-for name in ("synced", "newest"):
-    with open(f"mnt/{name}", "w") as f:
-        f.write("new\n")
-        f.flush()
-        os.fsync(f.fileno())
-PY
-    cp --sparse=always "$1" "$1.copy"
-    umount mnt
-    mv "$1.copy" "$1"
-}
 
 # The images move out of the machine and are hashed there (tests/vm/storage/outside); what is served lies there.
 outside_begin() { # GROUP
