@@ -8,6 +8,8 @@
 #include "session-vm.h"
 #include "unit-watch.h"
 
+#define TARGETS_MAX 4096 /* of a session */
+
 typedef struct VmSession {
     SessionProvision provision; /* first: the step finds it there */
     Place connection;           /* from before connect until after its release */
@@ -38,6 +40,32 @@ typedef struct VmSession {
     bool refresh_again;
 } VmSession;
 
+static inline const VmServices *services(const Session *s)
+{
+    return s->context->services;
+}
+
+/* How long the helper may take to stop something. */
+#define HELPER_DOWN_USEC (5 * USEC_PER_MINUTE)
+
+/* The question of a step. script: a secret member of that name, or NULL. */
+int session_vm_ask(Session *s, json_object *request, Secret *script, uint64_t timeout_usec, HelperDone done);
+/* For verbs whose answer says no more than that it is done, and what lingers: ends the step. */
+void session_vm_answered(HelperCall *call, json_object *answer, Failure *failure, void *userdata);
+/* Disks, units and users are not looked at any more. */
+void session_vm_stop_watching(VmSession *v);
+
+/* ---- session-vm-connect.c ---- */
+
+int session_vm_connect(Session *s);
+int session_vm_disconnect(Session *s);
+
+/* ---- session-vm-record.c ---- */
+
+/* For the kind's table. */
+int session_vm_save(Session *s, json_object *record);
+int session_vm_load(Session *s, json_object *record);
+int session_vm_describe(Session *s, json_object *description);
 /* Takes "disks", "volumes" and "roots" of an answer of the helper's, or of the record. */
 void session_vm_take(VmSession *v, json_object *from);
 

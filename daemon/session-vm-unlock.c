@@ -21,7 +21,6 @@ static void tell(Session *s)
 
 static int ask(Session *s, const char *volume, Secret *key, HelperDone done)
 {
-    const VmServices *services = s->context->services;
     _cleanup_json_ json_object *request = NULL;
     VmSession *v = s->data;
     int r;
@@ -35,7 +34,7 @@ static int ask(Session *s, const char *volume, Secret *key, HelperDone done)
     if (r >= 0)
         r = json_add_string(request, "volume", volume);
     return r < 0 ? r
-                 : helper_call_new(&v->unlock, s->context->event, services->helper_socket, request, "key",
+                 : helper_call_new(&v->unlock, s->context->event, services(s)->helper_socket, request, "key",
                                    key, HELPER_UNLOCK_USEC, done, s);
 }
 
@@ -355,7 +354,6 @@ static void on_refreshed(HelperCall *call, json_object *answer, Failure *failure
 
 void session_vm_refresh(Session *s)
 {
-    const VmServices *services = s->context->services;
     _cleanup_json_ json_object *request = NULL;
     VmSession *v = s->data;
 
@@ -366,7 +364,7 @@ void session_vm_refresh(Session *s)
         return;
     }
     if (session_helper_request(s, "status", &request) < 0 ||
-        helper_call_new(&v->refresh, s->context->event, services->helper_socket, request, NULL, NULL,
+        helper_call_new(&v->refresh, s->context->event, services(s)->helper_socket, request, NULL, NULL,
                         HELPER_STATUS_USEC, on_refreshed, s) < 0)
         log_oom();
 }

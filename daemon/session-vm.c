@@ -8,21 +8,11 @@
 
 #include <inttypes.h>
 
-#define TARGETS_MAX 4096
 #define USERS_SHOWN_MAX 4
 
 /* How long the helper may take, over what it was told to wait for itself. */
-#define HELPER_QUICK_USEC (30 * USEC_PER_SEC)
-/* Over its own end of the wait (helper/connect.c): stopping the unit after it, and the lock before. */
-#define HELPER_CONNECT_MARGIN_USEC (4 * USEC_PER_MINUTE)
 #define HELPER_UP_USEC (60 * USEC_PER_MINUTE)
 #define HELPER_STATUS_USEC (60 * USEC_PER_SEC)
-#define HELPER_DOWN_USEC (5 * USEC_PER_MINUTE)
-
-static const VmServices *services(const Session *s)
-{
-    return s->context->services;
-}
 
 void *session_vm_data(AzurePoint *point, AzureResource *resource)
 {
@@ -45,7 +35,7 @@ static void vm_cancel(Session *s)
     session_provision_cancel(s);
 }
 
-static void stop_watching(VmSession *v)
+void session_vm_stop_watching(VmSession *v)
 {
     size_t i;
 
@@ -63,7 +53,7 @@ void session_vm_data_free(void *data)
         return;
     place_give_back(&v->connection);
     session_provision_done(&v->provision);
-    stop_watching(v);
+    session_vm_stop_watching(v);
     session_vm_unlock_done(v);
     linger_free(v->linger);
     free(v->users);
@@ -81,8 +71,7 @@ static void vm_free(Session *s)
 
 /* ---- asking the helper ---- */
 
-static int helper_ask(Session *s, json_object *request, Secret *script, uint64_t timeout_usec,
-                      HelperDone done)
+int session_vm_ask(Session *s, json_object *request, Secret *script, uint64_t timeout_usec, HelperDone done)
 {
     VmSession *v = s->data;
 
@@ -127,8 +116,7 @@ static void read_lingering(VmSession *v, json_object *answer)
         free_and_replace(&v->users, users_text(holders));
 }
 
-/* For verbs whose answer says no more than that it is done, and what lingers. */
-static void on_helper_done(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
+void session_vm_answered(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
 {
     Session *s = userdata;
     VmSession *v = s->data;
@@ -137,151 +125,6 @@ static void on_helper_done(HelperCall *call, json_object *answer, Failure *failu
         read_lingering(v, answer);
     v->provision.call = helper_call_free(v->provision.call);
     session_step_done(s, failure);
-}
-
-/* ---- connect ---- */
-
-static int read_targets(VmSession *v, json_object *connection)
-{
-    json_object *targets;
-    size_t i, n;
-
-    if (json_get_array(connection, "targets", &targets) <= 0)
-        return -EINVAL;
-    n = json_object_array_length(targets);
-    if (n == 0 || n > TARGETS_MAX)
-        return -EINVAL;
-    free(v->sids);
-    v->n_sids = 0;
-    v->sids = calloc(n, sizeof(*v->sids));
-    if (!v->sids)
-        return -ENOMEM;
-    for (i = 0; i < n; i++)
-        if (json_get_int64(json_object_array_get_idx(targets, i), "iscsiSession", &v->sids[i]) <= 0)
-            return -EINVAL;
-    v->n_sids = n;
-    return 0;
-}
-
-static void on_connected(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
-{
-    _cleanup_failure_ Failure *f = NULL;
-    Session *s = userdata;
-    VmSession *v = s->data;
-    json_object *connection;
-
-    v->provision.script = secret_unref(v->provision.script);
-    if (answer &&
-        (json_get_object(answer, "connection", &connection) <= 0 || read_targets(v, connection) < 0))
-        f = failure_new(FAILURE_HELPER_FAILED, "The helper's answer names no iSCSI session");
-    else
-        f = failure_copy(failure);
-    v->provision.call = helper_call_free(v->provision.call);
-    session_step_done(s, f);
-}
-
-static void on_portal(char *const *addresses, Failure *failure, void *userdata)
-{
-    _cleanup_json_ json_object *request = NULL, *portal = json_object_new_object();
-    _cleanup_failure_ Failure *f = failure;
-    Session *s = userdata;
-    VmSession *v = s->data;
-    int r = 0;
-
-    if (!f) {
-        if (!portal)
-            r = -ENOMEM;
-        if (r >= 0)
-            r = json_add_string(portal, "host", v->provision.info->portal_host);
-        if (r >= 0)
-            r = json_add_int64(portal, "port", v->provision.info->portal_port);
-        if (r >= 0)
-            r = json_add_strv(portal, "addresses", addresses);
-        if (r >= 0)
-            r = session_helper_request(s, "connect", &request);
-        if (r >= 0)
-            r = json_add(request, "portal", TAKE_PTR(portal));
-        if (r >= 0)
-            r = helper_ask(s, request, v->provision.script,
-                           2 * s->context->config->connect_timeout_usec + HELPER_CONNECT_MARGIN_USEC,
-                           on_connected);
-        if (r < 0)
-            f = failure_new(FAILURE_INTERNAL, "Out of memory");
-    }
-    /* Only now: the addresses belong to the operation. */
-    v->provision.azure = azure_operation_free(v->provision.azure);
-    if (f || r < 0)
-        session_step_done(s, f);
-    else
-        session_set_detail(s, "running the connection script");
-}
-
-static int start_connect(Session *s)
-{
-    VmSession *v = s->data;
-
-    session_set_detail(s, "reaching the recovery target's portal %s:%u", v->provision.info->portal_host,
-                       (unsigned)v->provision.info->portal_port);
-    return azure_probe_portal(services(s)->azure, v->provision.info->portal_host,
-                              v->provision.info->portal_port, on_portal, s, &v->provision.azure);
-}
-
-static void on_place(void *userdata)
-{
-    _cleanup_failure_ Failure *f = NULL;
-    Session *s = userdata;
-    VmSession *v = s->data;
-
-    v->queue_place = 0;
-    if (start_connect(s) >= 0)
-        return;
-    f = failure_new(FAILURE_INTERNAL, "Out of memory");
-    session_step_done(s, f);
-}
-
-static void on_waiting(unsigned position, void *userdata)
-{
-    Session *s = userdata;
-    VmSession *v = s->data;
-
-    v->queue_place = position;
-    session_set_detail(s,
-                       "waiting for one of the %d ports that connection scripts can use, as number %u in the "
-                       "queue",
-                       CONNECTIONS_MAX, position);
-}
-
-static int connect_acquire(Session *s)
-{
-    VmSession *v = s->data;
-
-    return places_take(services(s)->connections, &v->connection, on_place, on_waiting, s) > 0
-               ? start_connect(s)
-               : 0;
-}
-
-static void on_disconnected(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
-{
-    Session *s = userdata;
-    VmSession *v = s->data;
-
-    if (!failure)
-        place_give_back(&v->connection);
-    on_helper_done(call, answer, failure, userdata);
-}
-
-static int connect_release(Session *s)
-{
-    _cleanup_json_ json_object *request = NULL;
-    VmSession *v = s->data;
-    int r;
-
-    stop_watching(v);
-    v->provision.script = secret_unref(v->provision.script);
-    if (!v->connection.taken) /* released in the queue: nothing was begun */
-        return 1;
-    r = session_helper_request(s, "disconnect", &request);
-    return r < 0 ? r : helper_ask(s, request, NULL, HELPER_DOWN_USEC, on_disconnected);
 }
 
 /* ---- up ---- */
@@ -316,23 +159,6 @@ static void watch_disks(Session *s)
         log_errno_full(LOG_WARNING, s->id, r, "Failed to follow the disks in udev");
 }
 
-static void replace_array(json_object **field, json_object *from, const char *key)
-{
-    json_object *a;
-
-    if (json_get_array(from, key, &a) <= 0)
-        return;
-    json_object_put(*field);
-    *field = json_object_get(a);
-}
-
-void session_vm_take(VmSession *v, json_object *from)
-{
-    replace_array(&v->disks, from, "disks");
-    replace_array(&v->volumes, from, "volumes");
-    replace_array(&v->roots, from, "roots");
-}
-
 static void on_up(HelperCall *call, json_object *answer, Failure *failure, void *userdata)
 {
     _cleanup_failure_ Failure *f = failure_copy(failure);
@@ -358,7 +184,7 @@ static int up_acquire(Session *s)
     r = session_helper_request(s, "up", &request);
     if (r >= 0)
         r = json_add_string(request, "replay", v->provision.replay);
-    return r < 0 ? r : helper_ask(s, request, NULL, HELPER_UP_USEC, on_up);
+    return r < 0 ? r : session_vm_ask(s, request, NULL, HELPER_UP_USEC, on_up);
 }
 
 static int up_release(Session *s)
@@ -366,12 +192,12 @@ static int up_release(Session *s)
     _cleanup_json_ json_object *request = NULL;
     int r;
 
-    stop_watching(s->data);
+    session_vm_stop_watching(s->data);
     session_vm_unlock_stop(s);
     r = session_helper_request(s, "down", &request);
     if (r >= 0 && s->forced)
         r = json_add_bool(request, "force", true);
-    return r < 0 ? r : helper_ask(s, request, NULL, HELPER_DOWN_USEC, on_helper_done);
+    return r < 0 ? r : session_vm_ask(s, request, NULL, HELPER_DOWN_USEC, session_vm_answered);
 }
 
 /* ---- closing ---- */
@@ -492,89 +318,9 @@ static int vm_users(Session *s)
                                    NULL, HELPER_STATUS_USEC, on_users, s);
 }
 
-/* ---- record and description ---- */
-
-static int vm_save(Session *s, json_object *o)
-{
-    _cleanup_json_ json_object *sids = json_object_new_array();
-    VmSession *v = s->data;
-    size_t i;
-    int r;
-
-    if (!sids)
-        return -ENOMEM;
-    for (i = 0; i < v->n_sids; i++)
-        json_object_array_add(sids, json_object_new_int64(v->sids[i]));
-    if ((r = session_provision_save(s, o)) < 0 || (r = json_add(o, "iscsiSessions", TAKE_PTR(sids))) < 0 ||
-        (r = json_add_string(o, "replay", v->provision.replay)) < 0 ||
-        (r = session_vm_unlock_save(v, o)) < 0 ||
-        (v->lingers && (r = json_add_bool(o, "lingers", true)) < 0) ||
-        (r = json_add_string(o, "users", v->users)) < 0 ||
-        (v->disks && (r = json_add(o, "disks", json_object_get(v->disks))) < 0) ||
-        (v->volumes && (r = json_add(o, "volumes", json_object_get(v->volumes))) < 0) ||
-        (v->roots && (r = json_add(o, "roots", json_object_get(v->roots))) < 0))
-        return r;
-    return 0;
-}
-
-static int vm_load(Session *s, json_object *o)
-{
-    VmSession *v = s->data;
-    const char *users = NULL, *replay = NULL;
-    json_object *sids;
-    size_t i, n;
-    int r;
-
-    r = session_provision_load(s, o);
-    if (r >= 0 && (json_get_bool(o, "lingers", &v->lingers) < 0 || json_get_string(o, "users", &users) < 0 ||
-                   json_get_string(o, "replay", &replay) < 0))
-        r = -EINVAL;
-    if (r >= 0)
-        r = session_provision_set_replay(s, replay);
-    if (r >= 0 && users && !(v->users = strdup(users)))
-        r = -ENOMEM;
-    if (r < 0)
-        return r;
-    if (s->step > 1) /* connect was started */
-        places_adopt(services(s)->connections, &v->connection);
-    if (json_get_array(o, "iscsiSessions", &sids) > 0 && (n = json_object_array_length(sids)) > 0 &&
-        n <= TARGETS_MAX) {
-        v->sids = calloc(n, sizeof(*v->sids));
-        if (!v->sids)
-            return -ENOMEM;
-        for (i = 0; i < n; i++)
-            v->sids[i] = json_object_get_int64(json_object_array_get_idx(sids, i));
-        v->n_sids = n;
-    }
-    session_vm_take(v, o);
-    return session_vm_unlock_load(v, o);
-}
-
-static int add_array(json_object *o, const char *key, json_object *array)
-{
-    return json_add(o, key, array ? json_object_get(array) : json_object_new_array());
-}
-
-static int vm_describe(Session *s, json_object *o)
-{
-    VmSession *v = s->data;
-    char path[64];
-    int r;
-
-    snprintf(path, sizeof(path), "/run/ilr/%s/volumes", s->id);
-    if ((r = session_provision_describe(s, o)) < 0 ||
-        (r = json_add_string(o, "replay", v->provision.replay)) < 0 ||
-        (v->queue_place && (r = json_add_int64(o, "queuePlace", v->queue_place)) < 0) ||
-        (session_state(s) == SESSION_READY && (r = json_add_string(o, "path", path)) < 0) ||
-        (r = add_array(o, "disks", v->disks)) < 0 || (r = add_array(o, "volumes", v->volumes)) < 0 ||
-        (r = add_array(o, "roots", v->roots)) < 0 || (r = session_vm_unlock_describe(v, o)) < 0)
-        return r;
-    return 0;
-}
-
 static const SessionStep steps[] = {
     {SESSION_PROVISIONING, SESSION_REVOKING, session_provision_acquire, session_provision_release},
-    {SESSION_CONNECTING, SESSION_DISCONNECTING, connect_acquire, connect_release},
+    {SESSION_CONNECTING, SESSION_DISCONNECTING, session_vm_connect, session_vm_disconnect},
     {SESSION_ATTACHING, SESSION_DETACHING, up_acquire, up_release, .heeds_force = true},
 };
 
@@ -585,9 +331,9 @@ const SessionKind session_kind_vm = {
     .cancel = vm_cancel,
     .ready = vm_ready,
     .free = vm_free,
-    .save = vm_save,
-    .load = vm_load,
-    .describe = vm_describe,
+    .save = session_vm_save,
+    .load = session_vm_load,
+    .describe = session_vm_describe,
     .subject = session_provision_subject,
     .close = vm_close,
     .names = session_provision_names,
