@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     IscsiFilter f;
     size_t i = 0;
 
-    iscsi_filter_init(&f, targets, NULL);
+    iscsi_filter_init(&f, targets, NULL, NULL);
     while (i < size) {
         IscsiDirection d = data[i] & 0x80 ? ISCSI_TO_CLIENT : ISCSI_TO_TARGET;
         size_t n = MIN((size_t)(data[i] & 0x7f) + 1, size - i - 1);
