@@ -208,10 +208,67 @@ static int scsi_devices(LeftoverBlocks *b)
     return r;
 }
 
+static int backing_file(const char *loop, char **ret)
+{
+    _cleanup_free_ char *directory = NULL;
+
+    if (asprintf(&directory, "%s/class/block/%s", paths.sysfs, loop) < 0)
+        return (directory = NULL), -ENOMEM;
+    return read_below(directory, "loop/backing_file", ret);
+}
+
+/* 1: it is on something that is known, and that is news. The kernel counts a loop device over another device
+ * among nobody's holders, and names the node that was opened. */
+static int loop_above(LeftoverBlocks *b, const char *name)
+{
+    _cleanup_free_ char *file = NULL;
+    const LeftoverBlock *below;
+    LeftoverBlock base;
+    const char *node;
+    int r;
+
+    if (find(b, name))
+        return 0;
+    r = backing_file(name, &file);
+    if (r < 0)
+        return r == -ENOMEM ? r : 0;
+    node = startswith(file, "/dev/");
+    below = node ? find(b, node) : NULL;
+    if (!below)
+        return 0;
+    base = *below; /* the array grows */
+    r = climb(b, name, &(Base){.sid = base.sid, .session = base.session}, base.height + 1);
+    return r < 0 ? r : find(b, name) != NULL;
+}
+
+static int loops_above(LeftoverBlocks *b)
+{
+    _cleanup_free_ char *path = NULL;
+    unsigned round;
+    int r = 1;
+
+    if (asprintf(&path, "%s/class/block", paths.sysfs) < 0)
+        return (path = NULL), -ENOMEM;
+    /* Each round may find what another loop device stands on. */
+    for (round = 0; r > 0 && round < DEPTH_MAX; round++) {
+        _cleanup_(closedirp) DIR *dir = opendir(path);
+        struct dirent *e;
+        int k;
+
+        r = 0;
+        while (r >= 0 && dir && (e = readdir(dir)))
+            if (startswith(e->d_name, "loop")) {
+                k = loop_above(b, e->d_name);
+                r = k < 0 ? k : MAX(r, k);
+            }
+    }
+    return r < 0 ? r : 0;
+}
+
 /* By name: device-mapper's of ours wherever they stand, and loop devices on files of ours. */
 static int named_device(LeftoverBlocks *b, const char *name)
 {
-    _cleanup_free_ char *directory = NULL, *file = NULL;
+    _cleanup_free_ char *file = NULL;
     LeftoverBlock block;
     int r;
 
@@ -221,9 +278,7 @@ static int named_device(LeftoverBlocks *b, const char *name)
     if (r < 0)
         return r == -ENOENT ? 0 : r;
     if (block.kind == LEFTOVER_LOOP) {
-        if (asprintf(&directory, "%s/class/block/%s", paths.sysfs, name) < 0)
-            return (directory = NULL), -ENOMEM;
-        if (read_below(directory, "loop/backing_file", &file) < 0)
+        if (backing_file(name, &file) < 0)
             return 0;
         block.ours = leftover_session_of_path(file, paths.private_dir, block.session) ||
                      leftover_session_of_path(file, paths.connect_dir, block.session);
@@ -243,6 +298,8 @@ int leftover_blocks_look(LeftoverBlocks *ret)
     int r;
 
     r = scsi_devices(&b);
+    if (r >= 0)
+        r = loops_above(&b);
     if (r < 0)
         return r;
     if (asprintf(&path, "%s/class/block", paths.sysfs) < 0)

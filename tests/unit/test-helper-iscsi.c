@@ -208,6 +208,47 @@ static const Leftover *left(const Leftovers *l, const char *end)
     return NULL;
 }
 
+static const LeftoverBlock *block_named(const LeftoverBlocks *b, const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < b->n; i++)
+        if (streq(b->items[i].name, name))
+            return &b->items[i];
+    return NULL;
+}
+
+/* Nothing in sysfs leads from a disk to a loop device over it but the name of the node that the latter has
+ * open. */
+static void test_leftover_loops(void **state)
+{
+    LeftoverBlocks b;
+
+    put("sys/class/scsi_device/6:0:0:1/device/vendor", TARGET_VENDOR "\n");
+    put("sys/class/scsi_device/6:0:0:1/device/block/sdq/dev", "65:0\n");
+    put("sys/class/block/sdq/dev", "65:0\n");
+    put("sys/class/block/loop1/dev", "7:1\n");
+    put("sys/class/block/loop1/loop/backing_file", "/dev/loop2\n");
+    put("sys/class/block/loop2/dev", "7:2\n");
+    put("sys/class/block/loop2/loop/backing_file", "/dev/sdq\n");
+    put("sys/class/block/loop3/dev", "7:3\n");
+    put("sys/class/block/loop3/loop/backing_file", "/dev/sda\n");
+    put("sys/class/block/loop4/dev", "7:4\n");
+    put("sys/class/block/loop4/loop/backing_file", "/home/sdq\n");
+    put("sys/class/block/loop5/dev", "7:5\n");
+    assert_int_equal(leftover_blocks_look(&b), 0);
+    assert_int_equal(b.n, 3);
+    assert_non_null(block_named(&b, "sdq"));
+    assert_non_null(block_named(&b, "loop1"));
+    assert_non_null(block_named(&b, "loop2"));
+    assert_int_equal(block_named(&b, "loop2")->kind, LEFTOVER_LOOP);
+    assert_false(block_named(&b, "loop2")->ours);
+    /* What is on top goes first. */
+    assert_int_equal(block_named(&b, "loop2")->height, 1);
+    assert_int_equal(block_named(&b, "loop1")->height, 2);
+    leftover_blocks_done(&b);
+}
+
 /* What a helper keeps for a moment is a leftover once it was there for longer, whose it is is told, and it
  * goes although it is no directory. */
 static void test_leftover_files(void **state)
@@ -545,19 +586,13 @@ static void test_abstract_listener(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_versions),
-        cmocka_unit_test(test_abstract_listener),
-        cmocka_unit_test(test_record),
-        cmocka_unit_test(test_leftover_files),
-        cmocka_unit_test(test_logout_without_room),
-        cmocka_unit_test(test_lock),
-        cmocka_unit_test(test_directories),
-        cmocka_unit_test(test_sessions),
-        cmocka_unit_test(test_chap),
-        cmocka_unit_test(test_discovery),
-        cmocka_unit_test(test_initiator_name),
-        cmocka_unit_test(test_listener_table),
-        cmocka_unit_test(test_listener_owner),
+        cmocka_unit_test(test_versions),       cmocka_unit_test(test_abstract_listener),
+        cmocka_unit_test(test_record),         cmocka_unit_test(test_leftover_files),
+        cmocka_unit_test(test_leftover_loops), cmocka_unit_test(test_logout_without_room),
+        cmocka_unit_test(test_lock),           cmocka_unit_test(test_directories),
+        cmocka_unit_test(test_sessions),       cmocka_unit_test(test_chap),
+        cmocka_unit_test(test_discovery),      cmocka_unit_test(test_initiator_name),
+        cmocka_unit_test(test_listener_table), cmocka_unit_test(test_listener_owner),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,0 +1,176 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# doctor --leftovers and --sweep: a session whose records are gone, what helpers that were killed have left, and what somebody
+# has made by hand on a recovery disk, as with the script run by hand: mounts, LVM, an array, a loop device. Nothing else of the
+# host is touched.
+set -eEuo pipefail
+cd "$(dirname "$0")"
+# shellcheck source=tests/vm/lib.sh
+. ../lib.sh
+
+target=iqn.2016-01.microsoft.azure.backup:by-hand
+images=$WORK/images
+tgt() { tgtadm -C 7 --lld iscsi "$@"; }
+for module in raid1 dm_mod loop; do modprobe $module || true; done
+mkdir -p "$images" "$WORK/mnt" "$WORK/own"
+
+# ---- a session that nobody knows any more ----
+
+ilrd_configure '[Azure]' "Vault=$VAULT"
+host_snapshot "$WORK/first"
+must "it comes up" provision backup-vm-02 "$POINT_C"
+id=$(sessions)
+systemctl stop ilrd.service
+rm "/var/lib/ilrd/$id.json" "/run/ilr-private/$id/session.json"
+systemctl start ilrd.service
+check "without its records it is taken down by itself" eventually 60 nothing_left_here
+told() { journalctl -u ilrd.service ILR_SESSION="$id" --no-pager -o cat | grep -q "stood without a record and was taken down"; }
+check "and that is in the journal" eventually 10 told
+azure_told() {
+    local status=0
+    ilrctl doctor --leftovers --vm=backup-vm-02 >"$WORK/told" || status=$?
+    cat "$WORK/told"
+    ((status == 1)) && grep -q "$POINT_C" "$WORK/told"
+}
+check "what Azure has of it is told" azure_told
+again() { ilrctl release "$(provision backup-vm-02 "$POINT_C")"; }
+check "the next recovery of the point gives it back" again
+check "nothing is left of it" nothing_left azure
+check "the host is as it was before" host_unchanged "$WORK/first"
+
+# shellcheck disable=SC2317 # called by the trap
+clean_up() {
+    umount "$WORK/mnt" 2>/dev/null || true
+    umount "$WORK/own" 2>/dev/null || true
+    dmsetup remove handvg-lv 2>/dev/null || true
+    dmsetup remove mine 2>/dev/null || true
+    [[ ! -b /dev/md99 ]] || mdadm --stop /dev/md99 2>/dev/null || true
+    losetup -D || true
+    iscsiadm -m node -T $target --logout >/dev/null 2>&1 || true
+    iscsiadm -m node -T $target -o delete >/dev/null 2>&1 || true
+    [[ -z ${tgtd_pid-} ]] || kill -KILL "$tgtd_pid" || true
+    rm -rf "$images"
+    ilrd_configure
+}
+trap clean_up EXIT
+
+# ---- four disks of somebody's: a file system, LVM, half a mirror, and one for a loop device ----
+
+image() { # NAME COMMAND...: the command gets a loop device over it
+    truncate -s 32M "$images/$1"
+    loop=$(losetup -f --show "$images/$1")
+    shift
+    "$@" "$loop"
+    udevadm settle
+    losetup -d "$loop" 2>/dev/null || true
+    # The name is free only when nobody has it open any more, udev among them.
+    eventually 10 free "$loop"
+}
+free() { not losetup "$1"; }
+with_files() { mkfs.ext4 -q "$1"; }
+with_group() {
+    pvcreate -q "$1"
+    # Or udev's rules would activate it, now on the loop device.
+    vgcreate -q --setautoactivation n handvg "$1"
+    lvcreate -q -an -Wn -Zn -L 8M -n lv handvg
+}
+with_array() {
+    mdadm --create /dev/md99 --level=1 --raid-devices=2 --metadata=1.2 --run "$1" missing
+    udevadm settle
+    # In this order: udev's rules would assemble it again.
+    losetup -d "$1"
+    mdadm --stop /dev/md99
+}
+make_images() {
+    image files with_files
+    image group with_group
+    image array with_array
+    image plain true
+}
+must "the disks are made" make_images
+
+# The first record makes directories that stay.
+iscsiadm -m node -o new -T iqn.2005-03.org.example:first -p 127.0.0.1:3270 >/dev/null
+iscsiadm -m node -T iqn.2005-03.org.example:first -o delete
+# What is the host's own stays whatever is swept.
+truncate -s 16M "$images/own"
+mkfs.ext4 -q "$images/own"
+mount -o loop "$images/own" "$WORK/own"
+dmsetup create mine --table '0 8 zero'
+host_snapshot "$WORK/before"
+
+tgtd -f -C 7 --iscsi portal=127.0.0.1:3270 &
+tgtd_pid=$!
+must "a target answers" eventually 10 tgt --op show --mode target
+serve() {
+    local lun=1 name
+    tgt --op new --mode target --tid 1 -T $target
+    for name in files group array plain; do
+        tgt --op new --mode logicalunit --tid 1 --lun $lun -b "$images/$name"
+        tgt --op update --mode logicalunit --tid 1 --lun $lun --params vendor_id="MABILR I"
+        lun=$((lun + 1))
+    done
+    tgt --op bind --mode target --tid 1 -I ALL
+    iscsiadm -m node -o new -T $target -p 127.0.0.1:3270 >/dev/null
+    iscsiadm -m node -T $target -p 127.0.0.1:3270 --login
+    udevadm settle
+}
+must "somebody logs in by hand" serve
+disk() { # LUN
+    local d
+    for d in /sys/class/iscsi_session/session*/device/target*/*:*:*:"$1"/block/*; do echo "/dev/${d##*/}"; done
+}
+use() {
+    mount -o ro,noload "$(disk 1)" "$WORK/mnt"
+    vgchange -ay handvg
+    mdadm --assemble --readonly --run /dev/md99 "$(disk 3)"
+    losetup -r -f "$(disk 4)"
+}
+must "and uses the disks" use
+
+# ---- what killed helpers have left ----
+
+dmsetup create ilr_lost1234_d1 --table '0 8 zero'
+mkdir -p /run/ilr-private/lost1234/iscsi /run/ilr-connect/lost1234/work /run/systemd/system/ilr-connection@lost1234.service.d
+echo '{"version":1' >/run/ilr-private/lost1234/session.json # a broken one, too
+touch -d '1 hour ago' /run/ilr-private/hook-ready-gone5678.env
+mknod /dev/.ilr-9-77-4194303 b 9 77
+
+tell() {
+    ilrctl doctor --leftovers >"$WORK/told" && { echo "exit status 0"; return 1; }
+    local what
+    for what in "$@"; do grep -qF "$what" "$WORK/told" || { echo "not told: $what"; cat "$WORK/told"; return 1; }; done
+}
+check "all that ilrd's helpers have left is told" tell ilr_lost1234_d1 /run/ilr-private/lost1234 /run/ilr-connect/lost1234 \
+    ilr-connection@lost1234.service.d hook-ready-gone5678.env /dev/.ilr-9-77-4194303
+loop=$(losetup -nO NAME -j "$(disk 4)" | tr -d ' ')
+check "all that was made by hand is told" tell "$WORK/mnt" handvg-lv md99 "${loop##*/}" $target
+not_told() { not grep -e "$WORK/own" -e ' mine ' "$WORK/told"; }
+check "nothing of the host's own is" not_told
+
+# The broken record makes unsafe what is foreign; so first what is ours.
+ilrctl doctor --leftovers --sweep >"$WORK/swept" 2>&1 || true
+ours_gone() {
+    not dmsetup info ilr_lost1234_d1
+    [[ ! -e /run/ilr-private/lost1234 && ! -e /run/ilr-connect/lost1234 ]]
+    [[ ! -e /run/systemd/system/ilr-connection@lost1234.service.d ]]
+    [[ ! -e /run/ilr-private/hook-ready-gone5678.env && ! -e /dev/.ilr-9-77-4194303 ]]
+}
+check "sweep takes down what ilrd has made" ours_gone
+check "and leaves alone what it has not" tell "$WORK/mnt" handvg-lv md99 $target
+check "swept with --foreign nothing is left" ilrctl doctor --leftovers --sweep --foreign
+check "and that is what doctor says" ilrctl doctor --leftovers
+foreign_gone() {
+    not mountpoint -q "$WORK/mnt"
+    not dmsetup info handvg-lv
+    [[ ! -e /sys/block/md99 ]]
+    not losetup "$loop"
+    not grep -q by-hand /sys/class/iscsi_session/*/targetname
+    [[ ! -e /etc/iscsi/nodes/$target && ! -e /var/lib/iscsi/nodes/$target ]]
+}
+check "nothing that was made by hand is there" foreign_gone
+own_stands() { mountpoint -q "$WORK/own" && dmsetup info mine; }
+check "what is the host's own stands" own_stands
+check "the host is as it was" host_unchanged "$WORK/before"
+finish
