@@ -60,6 +60,67 @@ mapfile -t errors < <(sed -n 's/^error \([A-Za-z]*\).*/\1/p' "$top/daemon/io.ilr
 stand_in ilr-api.7 "${methods[@]}" "${errors[@]}"
 result "all methods and errors stand in ilr-api(7)" $?
 
+# ---- the deadlines ----
+
+# FILE|what the deadline is there|what ilrd(8) says of it. One that changes is to be changed in both.
+deadlines='
+lib/config-default.c|.operation_timeout_usec = 30 * USEC_PER_MINUTE|OperationTimeoutSec= (30 min)
+lib/config-default.c|.request_timeout_usec = 60 * USEC_PER_SEC|RequestTimeoutSec= (60 s)
+lib/config-default.c|.connect_timeout_usec = 30 * USEC_PER_MINUTE|ConnectTimeoutSec= (30 min)
+lib/config-default.c|6 * USEC_PER_MINUTE, /* the script itself|SilenceTimeoutSec= (6 min)
+lib/config-default.c|.prompt_timeout_usec = 10 * USEC_PER_SEC|PromptTimeoutSec= (10 s)
+lib/config-default.c|.disk_timeout_usec = 2 * USEC_PER_MINUTE|DiskTimeoutSec= (2 min)
+lib/config-default.c|.mount_timeout_usec = 5 * USEC_PER_MINUTE|MountTimeoutSec= (5 min)
+lib/config-default.c|.busy_retry_usec = 10 * USEC_PER_SEC|BusyRetrySec= (10 s)
+daemon/http.c|CONNECT_TIMEOUT_USEC (15 * USEC_PER_SEC)|15 s are for the connection
+daemon/http.c|SILENCE_USEC (30 * USEC_PER_SEC)|30 s may pass without a byte
+daemon/azure.c|PROBE_TIMEOUT_USEC (15 * USEC_PER_SEC)|must take a connection within 15 s
+daemon/azure-check.c|REQUEST_DEADLINE_USEC (30 * USEC_PER_SEC)|each one to Azure 30 s
+daemon/doctor.c|HELPER_TIMEOUT_USEC (90 * USEC_PER_SEC)|questions about the host have 90 s together
+daemon/manager.c|STATUS_TIMEOUT_USEC (30 * USEC_PER_SEC)|must tell within 30 s what stands
+daemon/manager.c|STATUS_TRIES_MAX 3|told after three times
+daemon/service-turn.c|TURN_USEC (10 * USEC_PER_MINUTE)|waits for that for 10 min
+daemon/session.c|RETRY_MAX_USEC (5 * USEC_PER_MINUTE)|at last each 5 min
+daemon/session-vm.c|HELPER_DOWN_USEC (5 * USEC_PER_MINUTE)|Release, 5 min for a step
+daemon/sweep.c|LIST_TIMEOUT_USEC (2 * USEC_PER_MINUTE)|2 min for the list
+daemon/sweep.c|TASK_TIMEOUT_USEC (10 * USEC_PER_MINUTE)|10 min for each session
+helper/discover.c|DISCOVER_TIMEOUT_USEC (45 * USEC_PER_SEC)|Each discovery and each login has 45 s
+helper/discover.c|LOGIN_TIMEOUT_USEC (45 * USEC_PER_SEC)|Each discovery and each login has 45 s
+helper/assembly.c|ALL_VOLUMES 4|four times that
+helper/luks.c|OPEN_TIMEOUT_USEC (5 * USEC_PER_MINUTE)|Opening one with a key has 5 min
+helper/unlock.c|UNLOCK_TIMEOUT_USEC (20 * USEC_PER_MINUTE)|Unlocking a volume, 20 min
+helper/iscsid-conf.c|noop_out_interval = 5|silent for 15 s
+helper/iscsid-conf.c|noop_out_timeout = 10|silent for 15 s
+helper/iscsid-conf.c|replacement_timeout = 10|10 s later
+helper/down.c|DISMANTLE_USEC (120 * USEC_PER_SEC)|taking apart has 2 min
+helper/down.c|DISMANTLE_FORCED_USEC (25 * USEC_PER_SEC)|25 s for taking apart
+helper/dismantle.c|STEP_USEC (20 * USEC_PER_SEC)|a single call into the kernel 20 s
+helper/dismantle.c|STEP_FORCED_USEC (5 * USEC_PER_SEC)|5 s for a single call into the kernel
+helper/iscsi.h|ISCSI_LOGOUT_TIMEOUT_USEC (15 * USEC_PER_SEC)|logging out 15 s
+helper/sweep.c|STEP_USEC (15 * USEC_PER_SEC)|of which a single call into the kernel has 15 s
+helper/serve.c|RECEIVE_TIMEOUT_USEC (30 * USEC_PER_SEC)|said what it wants within 30 s
+helper/serve.c|SEND_TIMEOUT_SEC 30|take the answer within 30 s
+helper/main.c|LOCK_TIMEOUT_USEC (60 * USEC_PER_SEC)|waits 60 s for another one
+connection/connection.c|LOCK_HOLD_USEC (60 * USEC_PER_SEC)|keeps the others waiting for 60 s
+client/main.c|TIMEOUT_MSEC 90000|ilrctl, 90 s
+systemd/ilr-connection@.service.in|RuntimeMaxSec=13h|13 h after its start
+systemd/ilr-connection@.service.in|TimeoutStopSec=15s|has 15 s itself
+systemd/ilr-session@.service.in|TimeoutStartSec=30min|Disks and volumes, 30 min
+systemd/ilr-session@.service.in|TimeoutStopSec=180s|ilr-session@.service 180 s, ilr-connection@.service 195 s
+systemd/ilr-hooks.in|HOOKS_TIMEOUT:-30|30 s each
+systemd/ilr-hook@.service.in|TimeoutStartSec=90s|90 s for all of an event
+systemd/ilrd-metrics.service.in|TimeoutStartSec=30s|30 s.
+systemd/ilrd.service.in|WatchdogSec=60s|ilrd, 60 s
+systemd/ilrd.service.in|RestartSec=1s|1 s later it is started again
+'
+mapfile -t words < <(cut -d'|' -f3 <<<"$deadlines" | grep .)
+stand_in ilrd.8 "${words[@]}"
+status=$?
+while IFS='|' read -r file there _; do
+    [ -z "$file" ] || grep -qF -e "$there" "$top/$file" || { echo "# $file: no \"$there\" any more"; status=1; }
+done <<<"$deadlines"
+result "the ${#words[@]} deadlines of the code are those of ilrd(8)" $status
+
 # ---- who may ask the helper for what ----
 
 # VERB CALLER... of the helper's table, without line breaks
