@@ -62,7 +62,7 @@ result "all methods and errors stand in ilr-api(7)" $?
 
 # ---- the deadlines ----
 
-# FILE|what the deadline is there|what ilrd(8) says of it. One that changes is to be changed in both.
+# FILE or directory|what the deadline is there|what ilrd(8) says of it. One that changes is to be changed in both.
 deadlines='
 lib/config-default.c|.operation_timeout_usec = 30 * USEC_PER_MINUTE|OperationTimeoutSec= (30 min)
 lib/config-default.c|.request_timeout_usec = 60 * USEC_PER_SEC|RequestTimeoutSec= (60 s)
@@ -81,7 +81,7 @@ daemon/manager.c|STATUS_TIMEOUT_USEC (30 * USEC_PER_SEC)|must tell within 30 s w
 daemon/manager.c|STATUS_TRIES_MAX 3|told after three times
 daemon/service-turn.c|TURN_USEC (10 * USEC_PER_MINUTE)|waits for that for 10 min
 daemon/session.c|RETRY_MAX_USEC (5 * USEC_PER_MINUTE)|at last each 5 min
-daemon/session-vm.c|HELPER_DOWN_USEC (5 * USEC_PER_MINUTE)|Release, 5 min for a step
+daemon|HELPER_DOWN_USEC (5 * USEC_PER_MINUTE)|Release, 5 min for a step
 daemon/sweep.c|LIST_TIMEOUT_USEC (2 * USEC_PER_MINUTE)|2 min for the list
 daemon/sweep.c|TASK_TIMEOUT_USEC (10 * USEC_PER_MINUTE)|10 min for each session
 helper/discover.c|DISCOVER_TIMEOUT_USEC (45 * USEC_PER_SEC)|Each discovery and each login has 45 s
@@ -117,7 +117,7 @@ mapfile -t words < <(cut -d'|' -f3 <<<"$deadlines" | grep .)
 stand_in ilrd.8 "${words[@]}"
 status=$?
 while IFS='|' read -r file there _; do
-    [ -z "$file" ] || grep -qF -e "$there" "$top/$file" || { echo "# $file: no \"$there\" any more"; status=1; }
+    [ -z "$file" ] || grep -rqF -e "$there" "$top/$file" || { echo "# $file: no \"$there\" any more"; status=1; }
 done <<<"$deadlines"
 result "the ${#words[@]} deadlines of the code are those of ilrd(8)" $status
 
