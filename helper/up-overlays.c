@@ -44,6 +44,14 @@ static bool directory_lies_on(const char *directory, const char *name, unsigned 
     return false;
 }
 
+/* Is it the directory itself, or below it? */
+static bool path_below(const char *path, const char *directory)
+{
+    const char *rest = startswith(path, directory);
+
+    return rest && (!*rest || *rest == '/');
+}
+
 bool device_lies_on(dev_t device, const char *name)
 {
     _cleanup_free_ char *directory = NULL;
@@ -68,6 +76,39 @@ static bool volume_lies_on(const Assembly *a, const Volume *v, const char *name)
     return false;
 }
 
+/* Whoever is in there gets errors anyway. */
+static int unmount_for_good(Up *u, const char *path)
+{
+    int r = path_unmount(path, false, u->config->mount_timeout_usec);
+
+    if (r == -EBUSY)
+        r = path_unmount(path, true, u->config->mount_timeout_usec);
+    return r < 0 ? log_errno_full(LOG_WARNING, u->id, r, "Cannot unmount %s", path) : 0;
+}
+
+/* Of an unlock: the trees stand already. What is mounted of this volume in them goes, and what is mounted on
+ * that with it; the last ones first. */
+static int leave_trees(Up *u, const char *directory)
+{
+    _cleanup_free_ char *top = mounts_path(u->id, NULL);
+    MountPoint *mounts = NULL;
+    size_t n = 0, i, k, own;
+    int r = top ? mounts_below(top, &mounts, &n) : -ENOMEM;
+
+    for (own = 0; own < n && !streq(mounts[own].path, directory); own++)
+        ;
+    for (i = n; r >= 0 && own < n && i-- > 0;) {
+        bool on_it = false;
+
+        for (k = 0; k <= i && !on_it && !path_below(mounts[i].path, u->mounts); k++)
+            on_it = mounts[k].device == mounts[own].device && path_below(mounts[i].path, mounts[k].path);
+        if (on_it && (r = unmount_for_good(u, mounts[i].path)) >= 0)
+            (void)rmdir(mounts[i].path); /* a tree's own directory */
+    }
+    mounts_free(mounts, n);
+    return r;
+}
+
 static int give_up(Up *u, Volume *v, const Disk *d)
 {
     _cleanup_free_ char *directory = NULL;
@@ -86,11 +127,11 @@ static int give_up(Up *u, Volume *v, const Disk *d)
     v->replayed = false;
     if (!v->mounted)
         return 0;
-    r = path_unmount(directory, false, u->config->mount_timeout_usec);
-    if (r == -EBUSY) /* whoever is in there gets errors anyway */
-        r = path_unmount(directory, true, u->config->mount_timeout_usec);
+    r = leave_trees(u, directory);
+    if (r >= 0)
+        r = unmount_for_good(u, directory);
     if (r < 0)
-        return log_errno_full(LOG_WARNING, u->id, r, "Cannot unmount %s", directory);
+        return r;
     v->mounted = false;
     (void)rmdir(directory);
     log_full(LOG_WARNING, u->id, "Volume %s: unmounted, %s", v->name, v->reason);
