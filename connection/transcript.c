@@ -227,28 +227,36 @@ static size_t utf8_length(const unsigned char *p)
     return n;
 }
 
+/* All is looked for in what was printed, not in what was left of it by the secrets before: one may be a part
+ * of another, overlap it, or lie in a run of digits. */
 static void mask_text(const Transcript *t, char *text, bool cut)
 {
+    _cleanup_erase_ char *printed = strdup(text);
     size_t size = strlen(text), i, n;
+    const char *q;
     char *p;
 
+    if (!printed) {
+        memset(text, '*', size);
+        return;
+    }
     for (i = 0; i < t->n_secrets; i++) {
         n = strlen(t->secrets[i]);
-        for (p = text; (p = strstr(p, t->secrets[i])); p += n)
-            memset(p, '*', n);
+        for (q = printed; (q = strstr(q, t->secrets[i])); q++)
+            memset(text + (q - printed), '*', n);
         if (!cut)
             continue;
         /* The line was cut, perhaps in the middle of a secret. */
         for (n = MIN(n - 1, size); n >= SECRET_MIN; n--)
-            if (memcmp(text + size - n, t->secrets[i], n) == 0) {
+            if (memcmp(printed + size - n, t->secrets[i], n) == 0) {
                 memset(text + size - n, '*', n);
                 break;
             }
     }
-    for (p = text; *p; p += n) {
-        n = strspn(p, "0123456789abcdefABCDEF");
+    for (q = printed; *q; q += n) {
+        n = strspn(q, "0123456789abcdefABCDEF");
         if (n >= HEX_RUN_MIN)
-            memset(p, '*', n);
+            memset(text + (q - printed), '*', n);
         else if (n == 0)
             n = 1;
     }

@@ -158,6 +158,22 @@ static void test_masks(void **state)
 }
 
 /* A secret without end must not overflow the table either. */
+static void test_secrets_in_secrets(void **state)
+{
+    Transcript t;
+
+    assert_int_equal(transcript_init(&t), 0);
+    transcript_add_secret(&t, "name");
+    transcript_add_secret(&t, "name-sesame");
+    transcript_add_secret(&t, "same-open");
+    transcript_add_secret(&t, "xyxyx");
+    transcript_add_secret(&t, "00112233");
+    feed(&t, "name-sesame\nname-sesame-open.\nxyxyxyx.\n");
+    feed(&t, "ffeeddccbbaa00112233445566778899aabbcc.\n");
+    assert_lines(&t, "***********|****************.|*******.|**************************************.");
+    transcript_done(&t);
+}
+
 static void test_many_secrets(void **state)
 {
     char secret[32];
@@ -187,10 +203,15 @@ static void test_utf8(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),        cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_bounds),       cmocka_unit_test(test_mark),
-        cmocka_unit_test(test_masks),        cmocka_unit_test(test_script_secrets),
-        cmocka_unit_test(test_many_secrets), cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_mark),
+        cmocka_unit_test(test_secrets_in_secrets),
+        cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_script_secrets),
+        cmocka_unit_test(test_many_secrets),
+        cmocka_unit_test(test_utf8),
     };
 
     return cmocka_run_group_tests_name("transcript", tests, NULL, NULL);
