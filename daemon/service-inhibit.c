@@ -24,7 +24,7 @@ int service_inhibit(VarlinkCall *call, json_object *parameters, void *userdata)
         f = failure_new(FAILURE_BUSY, "Session %s is being released", session->id);
         return f ? service_fail(call, f, session) : -ENOMEM;
     }
-    caller = service_user_name(varlink_call_uid(call));
+    caller = user_names_get(s->users, varlink_call_uid(call));
     if (!caller)
         return -ENOMEM;
     r = session_inhibit(session, varlink_call_uid(call), varlink_call_pid(call), caller, why, &number);

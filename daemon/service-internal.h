@@ -10,6 +10,7 @@
 #include "leftovers.h"
 #include "log.h"
 #include "sign-in.h"
+#include "user-names.h"
 
 typedef enum WaiterKind {
     WAIT_PROVISION, /* until ready, or an error */
@@ -48,10 +49,10 @@ struct Service {
     Doctor *doctor;
     LeftoverCalls *leftovers;
     SignIns *sign_ins;
+    UserNames *users;
+    gid_t group; /* ilr */
+    bool has_group;
 };
-
-/* The caller's name, or its number; NULL: out of memory. The caller's to free. */
-char *service_user_name(uid_t uid);
 
 /* Finds the session that the parameter id names. Negative: the call is answered. */
 int service_get_session(Service *s, VarlinkCall *call, json_object *parameters, Session **ret);

@@ -73,7 +73,7 @@ static int parse_resource(VarlinkCall *call, json_object *parameters, AzureResou
 int service_provision_point(Service *s, VarlinkCall *call, json_object *parameters, AzurePoint *point)
 {
     _cleanup_failure_ Failure *f = NULL;
-    _cleanup_free_ char *caller = service_user_name(varlink_call_uid(call));
+    _cleanup_free_ char *caller = user_names_get(s->users, varlink_call_uid(call));
     ManagerRequest request = {.point = point, .uid = varlink_call_uid(call), .caller = caller};
     Session *session = manager_find_point(s->manager, point);
     int64_t idle = 0;

@@ -2,8 +2,6 @@
 /* The answers of io.ilrd.Recovery that a session is in, and the calls that wait for one. */
 #include "service-internal.h"
 
-#include <pwd.h>
-
 void service_waiter_free(Waiter *w)
 {
     LIST_REMOVE(w->service->waiters, w);
@@ -16,16 +14,6 @@ void service_waiter_free(Waiter *w)
     sd_event_source_disable_unref(w->deadline);
     free(w->told);
     free(w);
-}
-
-char *service_user_name(uid_t uid)
-{
-    struct passwd *p = getpwuid(uid);
-    char *name;
-
-    if (p)
-        return strdup(p->pw_name);
-    return asprintf(&name, "%u", (unsigned)uid) < 0 ? NULL : name;
 }
 
 /* ---- answers ---- */

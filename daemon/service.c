@@ -5,6 +5,10 @@
 
 #include <grp.h>
 
+/* Who cannot be named by then is told by number: nothing else is done while a directory service is waited
+ * for. */
+#define NAME_WAIT_USEC USEC_PER_SEC
+
 Service *service_free(Service *s)
 {
     if (!s)
@@ -18,27 +22,39 @@ Service *service_free(Service *s)
     while (s->waiters)
         service_waiter_free(s->waiters);
     sd_event_source_disable_unref(s->turns);
+    user_names_free(s->users);
     free(s);
     return NULL;
 }
 
 /* ---- who may call ---- */
 
+/* Once: the group is this host's own (sysusers) and the socket's, and no caller shall wait for a directory
+ * service. */
+static void find_group(Service *s)
+{
+    const struct group *g = getgrnam("ilr");
+
+    s->has_group = g;
+    if (g)
+        s->group = g->gr_gid;
+    else
+        log_notice("There is no group ilr, so only root may call ilrd; it is looked for at ilrd's start");
+}
+
 static int authorize(const VarlinkPeer *peer, void *userdata)
 {
-    struct group *g;
+    const Service *s = userdata;
     size_t i;
 
     if (peer->uid == 0)
         return 1;
-    /* A group of this host's own (sysusers): the file is asked before any directory service. */
-    g = getgrnam("ilr");
-    if (!g)
+    if (!s->has_group)
         return 0;
-    if (peer->gid == g->gr_gid)
+    if (peer->gid == s->group)
         return 1;
     for (i = 0; i < peer->n_groups; i++)
-        if (peer->groups[i] == g->gr_gid)
+        if (peer->groups[i] == s->group)
             return 1;
     return 0;
 }
@@ -214,6 +230,10 @@ int service_new(Service **ret, sd_event *event, Manager *manager, const Config *
     r = sd_event_add_defer(event, &s->turns, service_on_turns, s);
     if (r >= 0)
         r = sd_event_source_set_enabled(s->turns, SD_EVENT_OFF);
+    if (r < 0)
+        return r;
+    find_group(s);
+    r = user_names_new(&s->users, NULL, NAME_WAIT_USEC);
     if (r < 0)
         return r;
     r = finder_new(&s->finder, manager_azure(manager));

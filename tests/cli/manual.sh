@@ -76,6 +76,7 @@ daemon/http.c|CONNECT_TIMEOUT_USEC (15 * USEC_PER_SEC)|15 s are for the connecti
 daemon/http.c|SILENCE_USEC (30 * USEC_PER_SEC)|30 s may pass without a byte
 daemon/azure.c|PROBE_TIMEOUT_USEC (15 * USEC_PER_SEC)|must take a connection within 15 s
 daemon/azure-check.c|REQUEST_DEADLINE_USEC (30 * USEC_PER_SEC)|each one to Azure 30 s
+daemon/service.c|NAME_WAIT_USEC USEC_PER_SEC|A directory service of users, 1 s
 daemon/doctor.c|HELPER_TIMEOUT_USEC (90 * USEC_PER_SEC)|questions about the host have 90 s together
 daemon/manager.c|STATUS_TIMEOUT_USEC (30 * USEC_PER_SEC)|must tell within 30 s what stands
 daemon/manager.c|STATUS_TRIES_MAX 3|told after three times
