@@ -246,10 +246,18 @@ static int login_answer(Record *record, const char *target, const IscsiSession *
 {
     _cleanup_json_ json_object *answer = json_object_new_object();
     RecordTarget *t = record_target(record, target);
-    int r = 0;
+    int r;
 
     if (!answer || !t)
         return -ENOMEM;
+    /* An iscsid that is started later does not see the private record: it takes names and CHAP from the
+     * kernel, but its stock timers when it connects anew, 120 s for this one. Set here, it stays. (The two of
+     * the ping are 5 s each then, which is sooner.) */
+    r = iscsi_session_set_recovery(session->sid, REPLACEMENT_TIMEOUT);
+    if (r < 0)
+        log_errno_full(LOG_WARNING, record->session, r, "Cannot fix the recovery time of iSCSI session %lld",
+                       (long long)session->sid);
+    r = 0;
     if (t->sid != session->sid) {
         t->sid = session->sid;
         r = record_save(record);

@@ -8,6 +8,7 @@
 #include "validate.h"
 #include "verb.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 
@@ -239,6 +240,21 @@ static bool session_gone(int64_t sid, const char *target)
     _cleanup_free_ char *now = session_target(sid);
 
     return !streq_ptr(now, target);
+}
+
+int iscsi_session_set_recovery(int64_t sid, const char *seconds)
+{
+    _cleanup_free_ char *path = NULL;
+    _cleanup_close_ int fd = -EBADF;
+
+    if (asprintf(&path, "%s/class/iscsi_session/session%lld/recovery_tmo", paths.sysfs, (long long)sid) < 0) {
+        path = NULL;
+        return -ENOMEM;
+    }
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    return dprintf(fd, "%s", seconds) < 0 ? -errno : 0;
 }
 
 /* An iscsid that was just started does not know the kernel's sessions at first, and then connects them anew;

@@ -31,6 +31,9 @@ static inline bool iscsi_session_logged_in(const IscsiSession *s)
     return streq(s->state, "LOGGED_IN");
 }
 
+/* The kernel keeps this recovery time, and takes no other from iscsid any more. */
+int iscsi_session_set_recovery(int64_t sid, const char *seconds);
+
 /* id: in whose private configuration iscsiadm runs; NULL: with the host's own. Logs out by session id; ends
  * blocked I/O with EIO also if the target is dead. Success is: the session is gone from sysfs. Gone before:
  * 0. -ETIMEDOUT: still there at the deadline, -EIO: iscsiadm failed and it is still there; both with a

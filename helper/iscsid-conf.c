@@ -18,7 +18,7 @@ static const char settings[] =
      * shorter than people wait: the stock 120 s leave every reader in state D. Together with the two below a
      * reader on a dead recovery point gets EIO after 25 s and what the kernel's rounding of timers and a busy
      * machine add, within 30 s, whatever the size of its disk. */
-    "node.session.timeo.replacement_timeout = 10\n"
+    "node.session.timeo.replacement_timeout = " REPLACEMENT_TIMEOUT "\n"
     /* A dead target is noticed 5 + 10 s after its last byte. A ping waits behind the data in the tunnel's
      * buffers, so 5 s for its answer, the stock value, is too little for a slow line that is busy; data that
      * comes counts as well. */

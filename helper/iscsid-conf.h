@@ -10,6 +10,9 @@
 #define CHAP_NAME_MAX 255 /* open-iscsi keeps 256 bytes with the NUL */
 #define CHAP_PASSWORD_MAX 255
 
+/* Seconds that I/O waits for a connection that broke before it ends with EIO. */
+#define REPLACEMENT_TIMEOUT "10"
+
 typedef struct Chap {
     const char *username; /* borrowed from the request */
     const char *password;

@@ -332,6 +332,7 @@ static void test_logout_without_room(void **state)
 static void test_sessions(void **state)
 {
     IscsiSession *s;
+    char path[128], *line;
     Record *r;
     size_t n;
 
@@ -367,6 +368,13 @@ static void test_sessions(void **state)
     iscsi_sessions_free(s, 1);
     assert_int_equal(iscsi_session_find(ONE, "127.0.0.1:5367", &s), -ENOENT);
     record_free(r);
+    assert_int_equal(iscsi_session_set_recovery(4, REPLACEMENT_TIMEOUT), -ENOENT);
+    put("sys/class/iscsi_session/session4/recovery_tmo", "");
+    assert_int_equal(iscsi_session_set_recovery(4, REPLACEMENT_TIMEOUT), 0);
+    snprintf(path, sizeof(path), "%s/class/iscsi_session/session4/recovery_tmo", sysfs);
+    assert_int_equal(file_read_line(path, &line), 0);
+    assert_string_equal(line, "10");
+    free(line);
     /* A number that is somebody else's session by now is not logged out; one that is gone is success. */
     assert_int_equal(iscsi_session_logout(ID, 5, USEC_PER_SEC, NULL), 0);
     assert_int_equal(iscsi_session_logout(ID, 77, USEC_PER_SEC, NULL), 0);
