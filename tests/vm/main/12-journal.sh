@@ -23,7 +23,7 @@ chmod 0755 $hooks/50-tell
 since=$(date '+%Y-%m-%d %H:%M:%S')
 must "it comes up" provision backup-vm-02 "$POINT_C" --reason "a file is missing"
 id=$(sessions)
-find "/run/ilr/$id/volumes" -type f -size +100k -exec cat {} + | head -c 20000000 >/dev/null || true
+find "/run/ilr/$id/volumes" -type f -size +100k -exec cat {} + | head -c 2000000 >/dev/null || true
 hook_told() { # EVENT LINE...
     local event=$1 line
     shift

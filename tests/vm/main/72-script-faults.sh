@@ -50,15 +50,18 @@ faults() {
 
 ilrd_configure '[Connection]' 'PromptTimeoutSec=2s'
 
-faults "not base64" '{"faults": [{"fault": "not-base64"}]}' ScriptInvalid "" \
-    "no TargetNodeAddress" '{"script": {"noTargetNodeAddress": true}}' ScriptInvalid TargetNodeAddress \
-    "9 MiB" '{"script": {"sizeBytes": 9437184}}' ScriptInvalid MiB
 faults "forks away" '{"script": {"forkAway": true}}' ScriptExited "" \
     "asks something unknown" '{"script": {"prompt": "Which colour has the sky?"}}' UnknownPrompt "Which colour has the sky?" \
     "one of two targets never logged in to" '{"script": {"skipLastLogin": true}}' ScriptReported ""
-faults "not ready for ever" '{"portal": {"notReadyTimes": 1000}}' TargetNotReady "not ready" \
-    "blocked" '{"portal": {"blocked": true}}' TargetBlocked "outside the VNet" \
-    "wants packages" '{"script": {"installPackages": true}}' PackagesMissing "not installed"
+# tests/cli/connect.py and daemon-azure.py have the scripts of these every time, in the real sandbox.
+if [[ ${ILR_MORE-} ]]; then
+    faults "not base64" '{"faults": [{"fault": "not-base64"}]}' ScriptInvalid "" \
+        "no TargetNodeAddress" '{"script": {"noTargetNodeAddress": true}}' ScriptInvalid TargetNodeAddress \
+        "9 MiB" '{"script": {"sizeBytes": 9437184}}' ScriptInvalid MiB
+    faults "not ready for ever" '{"portal": {"notReadyTimes": 1000}}' TargetNotReady "not ready" \
+        "blocked" '{"portal": {"blocked": true}}' TargetBlocked "outside the VNet" \
+        "wants packages" '{"script": {"installPackages": true}}' PackagesMissing "not installed"
+fi
 # The questions that mean failure are asked in tests/cli/connect.sh every time, in the real sandbox.
 if [[ ${ILR_FULL-} ]]; then
     faults "a placeholder for a password" '{"script": {"placeholderPassword": true}}' PasswordWanted "" \
@@ -102,7 +105,7 @@ check "and ilrd lives, iscsid.conf is untouched" same_daemon
 # A log that does not fit, and another initiator's name.
 initiator=iqn.2026-01.org.example:restore-host
 ilrd_configure '[Connection]' 'WorkSizeBytes=1M' "Initiator=$initiator"
-scenario "$POINT_C" '{"script": {"hang": "after-login", "logBytesPerBlock": 16000}}'
+scenario "$POINT_C" '{"script": {"hang": "after-login", "logBytesPerBlock": 64000}}'
 check "hangs after its login, in 1 MiB, under another initiator name: it works" provision backup-vm-02 "$POINT_C"
 id=$(sessions)
 check "the initiator's name is the configured one" test "$(cat /sys/class/iscsi_session/*/initiatorname)" = $initiator
@@ -114,10 +117,10 @@ read_bytes() { awk '{print $3 * 512}' "/sys/block/$disk/stat"; }
 reads_through() {
     local before after start=$SECONDS
     before=$(read_bytes)
-    dd if="$device" of=/dev/null bs=1M count=40 iflag=direct 2>&1
+    dd if="$device" of=/dev/null bs=1M count=10 iflag=direct 2>&1
     after=$(read_bytes)
     echo "$(((after - before) >> 20)) MiB in $((SECONDS - start)) s"
-    (((after - before) * 16000 / 131072 >= 4 << 20))
+    (((after - before) * 64000 / 131072 >= 4 << 20))
 }
 check "the work directory is 1 MiB" test "$(($(stat -f -c '%b * %S' "$work")))" = 1048576
 check "a read whose log is four times that" reads_through
