@@ -92,7 +92,7 @@ helper/luks.c|OPEN_TIMEOUT_USEC (5 * USEC_PER_MINUTE)|Opening one with a key has
 helper/unlock.c|UNLOCK_TIMEOUT_USEC (20 * USEC_PER_MINUTE)|Unlocking a volume, 20 min
 helper/iscsid-conf.c|noop_out_interval = 5|silent for 15 s
 helper/iscsid-conf.c|noop_out_timeout = 10|silent for 15 s
-helper/iscsid-conf.c|replacement_timeout = 10|10 s later
+helper/iscsid-conf.h|REPLACEMENT_TIMEOUT "10"|10 s later
 helper/down.c|DISMANTLE_USEC (120 * USEC_PER_SEC)|taking apart has 2 min
 helper/down.c|DISMANTLE_FORCED_USEC (25 * USEC_PER_SEC)|25 s for taking apart
 helper/dismantle.c|STEP_USEC (20 * USEC_PER_SEC)|a single call into the kernel 20 s
@@ -102,6 +102,8 @@ helper/sweep.c|STEP_USEC (15 * USEC_PER_SEC)|of which a single call into the ker
 helper/serve.c|RECEIVE_TIMEOUT_USEC (30 * USEC_PER_SEC)|said what it wants within 30 s
 helper/serve.c|SEND_TIMEOUT_SEC 30|take the answer within 30 s
 helper/main.c|LOCK_TIMEOUT_USEC (60 * USEC_PER_SEC)|waits 60 s for another one
+connection/connection.c|TUNNEL_GRACE_USEC (3 * USEC_PER_SEC)|has 3 s to say why
+daemon/azure-operation.c|POST_ATTEMPTS_MAX 5|is tried five times
 connection/connection.c|LOCK_HOLD_USEC (60 * USEC_PER_SEC)|keeps the others waiting for 60 s
 client/main.c|TIMEOUT_MSEC 90000|ilrctl, 90 s
 systemd/ilr-connection@.service.in|RuntimeMaxSec=13h|13 h after its start
