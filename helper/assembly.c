@@ -81,6 +81,24 @@ int assembly_make(Assembly *a, const char *suffix, const DmTarget *targets, size
     return *ret_node ? 0 : -ENOMEM;
 }
 
+int assembly_keep_open(Assembly *a, dev_t device)
+{
+    _cleanup_free_ char *message = NULL, *node = NULL;
+    char suffix[32], params[DM_PARAMS_SIZE];
+    DmTarget target = {.type = "linear", .params = params};
+    dev_t map;
+    int r;
+
+    snprintf(suffix, sizeof(suffix), "h%u", ++a->n_made);
+    dm_params_linear(device, 0, params);
+    r = device_sectors(device, &target.sectors);
+    if (r >= 0)
+        r = assembly_make(a, suffix, &target, 1, &map, &node, &message);
+    if (r < 0 && r != -ENOMEM)
+        log_errno_full(LOG_WARNING, a->id, r, "A device that does not answer cannot be kept open");
+    return r == -ENOMEM ? r : 0;
+}
+
 int assembly_map(Assembly *a, Volume *v)
 {
     _cleanup_free_ char *message = NULL;
@@ -213,19 +231,42 @@ static int add_partitions(Assembly *a, size_t disk, const PartitionTable *t)
     return 0;
 }
 
+/* Those from this one on lie on the disk. */
+static int probe_on_disk(Assembly *a, const Disk *d, int fd, size_t first)
+{
+    bool kept = false;
+    size_t i;
+    int r;
+
+    for (i = first; i < a->n_volumes; i++) {
+        Volume *v = &a->volumes[i];
+
+        r = assembly_late(a, v);
+        if (r == 0 && (r = volume_probe(fd, v, assembly_timeout(a))) > 0 && !kept) {
+            kept = true;
+            r = assembly_keep_open(a, d->overlay);
+        }
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 /* Adds the volumes of a disk: its partitions, or itself. */
 static int look_into_disk(Assembly *a, size_t disk)
 {
     _cleanup_(partition_table_done) PartitionTable table = {};
     Disk *d = &a->disks[disk];
     _cleanup_close_ int fd = device_open(d->overlay, O_RDONLY);
-    size_t i = a->n_volumes;
+    size_t first = a->n_volumes;
     Volume *v;
-    int r;
+    int r, member = 0;
 
     if (fd < 0)
         return fd;
     r = device_read_table(fd, assembly_timeout(a), &table);
+    if (r == -ETIMEDOUT && assembly_keep_open(a, d->overlay) < 0)
+        r = -ENOMEM;
     if (r == -ENOMEM)
         return r;
     if (r < 0) { /* one unreadable disk does not take the others with it */
@@ -237,7 +278,11 @@ static int look_into_disk(Assembly *a, size_t disk)
     d->table = TAKE_PTR(table.type);
     /* The superblock of an array of whole disks may lie at their end, and its partition table, or a file
      * system, at the start of each. */
-    if (table.n_partitions > 0 && md_disk_is_member(fd, d->size_bytes, assembly_timeout(a))) {
+    if (table.n_partitions > 0)
+        member = md_disk_is_member(fd, d->size_bytes, assembly_timeout(a));
+    if (member < 0 && assembly_keep_open(a, d->overlay) < 0)
+        return -ENOMEM;
+    if (member > 0) {
         v = assembly_add(a, disk, 0, d->size_bytes);
         return v && (v->type = strdup("linux_raid_member")) &&
                        (v->reason = strdup("member of a Linux RAID that was not put together"))
@@ -248,10 +293,7 @@ static int look_into_disk(Assembly *a, size_t disk)
         r = add_partitions(a, disk, &table);
     else
         r = assembly_add(a, disk, 0, d->size_bytes) ? 0 : -ENOMEM;
-    for (; r >= 0 && i < a->n_volumes; i++)
-        if ((r = assembly_late(a, &a->volumes[i])) == 0)
-            r = volume_probe(fd, &a->volumes[i], assembly_timeout(a));
-    return r;
+    return r < 0 ? r : probe_on_disk(a, d, fd, first);
 }
 
 int assembly_look_into_disks(Assembly *a)
@@ -333,6 +375,10 @@ int assembly_probe(Assembly *a, size_t first)
             continue;
         }
         r = volume_probe(fd, v, assembly_timeout(a));
+        if (r > 0) {
+            r = assembly_keep_open(a, v->device);
+            continue;
+        }
         if (r >= 0 && v->degraded && v->group && v->reason && !v->type)
             r = note_missing(v);
         if (r < 0 || v->type || !v->reason || device_read_table(fd, assembly_timeout(a), &table) < 0 ||

@@ -46,6 +46,11 @@ void assembly_nodes(const Assembly *a, const size_t *members, size_t n, ToolNode
 int assembly_make(Assembly *a, const char *suffix, const DmTarget *targets, size_t n_targets, dev_t *ret,
                   char **ret_node, char **ret_message);
 
+/* A child that read from the device did not end in its time. Whoever closes a device last waits until it has
+ * answered, with all who open it meanwhile, and cannot be killed; so before a descriptor on it is closed this
+ * makes a map that keeps it open until all is taken down. -ENOMEM, or 0. */
+int assembly_keep_open(Assembly *a, dev_t device);
+
 /* All volumes of a type that are whole and are no member of anything yet; the caller's. NULL: no memory. */
 size_t *assembly_members(const Assembly *a, const char *type, size_t *ret_n);
 /* Is there a LUKS volume without its key? What is missing may be inside of it. */

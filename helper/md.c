@@ -66,12 +66,13 @@ static int read_super(int fd, uint64_t sectors, uint64_t timeout_usec, MdSuper *
     return md_super_parse(bytes, at, sectors, ret);
 }
 
-bool md_disk_is_member(int fd, uint64_t size_bytes, uint64_t timeout_usec)
+int md_disk_is_member(int fd, uint64_t size_bytes, uint64_t timeout_usec)
 {
     MdSuper super;
+    int r = read_super(fd, size_bytes / 512, timeout_usec, &super);
 
-    if (read_super(fd, size_bytes / 512, timeout_usec, &super) < 0)
-        return false;
+    if (r < 0)
+        return r == -ETIMEDOUT ? r : 0;
     /* A superblock of 1.x knows its place, one of 0.90 does not: the last partition's may lie there, too. Its
      * data then ends well before. */
     return super.minor_version != 90 || super.level < 1 ||
@@ -353,6 +354,8 @@ int md_assemble(Assembly *a, bool last)
         _cleanup_close_ int fd = device_open(v->device, O_RDONLY);
 
         r = fd < 0 ? fd : read_super(fd, v->size_bytes / 512, assembly_timeout(a), &members[known].super);
+        if (r == -ETIMEDOUT && assembly_keep_open(a, v->device) < 0)
+            r = -ENOMEM;
         if (r >= 0)
             members[known++].volume = volumes[i];
         else if (r == -ENOMEM ||

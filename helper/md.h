@@ -10,5 +10,5 @@
  * members which may still come. */
 int md_assemble(Assembly *a, bool last);
 /* Is the whole of this disk a member, although something that looks like a partition table is on it? fd: open
- * on it. */
-bool md_disk_is_member(int fd, uint64_t size_bytes, uint64_t timeout_usec);
+ * on it. -ETIMEDOUT: it does not answer. */
+int md_disk_is_member(int fd, uint64_t size_bytes, uint64_t timeout_usec);

@@ -240,17 +240,19 @@ int volume_probe(int fd, Volume *v, uint64_t timeout_usec)
     ContentCall call = {.fd = fd, .start_bytes = v->start_bytes, .size_bytes = v->size_bytes};
     _cleanup_free_ char *text = NULL;
     _cleanup_json_ json_object *o = NULL;
+    bool hangs;
     int r;
 
     v->reason = (free(v->reason), NULL);
     r = child_call(content_child, &call, timeout_usec, &text);
+    hangs = r == -ETIMEDOUT;
     if (r == -ENOMEM)
         return r;
     if (r < 0) {
         r = asprintf(&v->reason,
                      r == -ETIMEDOUT ? "reading it took longer than MountTimeoutSec" : "cannot be read: %s",
                      strerror(-r));
-        return r < 0 ? -ENOMEM : 0;
+        return r < 0 ? -ENOMEM : hangs;
     }
     r = json_parse(text, strlen(text), &o);
     return r < 0 ? r : understand(v, o);

@@ -10,7 +10,8 @@
 int device_read_table(int fd, uint64_t timeout_usec, PartitionTable *ret);
 
 /* Sets type, label, uuid and reason of the volume; no reason: it can be mounted. fd is open on its disk's
- * overlay. What is wrong with the content is a reason; an error is only what is wrong with the machine. */
+ * overlay. What is wrong with the content is a reason; an error is only what is wrong with the machine. 1: it
+ * took too long, which is the reason; what was asked of the device is still under way. */
 int volume_probe(int fd, Volume *volume, uint64_t timeout_usec);
 
 /* For tests and for the child: the same in this process, as
