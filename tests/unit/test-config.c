@@ -75,6 +75,8 @@ static void test_values_and_order(void **state)
     put(file, first, strlen(first));
     snprintf(file, sizeof(file), "%s/ignored.txt", dropins);
     put(file, "nonsense", 8);
+    snprintf(file, sizeof(file), "%s/.30-hidden.conf", dropins); /* an editor's */
+    put(file, "nonsense", 8);
     assert_int_equal(config_load(path, &c, &f), 0);
     assert_string_equal(c->tenant_id, "t-1");
     assert_int_equal(c->poll_interval_usec, 2 * USEC_PER_SEC);

@@ -72,6 +72,8 @@ static void test_failures(void **state)
 /* What was found in order must not be taken for the reason of the next question. */
 static void test_reports_do_not_mislead(void **state)
 {
+    assert_answer("You run an unsupported OS.\nChecking whether python3 is installed: DONE",
+                  "Press 'Y' to continue, 'N' to stop: ", "Y");
     assert_failure("Checking for network connectivity: DONE\nRequired cipher suite is missing.",
                    "'N' to abort, 'Y' to continue: ", "N", FAILURE_CIPHER_MISSING);
     assert_failure(

@@ -108,6 +108,25 @@ static void test_framing(void **state)
     framing_done(&f);
 }
 
+/* From a socket, as from elsewhere: one byte more than the longest message is read, never more. */
+static void test_framing_read(void **state)
+{
+    char bytes[64];
+    int pair[2];
+    Framing f;
+
+    memset(bytes, 'x', sizeof(bytes));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(write(pair[0], bytes, sizeof(bytes)), sizeof(bytes));
+    framing_init(&f, 10);
+    assert_int_equal(framing_read(&f, pair[1]), 11);
+    assert_int_equal(framing_read(&f, pair[1]), -EMSGSIZE);
+    assert_int_equal(f.used, 11);
+    framing_done(&f);
+    close(pair[0]);
+    close(pair[1]);
+}
+
 static void test_timespan(void **state)
 {
     static const struct {
@@ -124,6 +143,8 @@ static void test_timespan(void **state)
         {"-5", 0, -EINVAL},
         {"99999999999999999999", 0, -ERANGE},
         {"400d", 0, -ERANGE},
+        {"18446744073709552ms", 0, -ERANGE}, /* 384 us, were it not for the overflow */
+        {"200d 200d", 0, -ERANGE},
     };
     size_t i;
 
@@ -272,10 +293,15 @@ static void test_failure_from_hostile_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json_parse), cmocka_unit_test(test_json_types_are_not_coerced),
-        cmocka_unit_test(test_framing),    cmocka_unit_test(test_timespan),
-        cmocka_unit_test(test_timestamp),  cmocka_unit_test(test_names),
-        cmocka_unit_test(test_failures),   cmocka_unit_test(test_failure_from_hostile_json),
+        cmocka_unit_test(test_framing_read),
+        cmocka_unit_test(test_json_parse),
+        cmocka_unit_test(test_json_types_are_not_coerced),
+        cmocka_unit_test(test_framing),
+        cmocka_unit_test(test_timespan),
+        cmocka_unit_test(test_timestamp),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_failure_from_hostile_json),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -119,14 +119,16 @@ static void test_script_secrets(void **state)
                                  "if TargetPassword == \"compared\":\n"
                                  "TargetPassword2=\"other\"\n"
                                  "TargetPassword=\"abc\"\n"
+                                 "TargetUserName=\"ubuntu;name-behind\"\n"
                                  "TargetPassword=\"open end";
     Transcript t;
 
     assert_int_equal(transcript_init(&t), 0);
     transcript_add_script_secrets(&t, script, sizeof(script) - 1);
-    feed(&t,
-         "p\xc3\xa4ss, word'1 and user-name-1 and xfeedc0ffee1234x\npublic compared other abc open end\n");
-    assert_lines(&t, "************* and *********** and x**************x|public compared other abc ********");
+    feed(&t, "p\xc3\xa4ss, word'1 and user-name-1 and xfeedc0ffee1234x\npublic compared other abc open "
+             "end\nas name-behind, ubuntu;name-behind\n");
+    assert_lines(&t, "************* and *********** and x**************x|public compared other abc ********|"
+                     "as ***********, ******************");
     transcript_done(&t);
 }
 
