@@ -2,6 +2,7 @@
 #include "dm.h"
 
 #include "child.h"
+#include "dm-cookie.h"
 
 #include <libdevmapper.h>
 #include <stdarg.h>
@@ -86,8 +87,13 @@ static void task_freep(struct dm_task **t)
 }
 
 /* Runs a task that makes udev events, which are counted under the cookie. */
-static int run_with_cookie(struct dm_task *t, uint32_t *cookie)
+static int run_with_cookie(struct dm_task *t, const char *name, uint32_t *cookie)
 {
+    if (*cookie == 0) {
+        if (!dm_udev_create_cookie(cookie))
+            return -EIO;
+        dm_cookie_note(name, *cookie);
+    }
     if (!dm_task_set_cookie(t, cookie, UDEV_FLAGS))
         return -EIO;
     if (!dm_task_run(t))
@@ -138,7 +144,7 @@ static int task_child(void *userdata, int fd)
                                      c->targets[i].params);
     } else if (set)
         set = c->deferred ? dm_task_deferred_remove(t) : dm_task_retry_remove(t);
-    r = set ? run_with_cookie(t, &cookie) : -ENOMEM;
+    r = set ? run_with_cookie(t, c->name, &cookie) : -ENOMEM;
     if (r >= 0 && c->type == DM_DEVICE_CREATE && (!dm_task_get_info(t, &info) || !info.exists))
         r = -EIO;
     if (r < 0)
@@ -232,7 +238,7 @@ static int load_errors(const char *name, uint32_t *cookie)
     /* Neither freezing the file system nor writing out may come before it: they would wait for the disk. */
     if (!dm_task_no_flush(resume) || !dm_task_skip_lockfs(resume))
         return -ENOMEM;
-    return run_with_cookie(resume, cookie);
+    return run_with_cookie(resume, name, cookie);
 }
 
 static bool device_info(const char *name, struct dm_info *ret)
@@ -258,7 +264,7 @@ static int give_up_child(void *userdata, int fd)
     if (device_info(c->name, &info)) {
         /* Going without is better than staying. */
         k = info.open_count > 0 ? load_errors(c->name, &cookie) : 0;
-        r = run_with_cookie(t, &cookie);
+        r = run_with_cookie(t, c->name, &cookie);
     }
     dprintf(fd, "%u %d", cookie, device_info(c->name, &info));
     return r == -ENXIO ? k : r < 0 ? r : k;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "session-dirs.h"
 
+#include "dm-cookie.h"
 #include "files.h"
 #include "iscsiadm.h"
 #include "mount.h"
@@ -291,6 +292,7 @@ int session_dirs_clear(const char *id)
                         *private = private_path(id, NULL), *drop_in = drop_in_directory(id);
     int r = work_unmount(id);
 
+    dm_cookies_drop(id);
     r = remove_if(connect, r);
     r = remove_if(drop_in, r);
     r = remove_if(mounts, r);

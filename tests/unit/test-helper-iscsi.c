@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "discover.h"
+#include "dm-cookie.h"
 #include "files.h"
 #include "initiator-name.h"
 #include "iscsi.h"
@@ -21,6 +22,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/sem.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -206,6 +208,51 @@ static const Leftover *left(const Leftovers *l, const char *end)
         if (endswith(l->items[i].name, end))
             return &l->items[i];
     return NULL;
+}
+
+/* A semaphore as device-mapper makes it for a cookie that nobody has. */
+static int semaphore_new(uint32_t *ret_cookie)
+{
+    uint32_t cookie = 0x0D4D0000U | (uint32_t)getpid() % 0xff00;
+    int sem;
+
+    while ((sem = semget((key_t)cookie, 1, IPC_CREAT | IPC_EXCL | 0600)) < 0 && errno == EEXIST)
+        cookie++;
+    assert_true(sem >= 0);
+    *ret_cookie = cookie;
+    return sem;
+}
+
+static bool semaphore_exists(int sem)
+{
+    return semctl(sem, 0, GETVAL) >= 0;
+}
+
+static void test_cookies(void **state)
+{
+    uint32_t cookie, other_cookie, not_noted;
+    int left, others, foreign, next;
+
+    left = semaphore_new(&cookie);
+    dm_cookie_note("ilr_" ID "_d1", cookie);
+    others = semaphore_new(&other_cookie);
+    dm_cookie_note("ilr_abcd1235_d1", other_cookie);
+    foreign = semaphore_new(&not_noted);
+    dm_cookie_note("vg-lv", not_noted);
+    dm_cookies_drop(ID);
+    assert_false(semaphore_exists(left));
+    assert_true(semaphore_exists(others));
+    assert_true(semaphore_exists(foreign));
+    /* The same cookie is somebody else's meanwhile. */
+    next = semget((key_t)cookie, 1, IPC_CREAT | IPC_EXCL | 0600);
+    assert_true(next >= 0 && next != left);
+    dm_cookies_drop(ID);
+    assert_true(semaphore_exists(next));
+    dm_cookies_drop("nobody00");
+    dm_cookie_note("ilr_" ID "_d1", 0);
+    (void)semctl(next, 0, IPC_RMID);
+    (void)semctl(others, 0, IPC_RMID);
+    (void)semctl(foreign, 0, IPC_RMID);
 }
 
 static const LeftoverBlock *block_named(const LeftoverBlocks *b, const char *name)
@@ -594,13 +641,21 @@ static void test_abstract_listener(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_versions),       cmocka_unit_test(test_abstract_listener),
-        cmocka_unit_test(test_record),         cmocka_unit_test(test_leftover_files),
-        cmocka_unit_test(test_leftover_loops), cmocka_unit_test(test_logout_without_room),
-        cmocka_unit_test(test_lock),           cmocka_unit_test(test_directories),
-        cmocka_unit_test(test_sessions),       cmocka_unit_test(test_chap),
-        cmocka_unit_test(test_discovery),      cmocka_unit_test(test_initiator_name),
-        cmocka_unit_test(test_listener_table), cmocka_unit_test(test_listener_owner),
+        cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_abstract_listener),
+        cmocka_unit_test(test_record),
+        cmocka_unit_test(test_leftover_files),
+        cmocka_unit_test(test_leftover_loops),
+        cmocka_unit_test(test_cookies),
+        cmocka_unit_test(test_logout_without_room),
+        cmocka_unit_test(test_lock),
+        cmocka_unit_test(test_directories),
+        cmocka_unit_test(test_sessions),
+        cmocka_unit_test(test_chap),
+        cmocka_unit_test(test_discovery),
+        cmocka_unit_test(test_initiator_name),
+        cmocka_unit_test(test_listener_table),
+        cmocka_unit_test(test_listener_owner),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -87,6 +87,7 @@ world() { # FILE [WITHOUT-AZURE]
             /run/systemd/transient -mindepth 1 -printf 'file %p\n' 2>/dev/null | grep -v '/[.]#' || true
         find /var/lib/ilrd -mindepth 1 -printf 'file %p\n' 2>/dev/null || true
         find /dev /dev/mapper -maxdepth 1 \( -name '.ilr*' -o -name 'ilr*' \) -printf 'file %p\n' || true
+        awk 'int($1 / 65536) == 3405 {print "cookie of device-mapper", $1}' /proc/sysvipc/sem 2>/dev/null || true
         find /run/lvm /run/mdadm -type f -printf 'file %p\n' 2>/dev/null | grep -v hints || true
         find /tmp /var/tmp -maxdepth 1 -name '*ilr*' -printf 'file %p\n' |
             sed -E 's/systemd-private-[0-9a-f]+-(.*)-[A-Za-z0-9]+$/systemd-private of \1/'
