@@ -61,6 +61,8 @@ make_images() {
     images_done
 }
 must "the images can be made" make_images
+mkdir -p /etc/ilrd/ilrd.conf.d
+host_view host.before
 target_new a exfat.img ntfs.img udf.img iso.img f2fs.img hibernated.img dirty.img xxhash.img sha256.img blake2.img
 session_new aaaaaaaa a
 must "up" up aaaaaaaa
@@ -77,7 +79,6 @@ check "down" down aaaaaaaa
 check "nothing is left" gone aaaaaaaa
 check "no program is left" not pgrep ntfs-3g
 
-mkdir -p /etc/ilrd/ilrd.conf.d
 printf '[Storage]\nReplay=none\n' >/etc/ilrd/ilrd.conf.d/90-storage.conf
 target_new b ext4.img xfs.img btrfs.img
 session_new bbbbbbbb b
@@ -99,5 +100,8 @@ check "the newest file is there" is /run/ilr/cccccccc/volumes/ext4/newest new
 check "down" down cccccccc
 check "nothing is left" gone cccccccc
 check "the btrfs of the same identity on the host goes on" touch live/alive
+rm /etc/ilrd/ilrd.conf.d/90-storage.conf
+check "the host saw nothing" host_same
+check "the kernel has no complaint" kernel_quiet
 check "the backing stores are what they were" same_bytes
 finish

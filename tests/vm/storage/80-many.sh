@@ -49,4 +49,5 @@ make_files
 many 1
 many 8
 [[ -z ${ILR_FULL-} ]] || many 33
+check "the kernel has no complaint" kernel_quiet
 finish
