@@ -353,6 +353,23 @@ static void test_restart(void **state)
     world_done(&w);
 }
 
+/* The daemon ended just when it had seen that it must release: the record says so, and it is not done yet. */
+static void test_restart_before_the_release(void **state)
+{
+    World w;
+
+    world_init(&w);
+    settle(&w);
+    end_in(&w, 3 * HOUR);
+    assert_int_equal(session_save(w.session), 0);
+    change_record(&w, "expiryStage", json_object_new_string("release"));
+    change_record(&w, "expiresBootUsec",
+                  json_object_new_int64((int64_t)(now_usec(CLOCK_BOOTTIME) + 4 * MIN_)));
+    restart(&w);
+    assert_true(w.session->closed);
+    world_done(&w);
+}
+
 /* A record of another boot, or of a program that wrote down the time of day only. */
 static void test_other_boot(void **state)
 {
@@ -379,7 +396,7 @@ int main(void)
         cmocka_unit_test(test_told_once_each),  cmocka_unit_test(test_slept),
         cmocka_unit_test(test_timers_run),      cmocka_unit_test(test_grace_and_force),
         cmocka_unit_test(test_released_before), cmocka_unit_test(test_restart),
-        cmocka_unit_test(test_other_boot),
+        cmocka_unit_test(test_other_boot),      cmocka_unit_test(test_restart_before_the_release),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
