@@ -33,6 +33,7 @@ make_images() {
 }
 
 must "the images can be made" make_images
+host_view host.before
 
 # ---- one target, several LUNs: file systems that were in use when the copy was made ----
 
@@ -115,5 +116,7 @@ kill -STOP $tgtd_pid
 check "the target stops answering: down --forced ends" timeout 100 $helper down ffffffff --forced
 kill -CONT $tgtd_pid
 check "nothing is left" gone ffffffff
+check "the host saw nothing" host_same
+check "the kernel has no complaint" kernel_quiet
 check "the backing stores are what they were" same_bytes
 finish
