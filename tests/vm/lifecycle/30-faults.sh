@@ -23,7 +23,9 @@ recovery_tmo() { cat /sys/class/iscsi_session/session*/recovery_tmo; }
 #   rides   the session stands, by the same tunnel, and the reader has no error
 #   dies    the reader gets EIO within 30 s, and a release ends in time although the target stays dead
 #   goes    the session goes down by itself
-# mend is called before the release for "rides", after it for "dies".
+#   owes    the fault comes with the release: on this host the session ends all the same, and what Azure is owed stays written
+#           down, whatever becomes of ilrd, until it is paid
+# RELEASE says when it is mended: before the release or after it; "cut": after it, and Azure cannot be reached until then either.
 pulled_link_break() { ip -n azure link set host0 down; }
 pulled_link_mend() { ip -n azure link set host0 up; }
 blackhole_break() { netem loss 100%; }
@@ -40,7 +42,8 @@ target_removed_break() {
 }
 lun_removed_break() {
     local t
-    for t in $(targets); do azure_tgtadm --op delete --mode logicalunit --tid "$t" --lun 1 --force; done
+    # One that is just being read is refused.
+    for t in $(targets); do eventually 10 azure_tgtadm --op delete --mode logicalunit --tid "$t" --lun 1; done
 }
 iscsid_break() { systemctl restart iscsid.service; }
 # The records are private: who comes after a restart of iscsid has its secrets and timers from where the session keeps them.
@@ -84,6 +87,20 @@ clock_ahead_break() { date -s '13 hours' >/dev/null; }
 clock_ahead_mend() { date -s '13 hours ago' >/dev/null; }
 clock_back_break() { date -s '1 hour ago' >/dev/null; }
 clock_back_mend() { date -s '1 hour' >/dev/null; }
+# Azure has the revoke and does not answer; it has accepted it and cannot be reached any more when it is asked after.
+revoke_sent_before() { sim_scenario "$(life_point $DOUBLE)" '{"faults": [{"fault": "delay", "on": "revoke", "seconds": 3600}]}'; }
+revoke_sent_break() { true; }
+revoke_sent_mend() { sim_scenario "$(life_point $DOUBLE)" null; }
+revoke_polled_before() { sim_scenario "$(life_point $DOUBLE)" '{"revokeSeconds": 10}'; }
+revoke_polled_break() {
+    eventually 30 revoke_accepted
+    pulled_link_break
+}
+revoke_accepted() { sim_state | jq -e 'any(.operations[]; .kind == "revoke" and .status == "InProgress")' >/dev/null; }
+revoke_polled_mend() {
+    pulled_link_mend
+    sim_scenario "$(life_point $DOUBLE)" null
+}
 no_memory_break() { echo 1M >"/sys/fs/cgroup/$(systemctl show -P ControlGroup "ilr-connection@$id.service")/memory.max"; }
 
 #     NAME            EXPECTED  RELEASE
@@ -92,8 +109,8 @@ table='
       iscsid          rides     mended
       full_run        rides     broken
       iscsid_login    rides     mended
-      pulled_link     dies      broken
-      blackhole       dies      broken
+      pulled_link     dies      cut
+      blackhole       dies      cut
       reset           rides     mended
       slow            rides     broken
       lossy           rides     broken
@@ -103,10 +120,13 @@ table='
       clock_ahead     rides     broken
       clock_back      rides     broken
       no_memory       goes      -
+      revoke_sent     owes      -
+      revoke_polled   owes      -
 '
 sample=' stopped_tunnel full_run '
 has() { declare -F "$1" >/dev/null; }
 
+since() { awk "BEGIN {printf \"%.1f\", $EPOCHREALTIME - $1}"; }
 in_time() { # SECONDS COMMAND...
     local start=$SECONDS limit=$1
     shift
@@ -114,16 +134,26 @@ in_time() { # SECONDS COMMAND...
     echo "$((SECONDS - start)) s"
     ((SECONDS - start <= limit))
 }
+# All that can be done is done and told; the rest is owed.
+cut_off() { # COMMAND...
+    local status=0
+    timeout 180 "$@" || status=$?
+    ((status == 5))
+}
+cut_off_told() {
+    cat "$WORK/release"
+    return "$1"
+}
 gone() { not ilrctl status "$id" >/dev/null 2>&1; }
 cell() { # NAME EXPECTED RELEASE
-    local name=$1 start
+    local name=$1 start status
     if has "$1_before"; then "$1_before"; fi
     id=$(life_up $DOUBLE) || { check_failed "$name: it comes up"; return 0; }
     pid=$(tunnel_pid "$id")
     reader_start "$id"
     check "$name: the reader reads before" eventually 30 reader_goes_on
     check "$name: it can be broken" "$1_break"
-    start=$SECONDS
+    start=$EPOCHREALTIME
     case $2 in
         rides)
             if has "$1_holds"; then check "$name: it is as it was" "$1_holds"; fi
@@ -131,11 +161,11 @@ cell() { # NAME EXPECTED RELEASE
             ;;
         dies)
             check "$name: the reader gets EIO within 30 s" eventually 30 reader_has EIO
-            say "$name: EIO after $((SECONDS - start)) s"
+            say "$name: EIO after $(since "$start") s"
             ;;
         goes)
             check "$name: the session goes" eventually 60 gone
-            say "$name: gone after $((SECONDS - start)) s"
+            say "$name: gone after $(since "$start") s"
             ;;
     esac
     if [[ $3 == mended ]] && has "$1_mend"; then check "$name: it can be mended" "$1_mend"; fi
@@ -143,14 +173,51 @@ cell() { # NAME EXPECTED RELEASE
     say "$name: the reader's words: $(reader_words)"
     check "$name: no byte was wrong, no read took longer than 30 s" reader_honest
     if [[ $2 != goes ]]; then
-        start=$SECONDS
-        check "$name: a release ends within 60 s" in_time 60 ilrctl release "$id"
-        say "$name: released after $((SECONDS - start)) s"
+        start=$EPOCHREALTIME
+        if [[ $3 == cut ]]; then
+            cut_off ilrctl release "$id" >"$WORK/release" 2>&1 &
+            check "$name: a release leaves nothing on this host within 60 s" eventually 60 same_world here
+            say "$name: nothing left on this host after $(since "$start") s"
+            status=0
+            wait $! || status=$?
+            check "$name: then it says that Azure is out of reach" cut_off_told "$status"
+        else
+            check "$name: a release ends within 60 s" in_time 60 ilrctl release "$id"
+        fi
+        say "$name: released after $(since "$start") s"
         check "$name: nothing is left on this host" eventually 30 same_world here
     fi
     if [[ $3 != mended ]] && has "$1_mend"; then check "$name: it can be mended" "$1_mend"; fi
     check "$name: nothing is left" promise1 90
     if has "$1_after"; then "$1_after"; fi
+}
+
+owed() { # it is written down, and the session is told as one that is at it
+    [[ -s /var/lib/ilrd/$id.json ]] || { echo "no record any more"; return 1; }
+    [[ $(session_state "$id") == revoking ]] || { session_json "$id"; return 1; }
+}
+owes() { # NAME
+    local name=$1 start releasing
+    "$1_before"
+    id=$(life_up $DOUBLE) || { check_failed "$name: it comes up"; return 0; }
+    start=$EPOCHREALTIME
+    timeout 300 ilrctl release "$id" >"$WORK/release" 2>&1 &
+    releasing=$!
+    check "$name: it can be broken" "$1_break"
+    check "$name: nothing is left on this host" eventually 30 same_world here
+    say "$name: nothing left on this host after $(since "$start") s"
+    check "$name: the revoke is owed" eventually 10 owed
+    daemon_killed
+    systemctl start ilrd.service
+    check "$name: so it is after ilrd was killed" eventually 20 owed
+    systemctl restart ilrd.service
+    check "$name: and after an orderly restart" eventually 20 owed
+    check "$name: nothing came back on this host" same_world here
+    check "$name: it can be mended" "$1_mend"
+    start=$EPOCHREALTIME
+    check "$name: it is paid" promise1 90
+    say "$name: paid after $(since "$start") s"
+    wait $releasing || say "$name: ilrctl release ended with $? when ilrd was killed"
 }
 
 warm
@@ -162,7 +229,7 @@ while read -r name expected release; do
     ! done_before "fault $name" || continue
     time_left 180 || { left=1; break; }
     before=$failed_checks
-    cell "$name" "$expected" "$release"
+    if [[ $expected == owes ]]; then owes "$name"; else cell "$name" "$expected" "$release"; fi
     if ((failed_checks == before)); then done_now "fault $name"; else life_clean; fi
 done <<<"$table"
 finish || exit 1
