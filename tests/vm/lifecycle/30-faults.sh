@@ -123,7 +123,8 @@ table='
       revoke_sent     owes      -
       revoke_polled   owes      -
 '
-sample=' stopped_tunnel full_run '
+sample=' stopped_tunnel '
+[[ ! ${ILR_MORE-} ]] || sample+='full_run revoke_polled '
 has() { declare -F "$1" >/dev/null; }
 
 since() { awk "BEGIN {printf \"%.1f\", $EPOCHREALTIME - $1}"; }

@@ -34,24 +34,27 @@ in_order() { # the session was down before the connection went
 check "the session went before the connection" in_order
 check "stopped by hand: nothing is left" eventually 60 nothing_left azure
 
-must "it comes up a third time" provision backup-vm-02 "$POINT_C"
-id=$(sessions)
-file=$(find "/run/ilr/$id/volumes" -type f -size +64k | head -n 1)
-from_disk() { timeout 60 dd if="$file" of=/dev/null bs=64k count=1 iflag=direct; }
-check "a file is read from the disk" from_disk
-kill -STOP "$(tunnel_pid "$id")"
-eio_in_time() { # as ilrd(8) promises
-    local start=$EPOCHREALTIME
-    not from_disk 2>"$WORK/dd"
-    grep -q 'Input/output error' "$WORK/dd" || { cat "$WORK/dd"; return 1; }
-    awk "BEGIN {s = $EPOCHREALTIME - $start; printf \"%.1f s\n\", s; exit s > 30}" | tee "$WORK/eio"
-}
-check "a stopped tunnel: who reads gets EIO within 30 s" eio_in_time
-say "EIO after $(cat "$WORK/eio")"
-check "a stopped tunnel: a release ends within 60 s" timeout 60 ilrctl release "$id"
-check "a stopped tunnel: nothing is left" eventually 30 nothing_left azure
+# The same is asked beside a reader in tests/vm/lifecycle every time.
+if [[ ${ILR_MORE-} ]]; then
+    must "it comes up once more" provision backup-vm-02 "$POINT_C"
+    id=$(sessions)
+    file=$(find "/run/ilr/$id/volumes" -type f -size +64k -print -quit)
+    from_disk() { timeout 60 dd if="$file" of=/dev/null bs=64k count=1 iflag=direct; }
+    check "a file is read from the disk" from_disk
+    kill -STOP "$(tunnel_pid "$id")"
+    eio_in_time() { # as ilrd(8) promises
+        local start=$EPOCHREALTIME
+        not from_disk 2>"$WORK/dd"
+        grep -q 'Input/output error' "$WORK/dd" || { cat "$WORK/dd"; return 1; }
+        awk "BEGIN {s = $EPOCHREALTIME - $start; printf \"%.1f s\n\", s; exit s > 30}" | tee "$WORK/eio"
+    }
+    check "a stopped tunnel: who reads gets EIO within 30 s" eio_in_time
+    say "EIO after $(cat "$WORK/eio")"
+    check "a stopped tunnel: a release ends within 60 s" timeout 60 ilrctl release "$id"
+    check "a stopped tunnel: nothing is left" eventually 30 nothing_left azure
+fi
 
-must "it comes up a fourth time" provision backup-vm-02 "$POINT_C"
+must "it comes up a third time" provision backup-vm-02 "$POINT_C"
 id=$(sessions)
 ip -n azure link set host0 down
 forced() { timeout 100 systemctl stop "ilr-connection@$id.service"; }
