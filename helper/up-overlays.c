@@ -5,6 +5,7 @@
 
 #include "up-state.h"
 
+#include "child.h"
 #include "dm.h"
 #include "files.h"
 #include "log.h"
@@ -12,10 +13,13 @@
 #include "overlay.h"
 #include "paths.h"
 
+#include <fcntl.h>
 #include <sys/sysmacros.h>
 
 #define DEPTH_MAX 32
 #define WARN_PERCENT 80
+#define LOOKS 64
+#define LOOK_BYTES 4096 /* at least a sector, and aligned to one */
 
 /* Is this block device the one of that name in device-mapper, or made of it? */
 static bool directory_lies_on(const char *directory, const char *name, unsigned depth)
@@ -76,6 +80,36 @@ static bool volume_lies_on(const Assembly *a, const Volume *v, const char *name)
     return false;
 }
 
+static int look_child(void *userdata, int answer)
+{
+    _cleanup_close_ int fd = open(userdata, O_RDONLY | O_DIRECT | O_CLOEXEC);
+    _cleanup_free_ void *buf = NULL;
+    off_t pages;
+    int i;
+
+    (void)answer;
+    if (fd < 0)
+        return -errno;
+    if (posix_memalign(&buf, LOOK_BYTES, LOOK_BYTES))
+        return -ENOMEM;
+    pages = lseek(fd, 0, SEEK_END) / LOOK_BYTES;
+    for (i = 0; i < LOOKS && pages > 0; i++)
+        if (pread(fd, buf, LOOK_BYTES, pages * i / LOOKS * LOOK_BYTES) != LOOK_BYTES)
+            return -EIO;
+    return 0;
+}
+
+/* A mirror has another half, and is read from that: it is not lost with one overlay. The page cache is not
+ * asked, and the looks are spread over the volume, of which only a part may lie on that overlay. */
+static bool readable_still(const Volume *v, uint64_t timeout_usec)
+{
+    _cleanup_free_ char *node = NULL;
+
+    if (v->partners || asprintf(&node, "/dev/mapper/%s", v->node) < 0)
+        return (node = NULL), false;
+    return child_call(look_child, node, timeout_usec, NULL) >= 0;
+}
+
 /* Whoever is in there gets errors anyway. */
 static int unmount_for_good(Up *u, const char *path)
 {
@@ -119,8 +153,8 @@ static int give_up(Up *u, Volume *v, const Disk *d)
         return (directory = NULL), -ENOMEM;
     if (asprintf(&reason,
                  "the overlay of %s is full, nothing of it can be read any more: what its journal changes "
-                 "does not fit (see OverlaySizeBytes= and OverlayTotalBytes=); without replay it needs no "
-                 "room",
+                 "does not fit (see OverlaySizeBytes= and OverlayTotalBytes=), or lies where the disk has "
+                 "errors; without replay nothing is changed",
                  d->name) < 0)
         return -ENOMEM;
     free_and_replace(&v->reason, reason);
@@ -148,7 +182,12 @@ static int overlay_full(Up *u, size_t disk)
     for (i = 0; r >= 0 && i < u->a.n_volumes; i++) {
         Volume *v = &u->a.volumes[i];
 
-        if ((v->mounted || v->tried) && volume_lies_on(&u->a, v, name))
+        if (!(v->mounted || v->tried) || !volume_lies_on(&u->a, v, name))
+            continue;
+        if (v->mounted && readable_still(v, u->config->mount_timeout_usec))
+            log_full(LOG_NOTICE, u->id, "Volume %s: has copies elsewhere than on %s and is read from those",
+                     v->name, u->a.disks[disk].name);
+        else
             r = give_up(u, v, &u->a.disks[disk]);
     }
     return r;
@@ -165,7 +204,11 @@ int up_measure_overlays(Up *u)
         k = overlay_used(u->id, (unsigned)i + 1, u->config->mount_timeout_usec, &d->overlay_used_bytes);
         if (k == -ENOSPC) {
             d->overlay_used_bytes = d->overlay_bytes;
-            log_full(LOG_WARNING, u->id, "The overlay of %s is full: see OverlaySizeBytes=", d->name);
+            log_full(
+                LOG_WARNING, u->id,
+                "The overlay of %s is lost: full (see OverlaySizeBytes=), or the disk cannot be read where "
+                "something was changed",
+                d->name);
             r = overlay_full(u, i);
         } else if (k < 0)
             log_errno_full(LOG_WARNING, u->id, k, "Cannot tell how full the overlay of %s is", d->name);
