@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "azure-script.h"
 
+#include "base64.h"
 #include "validate.h"
 
 #include <ctype.h>
@@ -246,19 +247,9 @@ int script_info_parse(const char *text, size_t size, ScriptInfo **ret, Failure *
 
 /* ---- clientScripts ---- */
 
-static int base64_value(unsigned char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* RFC 4648 with padding; white space is passed over. ret is wiped by its owner. -EBADMSG, -EFBIG, -ENOMEM. */
-static int base64_decode(const char *s, size_t size, char **ret, size_t *ret_size)
+/* RFC 4648 with padding; unlike in base64_decode() white space is passed over. ret is wiped by its owner.
+ * -EBADMSG, -EFBIG, -ENOMEM. */
+static int script_decode(const char *s, size_t size, char **ret, size_t *ret_size)
 {
     char *out;
     size_t i, n = 0, digits = 0, padding = 0;
@@ -272,7 +263,7 @@ static int base64_decode(const char *s, size_t size, char **ret, size_t *ret_siz
 
         if (strchr(" \t\r\n", s[i]) && s[i])
             continue;
-        v = base64_value((unsigned char)s[i]);
+        v = base64_digit(s[i]);
         if (s[i] == '=')
             padding++;
         else if (v < 0 || padding > 0)
@@ -321,7 +312,7 @@ static int decode(json_object *content, Secret **ret, Failure **ret_failure)
     bool plain;
     int r;
 
-    r = base64_decode(s, size, &text, &n);
+    r = script_decode(s, size, &text, &n);
     if (r == -ENOMEM)
         return r;
     if (r >= 0 && looks_like_script(text, n)) {

@@ -18,7 +18,7 @@ size_t base64_encode(const char *bytes, size_t size, char *ret)
     return n;
 }
 
-static int digit(char c)
+int base64_digit(char c)
 {
     if (c >= 'A' && c <= 'Z')
         return c - 'A';
@@ -45,7 +45,7 @@ int base64_decode(const char *text, size_t max, Secret **ret)
     data = malloc(n / 4 * 3 + 1);
     if (!data)
         return -ENOMEM;
-    for (i = 0; i < digits && (d = digit(text[i])) >= 0; i++) {
+    for (i = 0; i < digits && (d = base64_digit(text[i])) >= 0; i++) {
         bits = bits << 6 | (uint32_t)d;
         if (i % 4 > 0)
             data[size++] = (char)(bits >> (6 - 2 * (i % 4)));
