@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "md-super.h"
 
+#include "volume.h"
+
 #include <ctype.h>
 #include <endian.h>
 
@@ -55,10 +57,11 @@ static uint32_t sum(const uint8_t *s, size_t size, size_t csum_at)
     return (uint32_t)(total + (total >> 32));
 }
 
-/* "host:name" is called name, and a number mdN. */
+/* "host:name" is called name, and a number mdN. What stands there may be anything: it is told to people. */
 static void set_name(MdSuper *m, const char *given)
 {
-    const char *colon = strrchr(given, ':'), *name = colon ? colon + 1 : given;
+    _cleanup_free_ char *clean = text_clean(given, 32);
+    const char *text = clean ? clean : "", *colon = strrchr(text, ':'), *name = colon ? colon + 1 : text;
 
     if (*name && name[strspn(name, "0123456789")] == '\0')
         snprintf(m->name, sizeof(m->name), "md%.32s", name);

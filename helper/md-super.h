@@ -18,7 +18,7 @@
 
 typedef struct MdSuper {
     uint8_t uuid[16], device_uuid[16];
-    char name[64];            /* of the array, as its owner calls it; not cleaned */
+    char name[64];            /* of the array, as its owner calls it; cleaned (text_clean()) */
     int level, minor_version; /* 90 for 0.90, else 0, 1 or 2 */
     uint32_t layout, chunk_sectors, raid_disks, features;
     uint64_t size, data_offset, data_size; /* of each member, in use; where the data is on this one */

@@ -61,6 +61,20 @@ static bool wish(const Volume *v, char ret[static VOLUME_NAME_MAX + 1])
     return false;
 }
 
+/* The name that an array has may be anything that somebody wrote into its superblock, and what it is called
+ * here becomes a piece of a path: "../.." is "_._..". */
+static void make_fit(char *s)
+{
+    char *to = s;
+
+    for (; *s; s++)
+        if (((unsigned char)*s & 0xc0) != 0x80) { /* else the rest of a character */
+            *to = strchr(NAME_CHARACTERS, *s) ? *s : '_';
+            to++;
+        }
+    *to = '\0';
+}
+
 /* What nothing else is called: its place on a disk, or GROUP-NAME. */
 static char *name_plain(const Volume *v)
 {
@@ -68,9 +82,12 @@ static char *name_plain(const Volume *v)
 
     if (!v->base)
         return volume_place(v);
-    if (!v->group)
-        return strdup(v->base);
-    return asprintf(&s, "%s-%s", v->group, v->base) < 0 ? NULL : s;
+    if (asprintf(&s, "%s%s%s", v->group ? v->group : "", v->group ? "-" : "", v->base) < 0)
+        return NULL;
+    make_fit(s);
+    if (*s == '.' || *s == '-')
+        *s = '_';
+    return s;
 }
 
 static char *name_suffixed(const Volume *v, const char *base)
@@ -158,7 +175,8 @@ int volumes_name(Volume *volumes, size_t n)
             }
     for (i = 0; i < n; i++)
         if (!fixed[i] &&
-            (strlen(volumes[i].name) > VOLUME_NAME_MAX || name_taken(volumes, n, i, volumes[i].name)))
+            (strlen(volumes[i].name) > VOLUME_NAME_MAX || name_taken(volumes, n, i, volumes[i].name) ||
+             (volumes[i].base && !volume_name_usable(volumes[i].name))))
             if ((r = name_force(volumes, n, i)) < 0)
                 return r;
     return 0;

@@ -117,6 +117,8 @@ static int mount_one(Up *u, Volume *v)
     _cleanup_free_ char *directory = NULL;
     int r;
 
+    if (strchr(v->name, '/') || *v->name == '.') /* volumes_name() gives none such */
+        return -EINVAL;
     if (asprintf(&directory, "%s/%s", u->mounts, v->name) < 0)
         return (directory = NULL), -ENOMEM;
     r = dir_make(directory, 0755, 0, 0);

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Disks whose owner means harm: what he wrote on them becomes neither a path, nor a text that nobody can
+ * read back, nor work without an end. */
+
+#include "md-super.h"
+#include "names.h"
+#include "utf8.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#define DEVICE_SECTORS 4096
+
+/* ---- names ---- */
+
+static void names_are_no_paths(void **state)
+{
+    static const char *const names[] = {"../..",     "../../..", "/",           "..",
+                                        ".",         "-",        "/etc",        "a/b",
+                                        "\xff/\xfe", "disk1",    "disk1-part2", "\xe2\x80\xae/\x1b[2J"};
+    Volume v[3 * ELEMENTSOF(names)] = {};
+    size_t n = ELEMENTSOF(v), i, k;
+
+    /* Alone, with a label that others have, too, and as a volume group. */
+    for (i = 0; i < n; i++) {
+        const char *name = names[i % ELEMENTSOF(names)];
+
+        v[i].disk = i;
+        v[i].base = strdup(name);
+        if (i / ELEMENTSOF(names) == 1)
+            v[i].label = strdup("data");
+        if (i / ELEMENTSOF(names) == 2)
+            v[i].group = strdup(name);
+    }
+    assert_int_equal(volumes_name(v, n), 0);
+    for (i = 0; i < n; i++) {
+        assert_true(volume_name_usable(v[i].name));
+        for (k = 0; k < i; k++)
+            assert_string_not_equal(v[i].name, v[k].name);
+    }
+    for (i = 0; i < n; i++) {
+        free(v[i].name);
+        free(v[i].base);
+        free(v[i].label);
+        free(v[i].group);
+    }
+}
+
+/* ---- arrays ---- */
+
+static void put(uint8_t *p, uint64_t v, size_t n)
+{
+    for (; n > 0; n--, v >>= 8)
+        *p++ = (uint8_t)v;
+}
+
+/* A superblock of 1.2 with this name. */
+static void super_make(uint8_t s[static MD_SUPER_SIZE], const char *name)
+{
+    uint64_t sum = 0;
+    size_t i;
+
+    memset(s, 0, MD_SUPER_SIZE);
+    put(s, 0xa92b4efc, 4);
+    put(s + 4, 1, 4);
+    memcpy(s + 32, name, strlen(name));
+    put(s + 72, 1, 4);    /* raid1 */
+    put(s + 80, 1024, 8); /* of each member */
+    put(s + 92, 1, 4);    /* members */
+    put(s + 128, 16, 8);
+    put(s + 136, 1024, 8);
+    put(s + 144, 8, 8); /* where it is */
+    put(s + 220, 1, 4);
+    for (i = 0; i < 258 / 4 * 4; i += 4)
+        sum += (uint32_t)s[i] | (uint32_t)s[i + 1] << 8 | (uint32_t)s[i + 2] << 16 | (uint32_t)s[i + 3] << 24;
+    put(s + 216, (uint32_t)(sum + (sum >> 32)), 4);
+}
+
+static void names_of_arrays_are_text(void **state)
+{
+    static const char *const names[] = {"host:\xff\xfe", "\x1b[2J\n",
+                                        "\xc2\x9b"
+                                        "31m"};
+    uint8_t bytes[MD_SUPER_SIZE];
+    MdSuper super;
+    size_t i, k;
+
+    for (i = 0; i < ELEMENTSOF(names); i++) {
+        super_make(bytes, names[i]);
+        assert_int_equal(md_super_parse(bytes, 8, DEVICE_SECTORS, &super), 0);
+        assert_true(*super.name && utf8_valid(super.name));
+        for (k = 0; super.name[k]; k++)
+            assert_true((unsigned char)super.name[k] >= ' ');
+        assert_null(strstr(super.name, "\xc2\x9b"));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_are_no_paths),
+        cmocka_unit_test(names_of_arrays_are_text),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
