@@ -1,39 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* How big the stores of overlays are, what lies on which overlay (on a made-up /sys), and the time that
- * volumes have. */
+/* Overlays: how big their stores are, what device-mapper says of one, how all that is the session's is called
+ * there, and what lies on which (on a made-up /sys). */
 
-#include "assembly.h"
-#include "child.h"
-#include "files.h"
-#include "lvm-report.h"
+#include "dm.h"
 #include "overlay.h"
 #include "paths.h"
-#include "timeutil.h"
+#include "scratch.h"
 #include "up-state.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
-#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include <cmocka.h>
-
-static char directory[64];
-
-static int setup(void **state)
-{
-    snprintf(directory, sizeof(directory), "/tmp/test-overlay-XXXXXX");
-    return mkdtemp(directory) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    return file_remove_tree(AT_FDCWD, directory);
-}
 
 static void store_sizes(void **state)
 {
@@ -47,18 +28,49 @@ static void store_sizes(void **state)
     assert_int_equal(small % MIB, 0);
 }
 
+static void overlay_words(void **state)
+{
+    uint64_t used;
+
+    assert_int_equal(overlay_status_parse("96/524288 32", &used), 0);
+    assert_int_equal(used, 96 * 512);
+    assert_int_equal(overlay_status_parse("Invalid", &used), -ENOSPC);
+    assert_int_equal(overlay_status_parse("", &used), -EBADMSG);
+}
+
+static void dm_words(void **state)
+{
+    char buf[DM_NAME_SIZE], params[DM_PARAMS_SIZE];
+
+    dm_name("abcd1234", 1, 0, buf);
+    assert_string_equal(buf, "ilr_abcd1234_d1");
+    dm_name("abcd1234", 1, -1, buf);
+    assert_string_equal(buf, "ilr_abcd1234_d1cow");
+    dm_name("abcd1234", 12, 3, buf);
+    assert_string_equal(buf, "ilr_abcd1234_d12p3");
+    dm_uuid("abcd1234", 12, 3, buf);
+    assert_string_equal(buf, "LVM-ILRabcd1234d12p3");
+    assert_null(strchr(strchr(buf, '-') + 1, '-')); /* with a second dash libblkid would not look into it */
+    dm_uuid("abcd1234", 2, -1, buf);
+    assert_string_equal(buf, "LVM-ILRabcd1234d2cow");
+    dm_prefix("abcd1234", buf);
+    assert_string_equal(buf, "ilr_abcd1234_");
+    dm_params_linear(makedev(7, 3), 2048, params);
+    assert_string_equal(params, "7:3 2048");
+    dm_params_snapshot(makedev(8, 16), makedev(253, 4), params);
+    assert_string_equal(params, "8:16 253:4 P 16");
+}
+
 static void device_make(unsigned minor, const char *name, int slave)
 {
     char path[PATH_MAX], to[32];
 
-    snprintf(path, sizeof(path), "%s/dev/block/253:%u/dm", directory, minor);
-    assert_int_equal(dir_make(path, 0755, (uid_t)-1, (gid_t)-1), 0);
-    strcat(path, "/name");
-    assert_int_equal(file_write_atomic(AT_FDCWD, path, name, strlen(name), 0644, (uid_t)-1, (gid_t)-1), 0);
-    snprintf(path, sizeof(path), "%s/dev/block/253:%u/slaves", directory, minor);
-    assert_int_equal(mkdir(path, 0755), 0);
+    snprintf(path, sizeof(path), "dev/block/253:%u/dm/name", minor);
+    scratch_put(path, name);
+    snprintf(path, sizeof(path), "dev/block/253:%u/slaves", minor);
+    scratch_dir(path);
     if (slave >= 0) {
-        snprintf(path, sizeof(path), "%s/dev/block/253:%u/slaves/dm-%d", directory, minor, slave);
+        snprintf(path, sizeof(path), "%s/dev/block/253:%u/slaves/dm-%d", scratch, minor, slave);
         snprintf(to, sizeof(to), "../../253:%d", slave);
         assert_int_equal(symlink(to, path), 0);
     }
@@ -66,17 +78,7 @@ static void device_make(unsigned minor, const char *name, int slave)
 
 static void what_lies_on_what(void **state)
 {
-    char path[PATH_MAX];
-
-    paths.sysfs = directory;
-    snprintf(path, sizeof(path), "%s/dev", directory);
-    assert_int_equal(mkdir(path, 0755), 0);
-    strcat(path, "/block");
-    assert_int_equal(mkdir(path, 0755), 0);
-    for (unsigned i = 1; i <= 5; i++) {
-        snprintf(path, sizeof(path), "%s/dev/block/253:%u", directory, i);
-        assert_int_equal(mkdir(path, 0755), 0);
-    }
+    paths.sysfs = scratch;
     device_make(1, "ilr_aaaaaaaa_d1\n", -1);
     device_make(2, "ilr_aaaaaaaa_d1p2\n", 1);
     device_make(3, "ilr_aaaaaaaa_v1-root\n", 2);
@@ -91,71 +93,13 @@ static void what_lies_on_what(void **state)
     assert_false(device_lies_on(makedev(253, 9), "ilr_aaaaaaaa_d1"));
 }
 
-static void time_for_volumes(void **state)
-{
-    Config config = {.mount_timeout_usec = 10 * USEC_PER_SEC};
-    Assembly a = {.config = &config};
-    Volume v = {};
-
-    assembly_begin(&a);
-    assert_int_equal(assembly_timeout(&a), 10 * USEC_PER_SEC);
-    assert_int_equal(assembly_late(&a, &v), 0);
-    assert_null(v.reason);
-    a.deadline_usec = now_usec(CLOCK_MONOTONIC) + 2 * USEC_PER_SEC;
-    assert_true(assembly_timeout(&a) <= 2 * USEC_PER_SEC);
-    a.deadline_usec = now_usec(CLOCK_MONOTONIC);
-    assert_true(assembly_timeout(&a) > 0);
-    assert_int_equal(assembly_late(&a, &v), 1);
-    assert_non_null(strstr(v.reason, "no time left"));
-    free(v.reason);
-}
-
-static void ways_of_logical_volumes(void **state)
-{
-    static char *raid[] = {(char *)"unsynced_rimage_0(0)", NULL},
-                *image[] = {(char *)"/dev/mapper/x(1)", NULL},
-                *mirror[] = {(char *)"old_mimage_0(0)", (char *)"old_mimage_1(0)", NULL},
-                *through[] = {(char *)"through_corig(0)", NULL}, *moved[] = {(char *)"pvmove0(3)", NULL},
-                *pool[] = {(char *)"pool_tdata(0)", NULL}, *none[] = {NULL};
-    LvmSegment s[] = {
-        {.lv = "back", .type = "cache", .cache_mode = "writeback", .pieces = none},
-        {.lv = "moving", .type = "linear", .pieces = moved},
-        {.lv = "old", .type = "mirror", .pieces = mirror},
-        {.lv = "old_mimage_0", .type = "linear", .hidden = true, .pieces = image},
-        {.lv = "plain", .type = "linear", .pieces = image},
-        {.lv = "pool", .type = "thin-pool", .pieces = pool},
-        {.lv = "pool_tdata", .type = "cache", .hidden = true, .cache_mode = "writethrough", .pieces = none},
-        {.lv = "pvmove0", .type = "mirror", .hidden = true, .pieces = image},
-        {.lv = "snap", .type = "linear", .origin = "old", .pieces = image},
-        {.lv = "snap-of-plain", .type = "linear", .origin = "plain", .pieces = image},
-        {.lv = "thin", .type = "thin", .pool = "pool", .pieces = none},
-        {.lv = "through", .type = "cache", .cache_mode = "writethrough", .pieces = through},
-        {.lv = "unsynced", .type = "raid1", .pieces = raid},
-        {.lv = "writer", .type = "writecache", .pieces = none},
-    };
-    static const struct {
-        const char *lv;
-        LvmWay way;
-    } wanted[] = {{"plain", LVM_WAY_ACTIVATE}, {"unsynced", LVM_WAY_ACTIVATE},
-                  {"old", LVM_WAY_MAP},        {"moving", LVM_WAY_MAP},
-                  {"through", LVM_WAY_MAP},    {"back", LVM_WAY_REFUSE},
-                  {"writer", LVM_WAY_REFUSE},  {"thin", LVM_WAY_REFUSE},
-                  {"snap", LVM_WAY_REFUSE},    {"snap-of-plain", LVM_WAY_ACTIVATE}};
-    const char *why;
-
-    for (size_t i = 0; i < ELEMENTSOF(wanted); i++) {
-        assert_int_equal(lvm_way(s, ELEMENTSOF(s), wanted[i].lv, &why), wanted[i].way);
-        assert_non_null(why);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(store_sizes),
-        cmocka_unit_test_setup_teardown(what_lies_on_what, setup, teardown),
-        cmocka_unit_test(time_for_volumes),
-        cmocka_unit_test(ways_of_logical_volumes),
+        cmocka_unit_test(overlay_words),
+        cmocka_unit_test(dm_words),
+        SCRATCH_TEST(what_lies_on_what),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 
 #include "child.h"
 #include "files.h"
+#include "scratch.h"
 #include "secret.h"
 #include "timeutil.h"
 
@@ -151,22 +152,9 @@ static void test_child_call(void **state)
     assert_int_equal(child_call(work_die, NULL, 30 * USEC_PER_SEC, &none), -EPROTO);
 }
 
-static char dir[64];
-
-static int setup(void **state)
-{
-    strcpy(dir, "/tmp/ilr-test-XXXXXX");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    return file_remove_tree(AT_FDCWD, dir);
-}
-
 static void test_files(void **state)
 {
-    _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_close_ int fd = open(scratch, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     _cleanup_free_ char *text = NULL, *none = NULL;
     struct stat st;
     char path[128];
@@ -186,13 +174,13 @@ static void test_files(void **state)
     assert_int_equal(fstatat(fd, "b", &st, AT_SYMLINK_NOFOLLOW), 0);
     assert_true(S_ISREG(st.st_mode));
     /* Trees are removed without following links. */
-    snprintf(path, sizeof(path), "%s/d", dir);
+    snprintf(path, sizeof(path), "%s/d", scratch);
     assert_int_equal(dir_make(path, 0700, getuid(), getgid()), 0);
     assert_int_equal(dir_make(path, 0750, getuid(), getgid()), 0);
-    snprintf(path, sizeof(path), "%s/d/e", dir);
+    snprintf(path, sizeof(path), "%s/d/e", scratch);
     assert_int_equal(dir_make(path, 0700, getuid(), getgid()), 0);
-    snprintf(path, sizeof(path), "%s/d/e/link", dir);
-    assert_int_equal(symlink(dir, path), 0);
+    snprintf(path, sizeof(path), "%s/d/e/link", scratch);
+    assert_int_equal(symlink(scratch, path), 0);
     assert_int_equal(file_remove_tree(fd, "d"), 0);
     assert_int_equal(file_remove_tree(fd, "d"), 0);
     assert_int_equal(faccessat(fd, "a", F_OK, 0), 0);
@@ -201,7 +189,7 @@ static void test_files(void **state)
 /* What an enemy may leave in a directory of his own. */
 static void test_foreign_files(void **state)
 {
-    _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_close_ int fd = open(scratch, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     _cleanup_free_ char *text = NULL;
     uid_t me = getuid();
     size_t size;
@@ -224,7 +212,7 @@ static void test_foreign_files(void **state)
 /* Deeper than there are descriptors, and names that the removal itself would take. */
 static void test_remove_deep_tree(void **state)
 {
-    _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_close_ int fd = open(scratch, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int at, next, i;
 
     assert_int_equal(mkdirat(fd, "deep", 0700), 0);
@@ -233,7 +221,7 @@ static void test_remove_deep_tree(void **state)
     at = openat(fd, "deep", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     for (i = 0; i < 3000; i++) {
         assert_int_equal(mkdirat(at, "d", 0700), 0);
-        assert_int_equal(symlinkat(dir, at, "link"), 0);
+        assert_int_equal(symlinkat(scratch, at, "link"), 0);
         next = openat(at, "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         close(at);
         at = next;
@@ -246,11 +234,11 @@ static void test_remove_deep_tree(void **state)
 
 static void test_secret_file(void **state)
 {
-    _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_close_ int fd = open(scratch, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     _cleanup_secret_ Secret *s = NULL, *none = NULL;
     char path[128];
 
-    snprintf(path, sizeof(path), "%s/secret", dir);
+    snprintf(path, sizeof(path), "%s/secret", scratch);
     assert_int_equal(file_write_atomic(fd, "secret", "hunter2\n", 8, 0600, -1, -1), 0);
     assert_int_equal(secret_read_file(path, 100, &s), 0);
     assert_string_equal(secret_text(s), "hunter2");
@@ -261,7 +249,7 @@ static void test_secret_file(void **state)
     assert_int_equal(secret_read_file(path, 3, &none), -EFBIG);
     assert_int_equal(file_write_atomic(fd, "secret", "\n", 1, 0600, -1, -1), 0);
     assert_int_equal(secret_read_file(path, 100, &none), -ENODATA);
-    assert_int_equal(secret_read_file(dir, 100, &none), -EINVAL);
+    assert_int_equal(secret_read_file(scratch, 100, &none), -EINVAL);
 }
 
 int main(void)
@@ -275,10 +263,10 @@ int main(void)
         cmocka_unit_test(test_child_environment),
         cmocka_unit_test(test_child_call),
         cmocka_unit_test(test_child_call_each),
-        cmocka_unit_test_setup_teardown(test_foreign_files, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_remove_deep_tree, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_files, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_secret_file, setup, teardown),
+        SCRATCH_TEST(test_foreign_files),
+        SCRATCH_TEST(test_remove_deep_tree),
+        SCRATCH_TEST(test_files),
+        SCRATCH_TEST(test_secret_file),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
