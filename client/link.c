@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "link.h"
 
+#include "local-socket.h"
+
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #define REPLY_MAX (64 * MIB)
 
@@ -37,18 +38,10 @@ void link_unblock_interrupt(void)
 
 int link_open(Link *l, const char *path)
 {
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    _cleanup_close_ int fd = -EBADF;
-
-    *l = (Link){.fd = -EBADF};
-    if (strlen(path) >= sizeof(sa.sun_path))
-        return -ENAMETOOLONG;
-    strcpy(sa.sun_path, path);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
-        return -errno;
+    *l = (Link){.fd = local_socket_connect(path, 0)};
+    if (l->fd < 0)
+        return l->fd;
     framing_init(&l->in, REPLY_MAX);
-    l->fd = TAKE_FD(fd);
     return 0;
 }
 

@@ -3,11 +3,11 @@
 
 #include "framing.h"
 #include "list.h"
+#include "local-socket.h"
 
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #define CLIENTS_MAX 8
 #define REQUEST_MAX (16 * KIB)
@@ -138,26 +138,18 @@ static int on_accept(sd_event_source *s, int fd, uint32_t events, void *userdata
 
 int control_new(Control **ret, sd_event *event, const char *path, ControlRequest on_request, void *userdata)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
     _cleanup_(control_freep) Control *c = NULL;
     int r;
 
-    if (strlen(path) >= sizeof(address.sun_path))
-        return -ENAMETOOLONG;
-    strcpy(address.sun_path, path);
     c = calloc(1, sizeof(*c));
     if (!c)
         return -ENOMEM;
     c->event = event;
     c->on_request = on_request;
     c->userdata = userdata;
-    c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    c->fd = local_socket_bind(path, SOCK_NONBLOCK);
     if (c->fd < 0)
-        return -errno;
-    if (unlink(path) < 0 && errno != ENOENT)
-        return -errno;
-    if (bind(c->fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-        return -errno;
+        return c->fd;
     c->path = strdup(path);
     if (!c->path)
         return -ENOMEM;

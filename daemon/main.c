@@ -5,14 +5,13 @@
  * first. */
 
 #include "block-stat.h"
+#include "local-socket.h"
 #include "log.h"
 #include "service.h"
 
 #include <getopt.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <systemd/sd-daemon.h>
 
 #define CONNECT_DIR "/run/ilr-connect"
@@ -113,19 +112,11 @@ static int parse_options(int argc, char **argv, Options *o)
 
 static int listen_at(const char *path)
 {
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    _cleanup_close_ int fd = -EBADF;
+    _cleanup_close_ int fd = local_socket_bind(path, SOCK_NONBLOCK);
 
-    if (strlen(path) >= sizeof(sa.sun_path))
-        return -ENAMETOOLONG;
-    strcpy(sa.sun_path, path);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
-        return -errno;
-    (void)unlink(path);
-    if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(fd, SOMAXCONN) < 0)
-        return -errno;
-    return TAKE_FD(fd);
+        return fd;
+    return listen(fd, SOMAXCONN) < 0 ? -errno : TAKE_FD(fd);
 }
 
 static int get_socket(const Options *o)

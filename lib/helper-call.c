@@ -3,10 +3,8 @@
 
 #include "base64.h"
 #include "framing.h"
+#include "local-socket.h"
 #include "timeutil.h"
-
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #define ANSWER_MAX (4 * MIB) /* a session with many volumes; a bound, not an expectation */
 
@@ -155,22 +153,6 @@ static int make_message(json_object *request, const char *key, Secret *secret, S
     return *ret ? 0 : -ENOMEM;
 }
 
-static int connect_to(const char *path)
-{
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    _cleanup_close_ int fd = -EBADF;
-
-    if (strlen(path) >= sizeof(sa.sun_path))
-        return -ENAMETOOLONG;
-    strcpy(sa.sun_path, path);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return -errno;
-    if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
-        return -errno;
-    return TAKE_FD(fd);
-}
-
 int helper_call_new(HelperCall **ret, sd_event *event, const char *socket_path, json_object *request,
                     const char *secret_key, Secret *secret, uint64_t timeout_usec, HelperDone done,
                     void *userdata)
@@ -188,7 +170,7 @@ int helper_call_new(HelperCall **ret, sd_event *event, const char *socket_path, 
     r = make_message(request, secret_key, secret, &call->message);
     if (r < 0)
         return r;
-    call->fd = connect_to(socket_path);
+    call->fd = local_socket_connect(socket_path, SOCK_NONBLOCK);
     if (call->fd < 0) {
         call->failure = failure_new(FAILURE_HELPER_FAILED, "The helper cannot be reached at %s: %s",
                                     socket_path, strerror_r(-call->fd, buf, sizeof(buf)));

@@ -2,6 +2,7 @@
 
 #include "server.h"
 #include "files.h"
+#include "local-socket.h"
 #include "log.h"
 #include "request.h"
 #include "timeutil.h"
@@ -9,7 +10,6 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #define CONNECTIONS_MAX 1024
 #define PEM_MAX (1 * MIB)
@@ -307,23 +307,21 @@ static int listen_text(State *state, const char *text)
 
 static int listen_control(Server *s, const char *text)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd;
+    struct sockaddr_un address;
+    int fd, r;
 
     if (text[0] != '/')
         return listen_text(s->state, text);
-    if (strlen(text) >= sizeof(address.sun_path))
-        return -ENAMETOOLONG;
-    strcpy(address.sun_path, text);
+    r = local_socket_address(text, &address);
+    if (r < 0)
+        return r;
     /* Left over by an earlier one that was killed. Somebody else's file is not a socket and stays. */
     fd = listen_on((struct sockaddr *)&address, sizeof(address));
     if (fd == -EADDRINUSE) {
-        int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        bool dead = probe >= 0 && connect(probe, (struct sockaddr *)&address, sizeof(address)) < 0 &&
-                    errno == ECONNREFUSED;
+        int probe = local_socket_connect(text, 0);
 
         safe_close(probe);
-        if (!dead || unlink(text) < 0)
+        if (probe != -ECONNREFUSED || unlink(text) < 0)
             return -EADDRINUSE;
         fd = listen_on((struct sockaddr *)&address, sizeof(address));
     }

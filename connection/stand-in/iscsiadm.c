@@ -7,31 +7,26 @@
 #include "files.h"
 #include "framing.h"
 #include "iscsi-words.h"
+#include "local-socket.h"
 #include "sandbox.h"
 #include "secret.h"
 
 #include <fcntl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #define ANSWER_MAX (256 * KIB)
 #define CONF_MAX (1 * MIB)
 
 static int ask(json_object *request, json_object **ret)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = SANDBOX_SOCKET};
-    _cleanup_close_ int fd = -EBADF;
+    _cleanup_close_ int fd = local_socket_connect(SANDBOX_SOCKET, 0);
     Framing f;
     const char *text;
     size_t size;
     ssize_t n;
     int r;
 
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return -errno;
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-        return -errno;
+        return fd;
     r = framing_write(fd, json_text(request));
     if (r < 0)
         return r;

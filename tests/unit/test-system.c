@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* lib/: children with deadlines, files, secrets. */
+/* lib/: children with deadlines, files, secrets, local sockets. */
 
 #include "child.h"
 #include "files.h"
+#include "local-socket.h"
 #include "scratch.h"
 #include "secret.h"
 #include "timeutil.h"
@@ -252,6 +253,38 @@ static void test_secret_file(void **state)
     assert_int_equal(secret_read_file(scratch, 100, &none), -EINVAL);
 }
 
+static void test_local_socket(void **state)
+{
+    _cleanup_close_ int old = -EBADF, listener = -EBADF, caller = -EBADF;
+    struct sockaddr_un sa;
+    char path[256];
+
+    memset(path, 'x', sizeof(path));
+    path[sizeof(sa.sun_path)] = '\0';
+    assert_int_equal(local_socket_address(path, &sa), -ENAMETOOLONG);
+    assert_int_equal(local_socket_bind(path, 0), -ENAMETOOLONG);
+    path[sizeof(sa.sun_path) - 1] = '\0';
+    assert_int_equal(local_socket_address(path, &sa), 0);
+    snprintf(path, sizeof(path), "%s/socket", scratch);
+    assert_int_equal(local_socket_connect(path, 0), -ENOENT);
+    old = local_socket_bind(path, 0);
+    assert_true(old >= 0);
+    assert_int_equal(local_socket_connect(path, 0), -ECONNREFUSED); /* it does not listen yet */
+    assert_int_equal(listen(old, 1), 0);
+    /* Whoever comes later has the path. */
+    listener = local_socket_bind(path, SOCK_NONBLOCK);
+    assert_true(listener >= 0);
+    assert_int_equal(listen(listener, 1), 0);
+    caller = local_socket_connect(path, SOCK_NONBLOCK);
+    assert_true(caller >= 0);
+    assert_true(fcntl(caller, F_GETFD) & FD_CLOEXEC);
+    assert_true(fcntl(caller, F_GETFL) & O_NONBLOCK);
+    safe_close(accept4(listener, NULL, NULL, SOCK_CLOEXEC));
+    assert_int_equal(recv(caller, path, 1, 0), 0);
+    /* A directory in its place stays. */
+    assert_true(local_socket_bind(scratch, 0) < 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +300,7 @@ int main(void)
         SCRATCH_TEST(test_remove_deep_tree),
         SCRATCH_TEST(test_files),
         SCRATCH_TEST(test_secret_file),
+        SCRATCH_TEST(test_local_socket),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
