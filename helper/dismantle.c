@@ -9,11 +9,11 @@
 #include "overlay.h"
 #include "paths.h"
 #include "timeutil.h"
+#include "tower.h"
 
 #include <fcntl.h>
 #include <linux/btrfs.h>
 #include <sys/ioctl.h>
-#include <sys/sysmacros.h>
 
 #define STEP_USEC (20 * USEC_PER_SEC)
 #define STEP_FORCED_USEC (5 * USEC_PER_SEC)
@@ -54,68 +54,6 @@ static int look_for_mounts(Dismantle *d)
     return mounts_below(d->directory, &d->mounts, &d->n_mounts);
 }
 
-#define DEPTH_MAX 32
-
-/* How high the tower of block devices on this one is, by sysfs; 0: nothing is on it. */
-static unsigned height(const char *directory, unsigned depth)
-{
-    _cleanup_free_ char *path = NULL;
-    _cleanup_(closedirp) DIR *dir = NULL;
-    struct dirent *e;
-    unsigned max = 0;
-
-    if (depth >= DEPTH_MAX || asprintf(&path, "%s/holders", directory) < 0)
-        return (path = NULL), 0;
-    dir = opendir(path);
-    while (dir && (e = readdir(dir))) {
-        _cleanup_free_ char *holder = NULL;
-
-        if (e->d_name[0] == '.')
-            continue;
-        if (asprintf(&holder, "%s/%s", path, e->d_name) < 0)
-            return (holder = NULL), max;
-        max = MAX(max, height(holder, depth + 1) + 1);
-    }
-    return max;
-}
-
-/* Does the device stand on this one, directly or not? */
-static bool carries(const char *directory, dev_t device, unsigned depth)
-{
-    _cleanup_free_ char *path = NULL;
-    _cleanup_(closedirp) DIR *dir = NULL;
-    struct dirent *e;
-    bool found = false;
-
-    if (depth >= DEPTH_MAX || asprintf(&path, "%s/holders", directory) < 0)
-        return (path = NULL), false;
-    dir = opendir(path);
-    while (!found && dir && (e = readdir(dir))) {
-        _cleanup_free_ char *holder = NULL, *attribute = NULL, *has = NULL;
-        char number[32];
-
-        if (e->d_name[0] == '.')
-            continue;
-        if (asprintf(&holder, "%s/%s", path, e->d_name) < 0)
-            return (holder = NULL), false;
-        if (asprintf(&attribute, "%s/dev", holder) < 0)
-            return (attribute = NULL), false;
-        snprintf(number, sizeof(number), "%u:%u", major(device), minor(device));
-        found = (file_read_line(attribute, &has) >= 0 && streq(has, number)) ||
-                carries(holder, device, depth + 1);
-    }
-    return found;
-}
-
-static unsigned device_height(dev_t device)
-{
-    _cleanup_free_ char *path = NULL;
-
-    if (asprintf(&path, "%s/dev/block/%u:%u", paths.sysfs, major(device), minor(device)) < 0)
-        return (path = NULL), 0;
-    return height(path, 0);
-}
-
 /* What is on top goes first. */
 static int by_height(const void *a, const void *b)
 {
@@ -127,7 +65,6 @@ static int by_height(const void *a, const void *b)
 static int look_for_devices(Dismantle *d)
 {
     char prefix[DM_NAME_SIZE];
-    size_t i;
     int r;
 
     free(d->devices);
@@ -137,8 +74,9 @@ static int look_for_devices(Dismantle *d)
     r = dm_list(prefix, step(d), &d->devices, &d->n_devices);
     if (r < 0)
         return r;
-    for (i = 0; i < d->n_devices; i++)
-        d->devices[i].height = device_height(d->devices[i].device);
+    r = tower_heights(d->devices, d->n_devices);
+    if (r < 0)
+        return r;
     if (d->n_devices > 1)
         qsort(d->devices, d->n_devices, sizeof(*d->devices), by_height);
     return 0;
@@ -253,8 +191,8 @@ static int give_up_all(Dismantle *d)
 }
 
 /* Whoever else has one of the devices open for a moment (udev) is waited for by libdevmapper's own retries.
- * below: only what stands on this device, in sysfs; NULL: all. */
-static int remove_all(Dismantle *d, const char *below, Failure **ret_failure)
+ * only: nothing but these, directories of sysfs; NULL: all. */
+static int remove_all(Dismantle *d, char *const *only, Failure **ret_failure)
 {
     _cleanup_free_ char *what = NULL;
     size_t i;
@@ -264,7 +202,7 @@ static int remove_all(Dismantle *d, const char *below, Failure **ret_failure)
     if (r < 0)
         return log_errno_full(LOG_WARNING, d->id, r, "Cannot list device-mapper's devices");
     for (i = 0; i < d->n_devices; i++) {
-        if (below && !carries(below, d->devices[i].device, 0))
+        if (only && !tower_has(only, d->devices[i].device))
             continue;
         if (d->devices[i].deferred) {
             d->n_left++;
@@ -324,15 +262,16 @@ int storage_dismantle(const char *id, bool forced, uint64_t deadline_usec, Stora
 int storage_strip(const char *id, dev_t device, uint64_t deadline_usec, Failure **ret_failure)
 {
     _cleanup_(dismantle_done) Dismantle d = {.id = id, .deadline_usec = deadline_usec};
-    _cleanup_free_ char *below = NULL;
+    _cleanup_strv_free_ char **above = NULL;
     int r, k;
 
-    if (asprintf(&below, "%s/dev/block/%u:%u", paths.sysfs, major(device), minor(device)) < 0)
-        return (below = NULL), -ENOMEM;
     d.directory = mounts_path(id, NULL);
     if (!d.directory)
         return -ENOMEM;
-    r = remove_all(&d, below, ret_failure);
+    r = tower_walk(device, "holders", &above);
+    if (r < 0 || !above)
+        return r;
+    r = remove_all(&d, above + 1, ret_failure); /* the device itself stays */
     k = dm_settle(&d.cookie, step(&d));
     if (k < 0)
         log_errno_full(LOG_WARNING, id, k, "udev did not finish with the removed devices");

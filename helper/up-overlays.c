@@ -12,41 +12,13 @@
 #include "mount.h"
 #include "overlay.h"
 #include "paths.h"
+#include "tower.h"
 
 #include <fcntl.h>
-#include <sys/sysmacros.h>
 
-#define DEPTH_MAX 32
 #define WARN_PERCENT 80
 #define LOOKS 64
 #define LOOK_BYTES 4096 /* at least a sector, and aligned to one */
-
-/* Is this block device the one of that name in device-mapper, or made of it? */
-static bool directory_lies_on(const char *directory, const char *name, unsigned depth)
-{
-    _cleanup_free_ char *path = NULL, *own = NULL, *slaves = NULL;
-    _cleanup_(closedirp) DIR *dir = NULL;
-    struct dirent *e;
-
-    if (depth >= DEPTH_MAX || asprintf(&path, "%s/dm/name", directory) < 0)
-        return (path = NULL), false;
-    if (file_read_line(path, &own) >= 0 && streq(own, name))
-        return true;
-    if (asprintf(&slaves, "%s/slaves", directory) < 0)
-        return (slaves = NULL), false;
-    dir = opendir(slaves);
-    while (dir && (e = readdir(dir))) {
-        _cleanup_free_ char *slave = NULL;
-
-        if (e->d_name[0] == '.')
-            continue;
-        if (asprintf(&slave, "%s/%s", slaves, e->d_name) < 0)
-            return (slave = NULL), false;
-        if (directory_lies_on(slave, name, depth + 1))
-            return true;
-    }
-    return false;
-}
 
 /* Is it the directory itself, or below it? */
 static bool path_below(const char *path, const char *directory)
@@ -58,11 +30,20 @@ static bool path_below(const char *path, const char *directory)
 
 bool device_lies_on(dev_t device, const char *name)
 {
-    _cleanup_free_ char *directory = NULL;
+    _cleanup_strv_free_ char **below = NULL;
+    char **b;
 
-    if (asprintf(&directory, "%s/dev/block/%u:%u", paths.sysfs, major(device), minor(device)) < 0)
-        return (directory = NULL), false;
-    return directory_lies_on(directory, name, 0);
+    if (tower_walk(device, "slaves", &below) < 0)
+        return false;
+    STRV_FOREACH (b, below) {
+        _cleanup_free_ char *path = NULL, *own = NULL;
+
+        if (asprintf(&path, "%s/dm/name", *b) < 0)
+            return (path = NULL), false;
+        if (file_read_line(path, &own) >= 0 && streq(own, name))
+            return true;
+    }
+    return false;
 }
 
 /* The other devices of a btrfs count, too. */

@@ -271,7 +271,7 @@ static int call_start(Call *c, int (*work)(void *userdata, int fd), void *userda
 
 static int call_finish(Call *c, uint64_t timeout_usec, char **ret)
 {
-    Pipe pipes[2] = {{.fd = c->answer, .max = 64 * KIB}, {.fd = c->result, .max = sizeof(int)}};
+    Pipe pipes[2] = {{.fd = c->answer, .max = CHILD_OUTPUT_MAX}, {.fd = c->result, .max = sizeof(int)}};
     bool timed_out;
     int r, status;
 

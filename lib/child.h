@@ -35,9 +35,10 @@ void child_result_done(ChildResult *r);
 #define _cleanup_child_ _cleanup_(child_result_done)
 
 /* For functions of our own that may hang in the kernel (mount(2), an ioctl): runs work(userdata, fd) in a
- * forked child, which answers by writing at most 64 KiB to fd and by its return value (0 or a negative
- * errno). Returns what work returned, -ETIMEDOUT if the deadline passed (the child was killed, or left behind
- * in D), -EPROTO if it died. ret (may be NULL) gets what it wrote, NUL-terminated, the caller's. */
+ * forked child, which answers by writing at most CHILD_OUTPUT_MAX bytes to fd and by its return value (0 or
+ * a negative errno). Returns what work returned, -ETIMEDOUT if the deadline passed (the child was killed, or
+ * left behind in D), -EPROTO if it died. ret (may be NULL) gets what it wrote, NUL-terminated, the caller's.
+ */
 int child_call(int (*work)(void *userdata, int fd), void *userdata, uint64_t timeout_usec, char **ret);
 
 /* The same for several beside each other, CHILD_CALLS_MAX at a time, which have timeout_usec together; so

@@ -3,13 +3,21 @@
 /* Disks whose owner means harm: what he wrote on them becomes neither a path, nor a text that nobody can
  * read back, nor work without an end. */
 
+#include "files.h"
 #include "md-super.h"
 #include "names.h"
+#include "paths.h"
+#include "tower.h"
+#include "up-state.h"
 #include "utf8.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <cmocka.h>
 
@@ -48,6 +56,97 @@ static void names_are_no_paths(void **state)
         free(v[i].label);
         free(v[i].group);
     }
+}
+
+/* ---- towers ---- */
+
+#define LEVELS 40
+#define WIDTH 4
+
+static char directory[64];
+
+static int setup(void **state)
+{
+    snprintf(directory, sizeof(directory), "/tmp/test-hostile-XXXXXX");
+    return mkdtemp(directory) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    return file_remove_tree(AT_FDCWD, directory);
+}
+
+static dev_t device_at(unsigned level, unsigned i)
+{
+    return makedev(253, level * WIDTH + i);
+}
+
+static void link_make(unsigned from, const char *direction, unsigned to)
+{
+    char path[PATH_MAX], target[64];
+
+    snprintf(path, sizeof(path), "%s/devices/dm-%u/%s/dm-%u", directory, from, direction, to);
+    snprintf(target, sizeof(target), "../../dm-%u", to);
+    assert_int_equal(symlink(target, path), 0);
+}
+
+/* As sysfs would have it: each device of a level stands on all of the level below. */
+static void tower_make(void)
+{
+    static const char *const parts[] = {"dev", "dev/block", "devices"};
+    char path[PATH_MAX], target[64], text[32];
+
+    paths.sysfs = directory;
+    for (size_t i = 0; i < ELEMENTSOF(parts); i++) {
+        snprintf(path, sizeof(path), "%s/%s", directory, parts[i]);
+        assert_int_equal(mkdir(path, 0755), 0);
+    }
+    for (unsigned n = 0; n < LEVELS * WIDTH; n++) {
+        static const char *const below[] = {"", "/holders", "/slaves", "/dm"};
+
+        for (size_t i = 0; i < ELEMENTSOF(below); i++) {
+            snprintf(path, sizeof(path), "%s/devices/dm-%u%s", directory, n, below[i]);
+            assert_int_equal(mkdir(path, 0755), 0);
+        }
+        snprintf(path, sizeof(path), "%s/devices/dm-%u/dm/name", directory, n);
+        snprintf(text, sizeof(text), "ilr_aaaaaaaa_x%u\n", n);
+        assert_int_equal(file_write_atomic(AT_FDCWD, path, text, strlen(text), 0644, (uid_t)-1, (gid_t)-1),
+                         0);
+        snprintf(path, sizeof(path), "%s/dev/block/253:%u", directory, n);
+        snprintf(target, sizeof(target), "../../devices/dm-%u", n);
+        assert_int_equal(symlink(target, path), 0);
+    }
+    for (unsigned n = 0; n < (LEVELS - 1) * WIDTH; n++)
+        for (unsigned above = (n / WIDTH + 1) * WIDTH; above < (n / WIDTH + 2) * WIDTH; above++) {
+            link_make(n, "holders", above);
+            link_make(above, "slaves", n);
+        }
+}
+
+/* Four to the power of 39 ways lead from the bottom to the top. */
+static void towers_are_climbed_once(void **state)
+{
+    _cleanup_free_ DmDevice *devices = calloc(LEVELS * WIDTH, sizeof(*devices));
+    _cleanup_strv_free_ char **above = NULL;
+    unsigned n;
+
+    tower_make();
+    assert_non_null(devices);
+    (void)alarm(60);
+    for (n = 0; n < LEVELS * WIDTH; n++)
+        devices[n].device = makedev(253, n);
+    assert_int_equal(tower_heights(devices, LEVELS * WIDTH), 0);
+    for (n = 0; n < LEVELS * WIDTH; n++)
+        assert_int_equal(devices[n].height, LEVELS - 1 - n / WIDTH);
+    assert_true(device_lies_on(device_at(LEVELS - 1, 0), "ilr_aaaaaaaa_x0"));
+    assert_false(device_lies_on(device_at(LEVELS - 1, 0), "ilr_aaaaaaaa_x"));
+    assert_false(device_lies_on(device_at(LEVELS - 1, 0), "ilr_aaaaaaaa_x159"));
+    assert_int_equal(tower_walk(device_at(1, 0), "holders", &above), 0);
+    assert_true(tower_has(above, device_at(LEVELS - 1, 3)));
+    assert_true(tower_has(above, device_at(1, 0)));
+    assert_false(tower_has(above, device_at(1, 1)));
+    assert_false(tower_has(above, device_at(0, 0)));
+    (void)alarm(0);
 }
 
 /* ---- arrays ---- */
@@ -103,6 +202,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_no_paths),
+        cmocka_unit_test_setup_teardown(towers_are_climbed_once, setup, teardown),
         cmocka_unit_test(names_of_arrays_are_text),
     };
 
