@@ -15,6 +15,11 @@
 
 /* A tower of this many layers is nobody's backup. */
 #define ROUNDS_MAX 12
+/* Partition tables in each other, within one of them. The kernel's stack is not made for hundreds of devices
+ * on each other. */
+#define TABLES_MAX 4
+/* Of device-mapper, by one helper. */
+#define DEVICES_MAX 4096
 /* Of MountTimeoutSec=. ilr-session@.service has more than that by default. */
 #define ALL_VOLUMES 4
 #define TIMEOUT_MIN_USEC (100 * USEC_PER_MSEC)
@@ -73,6 +78,10 @@ int assembly_make(Assembly *a, const char *suffix, const DmTarget *targets, size
     char name[DM_NAME_SIZE], uuid[DM_NAME_SIZE];
     int r;
 
+    *ret_message = NULL;
+    if (a->n_devices >= DEVICES_MAX)
+        return -E2BIG;
+    a->n_devices++;
     dm_own(a->id, suffix, name, uuid);
     r = dm_create_table(name, uuid, targets, n_targets, DEVICE_TIMEOUT_USEC, &a->cookie, ret, ret_message);
     if (r < 0)
@@ -354,9 +363,10 @@ static int note_missing(Volume *v)
     return free_and_replace(&v->reason, reason);
 }
 
-int assembly_probe(Assembly *a, size_t first)
+/* Those from first to before end; tables: partition tables are looked for, too. */
+static int probe_range(Assembly *a, size_t first, size_t end, bool tables)
 {
-    size_t i, end = a->n_volumes;
+    size_t i;
     int r = 0;
 
     for (i = first; r >= 0 && i < end; i++) {
@@ -381,12 +391,26 @@ int assembly_probe(Assembly *a, size_t first)
         }
         if (r >= 0 && v->degraded && v->group && v->reason && !v->type)
             r = note_missing(v);
-        if (r < 0 || v->type || !v->reason || device_read_table(fd, assembly_timeout(a), &table) < 0 ||
-            table.n_partitions == 0)
+        if (r < 0 || !tables || v->type || !v->reason ||
+            device_read_table(fd, assembly_timeout(a), &table) < 0 || table.n_partitions == 0)
             continue;
         r = add_nested(a, i, &table);
     }
-    return r < 0 || a->n_volumes == end ? r : assembly_probe(a, end);
+    return r;
+}
+
+int assembly_probe(Assembly *a, size_t first)
+{
+    unsigned depth;
+    int r = 0;
+
+    for (depth = 0; r >= 0 && first < a->n_volumes; depth++) {
+        size_t end = a->n_volumes;
+
+        r = probe_range(a, first, end, depth < TABLES_MAX);
+        first = end;
+    }
+    return r;
 }
 
 /* One try for each kind, in this order, until one of them brings something new. */

@@ -21,6 +21,7 @@ typedef struct Assembly {
     Volume *volumes;
     size_t n_volumes;
     unsigned n_made;        /* numbers given to what is made, in device names */
+    unsigned n_devices;     /* of device-mapper, made by this helper */
     uint32_t cookie;        /* udev's part in what device-mapper made */
     uint64_t deadline_usec; /* CLOCK_MONOTONIC; for looking into volumes and mounting, all together */
 } Assembly;

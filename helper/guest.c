@@ -132,9 +132,10 @@ static ssize_t match_map(const Volume *volumes, size_t n, const Fstab *f, size_t
     ssize_t found = -ENOENT;
     size_t i;
 
-    for (i = 0; found < 0 && i < f->n_crypts; i++)
-        if (streq(f->crypts[i].name, name))
-            found = opened(volumes, n, match(volumes, n, f, disk, f->crypts[i].what, depth + 1, why));
+    for (i = 0; i < f->n_crypts && !streq(f->crypts[i].name, name); i++)
+        ;
+    if (i < f->n_crypts) /* the first one: more of the same name are nobody's, and would be tried for long */
+        found = opened(volumes, n, match(volumes, n, f, disk, f->crypts[i].what, depth + 1, why));
     if (found < 0 && uuid) /* as initramfs-tools and dracut call what is not in crypttab */
         found = opened(volumes, n, pick(volumes, n, disk, by_uuid, uuid));
     return found >= 0 ? found : pick(volumes, n, disk, by_lv_map, name);

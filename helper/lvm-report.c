@@ -241,6 +241,9 @@ int lvm_piece_parse(const char *piece, char name[static 256], uint64_t *ret_exte
 }
 
 #define WAY_DEPTH_MAX 8
+/* Pieces that are looked at for one volume: metadata that somebody made up may lead to each of them in more
+ * ways than anybody can go. */
+#define WAY_STEPS_MAX 1000
 
 static LvmWay worse(LvmWay a, LvmWay b)
 {
@@ -253,12 +256,15 @@ static LvmWay way_above(LvmWay below)
     return below == LVM_WAY_ACTIVATE ? below : LVM_WAY_REFUSE;
 }
 
-static LvmWay way(const LvmSegment *segments, size_t n, const char *lv, unsigned depth, const char **ret_why)
+static LvmWay way(const LvmSegment *segments, size_t n, const char *lv, unsigned depth, unsigned *steps,
+                  const char **ret_why)
 {
     LvmWay w = LVM_WAY_ACTIVATE;
     char **piece;
     size_t i;
 
+    if ((*steps)++ >= WAY_STEPS_MAX)
+        return LVM_WAY_REFUSE;
     for (i = 0; i < n && depth < WAY_DEPTH_MAX; i++) {
         const LvmSegment *s = &segments[i];
 
@@ -281,18 +287,20 @@ static LvmWay way(const LvmSegment *segments, size_t n, const char *lv, unsigned
 
             if (lvm_piece_parse(*piece, name, &extent) < 0 || *name == '/' || *name == '[')
                 continue;
-            w = worse(w, way(segments, n, name, depth + 1, ret_why));
+            w = worse(w, way(segments, n, name, depth + 1, steps, ret_why));
         }
         if (*s->pool)
-            w = worse(w, way_above(way(segments, n, s->pool, depth + 1, ret_why)));
+            w = worse(w, way_above(way(segments, n, s->pool, depth + 1, steps, ret_why)));
         if (*s->origin && !streq(s->type, "cache"))
-            w = worse(w, way_above(way(segments, n, s->origin, depth + 1, ret_why)));
+            w = worse(w, way_above(way(segments, n, s->origin, depth + 1, steps, ret_why)));
     }
     return w;
 }
 
 LvmWay lvm_way(const LvmSegment *segments, size_t n, const char *lv, const char **ret_why)
 {
+    unsigned steps = 0;
+
     *ret_why = "it lies over a mirror or a cache that is not activated";
-    return way(segments, n, lv, 0, ret_why);
+    return way(segments, n, lv, 0, &steps, ret_why);
 }

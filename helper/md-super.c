@@ -313,8 +313,11 @@ int md_plan(const MdSuper *members, size_t n, MdPlan *ret, char reason[static 16
     for (k = 0; k < n; k++) {
         int at = place(f, &members[k]);
 
-        /* One event less is a member that the others did not hear of any more when the power went. */
-        if (at < 0 || members[k].events + 1 < f->events || members[k].raid_disks != f->raid_disks)
+        /* One event less is a member that the others did not hear of any more when the power went. What does
+         * not say the same of the array is none of its members, whatever it says. */
+        if (at < 0 || members[k].events + 1 < f->events || members[k].raid_disks != f->raid_disks ||
+            members[k].level != f->level || members[k].layout != f->layout ||
+            members[k].chunk_sectors != f->chunk_sectors)
             continue;
         if (ret->legs[at] < 0 || (members[ret->legs[at]].features & FEATURE_REPLACEMENT))
             ret->legs[at] = (int)k;

@@ -6,6 +6,9 @@
 #include <sys/sysmacros.h>
 
 #define LAYER_MEMBERS_SHOWN 4
+/* Each layer of several members tells all that is below each of them: without an end it would be four times
+ * as long as the one below it. */
+#define LAYER_TEXT_MAX 200
 
 void disks_free(Disk *disks, size_t n)
 {
@@ -110,7 +113,13 @@ char **volumes_join_layers(Volume *const *members, size_t n, const char *top)
         if (r >= 0 && n > LAYER_MEMBERS_SHOWN)
             r = strv_extendf(&words, "%zu more", n - LAYER_MEMBERS_SHOWN);
         all = strv_join(words, " + ");
-        r = r < 0 || !all ? -ENOMEM : strv_extend(&layers, all);
+        if (all && strlen(all) > LAYER_TEXT_MAX) {
+            char *cut = text_clean(all, LAYER_TEXT_MAX);
+
+            free_and_replace(&all, cut);
+            r = all && r >= 0 ? strv_extendf(&layers, "%s ...", all) : -ENOMEM;
+        } else
+            r = r < 0 || !all ? -ENOMEM : strv_extend(&layers, all);
     }
     if (r >= 0 && top)
         r = strv_extend(&layers, top);

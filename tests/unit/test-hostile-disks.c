@@ -4,6 +4,8 @@
  * read back, nor work without an end. */
 
 #include "files.h"
+#include "guest.h"
+#include "lvm-report.h"
 #include "md-super.h"
 #include "names.h"
 #include "paths.h"
@@ -198,12 +200,119 @@ static void names_of_arrays_are_text(void **state)
     }
 }
 
+/* Two members of a raid0 of two zones, of which the staler one says nothing of chunks. */
+static void members_that_differ(void **state)
+{
+    _cleanup_free_ MdSuper *m = calloc(2, sizeof(*m));
+    _cleanup_free_ MdZone *zones = NULL;
+    char reason[160] = "";
+    MdPlan plan;
+    size_t n;
+
+    assert_non_null(m);
+    for (unsigned i = 0; i < 2; i++)
+        m[i] = (MdSuper){.level = 0,
+                         .layout = 1,
+                         .chunk_sectors = 128,
+                         .raid_disks = 2,
+                         .data_size = 1024 * (i + 1),
+                         .events = 5 + i,
+                         .number = i,
+                         .clean = true,
+                         .roles = {0, 1}};
+    assert_int_equal(md_plan(m, 2, &plan, reason), 0);
+    assert_int_equal(md_zones(m, &plan, &zones, &n), 0);
+    assert_int_equal(n, 2);
+    m[0].chunk_sectors = 0;
+    if (md_plan(m, 2, &plan, reason) == 0) {
+        MdZone *other = NULL;
+
+        (void)md_zones(m, &plan, &other, &n);
+        free(other);
+        fail();
+    }
+    assert_non_null(strstr(reason, "1 of its 2 members are there"));
+}
+
+/* An array of four partitions of an array of four partitions ... */
+static void layers_have_an_end(void **state)
+{
+    Volume v[4] = {};
+    Volume *members[] = {&v[0], &v[1], &v[2], &v[3]};
+    char **layers = NULL;
+    size_t length = 0;
+    int level;
+
+    for (level = 0; level < 8; level++) {
+        char **next = volumes_join_layers(members, 4, "md raid5");
+        char **l;
+
+        strv_free(layers);
+        layers = next;
+        assert_non_null(layers);
+        length = 0;
+        STRV_FOREACH (l, layers)
+            length += strlen(*l);
+        for (size_t i = 0; i < 4; i++)
+            v[i].layers = layers;
+    }
+    assert_true(length < 4096);
+    assert_string_equal(layers[strv_length(layers) - 1], "md raid5");
+    strv_free(layers);
+}
+
+/* ---- what is looked up ---- */
+
+/* Each of 64 lines leads to the other 63 and to itself. */
+static void lines_that_lead_to_each_other(void **state)
+{
+    CrypttabEntry crypts[FSTAB_ENTRIES_MAX];
+    const Fstab f = {.crypts = crypts, .n_crypts = ELEMENTSOF(crypts)};
+    Volume volumes[200] = {};
+    char *reason = NULL;
+    size_t i;
+
+    for (i = 0; i < ELEMENTSOF(crypts); i++)
+        crypts[i] = (CrypttabEntry){.name = (char *)"a", .what = (char *)"/dev/mapper/a"};
+    (void)alarm(20);
+    assert_int_equal(guest_match(volumes, ELEMENTSOF(volumes), &f, 0, "/dev/mapper/a", &reason), -ENOENT);
+    (void)alarm(0);
+    assert_non_null(reason);
+    free(reason);
+}
+
+/* Each of eight volumes is made of 64 pieces of the next one. */
+static void volumes_that_lead_to_each_other(void **state)
+{
+    const unsigned volumes = 8, pieces = 64;
+    LvmSegment *segments = calloc(volumes, sizeof(*segments));
+    const char *why = NULL;
+    unsigned i, k;
+
+    assert_non_null(segments);
+    for (i = 0; i < volumes; i++) {
+        snprintf(segments[i].lv, sizeof(segments[i].lv), "v%u", i);
+        strcpy(segments[i].type, "striped");
+        for (k = 0; k < pieces; k++)
+            assert_int_equal(strv_extendf(&segments[i].pieces, "v%u(%u)", i + 1, k), 0);
+    }
+    (void)alarm(20);
+    assert_int_equal(lvm_way(segments, volumes, "v0", &why), LVM_WAY_REFUSE);
+    assert_int_equal(lvm_way(segments, volumes, "v7", &why), LVM_WAY_ACTIVATE);
+    (void)alarm(0);
+    lvm_segments_free(segments, volumes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_no_paths),
         cmocka_unit_test_setup_teardown(towers_are_climbed_once, setup, teardown),
         cmocka_unit_test(names_of_arrays_are_text),
+        cmocka_unit_test(members_that_differ),
+        cmocka_unit_test(layers_have_an_end),
+        cmocka_unit_test(lines_that_lead_to_each_other),
+        cmocka_unit_test(volumes_that_lead_to_each_other),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
