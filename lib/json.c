@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "json.h"
 
+#include "utf8.h"
+
 #include <limits.h>
 #include <strings.h>
 
@@ -153,9 +155,27 @@ int json_add(json_object *o, const char *key, json_object *value)
     return 0;
 }
 
+/* What is no UTF-8 would make a text that json_parse() refuses as a whole: a name that somebody gave his
+ * process or his disk shall not cost a record or an answer. */
+static json_object *string_new(const char *value)
+{
+    _cleanup_free_ char *copy = NULL;
+    uint32_t c;
+    char *p;
+    int n;
+
+    if (utf8_valid(value))
+        return json_object_new_string(value);
+    copy = strdup(value);
+    for (p = copy; copy && (n = utf8_decode(p, &c)) != 0; p += MAX(n, 1))
+        if (n < 0)
+            *p = '?';
+    return copy ? json_object_new_string(copy) : NULL;
+}
+
 int json_add_string(json_object *o, const char *key, const char *value)
 {
-    return value ? json_add(o, key, json_object_new_string(value)) : 0;
+    return value ? json_add(o, key, string_new(value)) : 0;
 }
 
 int json_add_int64(json_object *o, const char *key, int64_t value)
@@ -176,7 +196,7 @@ int json_add_strv(json_object *o, const char *key, char *const *v)
     if (!a)
         return -ENOMEM;
     for (i = v; i && *i; i++) {
-        json_object *s = json_object_new_string(*i);
+        json_object *s = string_new(*i);
 
         if (!s)
             return -ENOMEM;

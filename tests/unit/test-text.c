@@ -44,6 +44,33 @@ static void test_json_parse(void **state)
     assert_int_equal(parse(deep), -E2BIG);
 }
 
+/* What is written can be read, whatever somebody called his process or his disk. */
+static void test_json_of_bytes(void **state)
+{
+    static const char *const texts[][2] = {
+        {"caf\xc3\xa9 \xf0\x9f\x92\xbe", "caf\xc3\xa9 \xf0\x9f\x92\xbe"},
+        {"a\xff", "a?"},
+        {"\xc3", "?"},
+        {"\xc3(\x80\xc3\xa9", "?(?\xc3\xa9"},
+        {"\xed\xa0\x80", "???"},
+    };
+    size_t i;
+
+    for (i = 0; i < ELEMENTSOF(texts); i++) {
+        _cleanup_json_ json_object *o = json_object_new_object(), *again = NULL;
+        const char *s = NULL;
+        json_object *list;
+
+        assert_int_equal(json_add_string(o, "a", texts[i][0]), 0);
+        assert_int_equal(json_add_strv(o, "b", (char *[]){(char *)texts[i][0], NULL}), 0);
+        assert_int_equal(json_parse(json_text(o), strlen(json_text(o)), &again), 0);
+        assert_int_equal(json_get_string(again, "a", &s), 1);
+        assert_string_equal(s, texts[i][1]);
+        assert_int_equal(json_get_array(again, "b", &list), 1);
+        assert_string_equal(json_object_get_string(json_object_array_get_idx(list, 0)), texts[i][1]);
+    }
+}
+
 static void test_json_types_are_not_coerced(void **state)
 {
     static const char text[] = "{\"s\":\"1\",\"i\":1,\"n\":null,\"z\":\"a\\u0000b\",\"o\":{},\"B\":true}";
@@ -293,15 +320,11 @@ static void test_failure_from_hostile_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_framing_read),
-        cmocka_unit_test(test_json_parse),
-        cmocka_unit_test(test_json_types_are_not_coerced),
-        cmocka_unit_test(test_framing),
-        cmocka_unit_test(test_timespan),
-        cmocka_unit_test(test_timestamp),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_failure_from_hostile_json),
+        cmocka_unit_test(test_framing_read),  cmocka_unit_test(test_json_parse),
+        cmocka_unit_test(test_json_of_bytes), cmocka_unit_test(test_json_types_are_not_coerced),
+        cmocka_unit_test(test_framing),       cmocka_unit_test(test_timespan),
+        cmocka_unit_test(test_timestamp),     cmocka_unit_test(test_names),
+        cmocka_unit_test(test_failures),      cmocka_unit_test(test_failure_from_hostile_json),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
