@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #define CONNECTIONS_MAX 1024
 #define PEM_MAX (1 * MIB)
@@ -319,9 +320,10 @@ static int listen_control(Server *s, const char *text)
     fd = listen_on((struct sockaddr *)&address, sizeof(address));
     if (fd == -EADDRINUSE) {
         int probe = local_socket_connect(text, 0);
+        struct stat st;
 
         safe_close(probe);
-        if (probe != -ECONNREFUSED || unlink(text) < 0)
+        if (probe != -ECONNREFUSED || lstat(text, &st) < 0 || !S_ISSOCK(st.st_mode) || unlink(text) < 0)
             return -EADDRINUSE;
         fd = listen_on((struct sockaddr *)&address, sizeof(address));
     }

@@ -435,6 +435,11 @@ is "and knows of no recovery" 0 "$(sim_control GET /sim/state | jq '.registratio
 sim_stop
 echo '[{"recoveryPoint":1}]' >"$scratch/kept"
 has "a state file that is none is an error" "stateFile $scratch/kept: " "$("$ILRD_BUILD/ilr-sim" --config "$scratch/sim.json" 2>&1)"
+echo precious >"$scratch/file"
+sim_configure '.control = "'"$scratch"'/file"'
+has "a file is no control socket" "Address already in use" \
+    "$(timeout 20 "$ILRD_BUILD/ilr-sim" --config "$scratch/sim.json" 2>&1)"
+is "and it stays" precious "$(cat "$scratch/file")"
 
 # ---- pages, expiry, a cloud behind the times
 
