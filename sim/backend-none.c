@@ -5,6 +5,7 @@
 
 #include "backend.h"
 #include "files.h"
+#include "script.h"
 #include <fcntl.h>
 
 #define TEMPLATE_MAX (16 * MIB)
@@ -73,61 +74,33 @@ static int none_start(const BackendConfig *config, Backend **ret, char **ret_err
     return 0;
 }
 
-static const char *parameter(const Registration *r, const char *vm, const char *port, const char *name,
-                             size_t size)
-{
-    const struct {
-        const char *name, *value;
-    } table[] = {
-        {"VMName", vm},
-        {"MachineName", r->vm_name},
-        {"TargetPortalAddress", r->portal_host},
-        {"TargetPortalPortNumber", port},
-        {"TargetNodeAddress", r->target_name},
-        {"TargetUserName", r->user_name},
-        {"TargetPassword", r->password},
-        {"InitiatorChapPassword", r->initiator_password},
-        {"ScriptId", r->script_id},
-        {"IsMultiTarget", r->multi_target ? "1" : "0"},
-    };
-
-    for (size_t i = 0; i < ELEMENTSOF(table); i++)
-        if (strlen(table[i].name) == size && strncmp(table[i].name, name, size) == 0)
-            return table[i].value;
-    return NULL;
-}
-
 static int none_create(Backend *b, Registration *r, char **ret_error)
 {
-    _cleanup_free_ char *vm = NULL;
-    char *text = NULL, port[8];
+    char *text = NULL;
     size_t size;
-
-    if (asprintf(&vm, "iaasvmcontainerv2;%s;%s", r->resource_group, r->vm_name) < 0) {
-        vm = NULL;
-        return -ENOMEM;
-    }
-    snprintf(port, sizeof(port), "%u", r->portal_port);
+    int q = 0;
     FILE *f = open_memstream(&text, &size);
+
     if (!f)
         return -ENOMEM;
-    for (const char *p = b->template; *p;) {
+    for (const char *p = b->template; *p && q >= 0;) {
         size_t n = *p == '@' ? strspn(p + 1, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") : 0;
-        const char *value = n > 0 && p[n + 1] == '@' ? parameter(r, vm, port, p + 1, n) : NULL;
+        _cleanup_free_ char *value = NULL;
 
+        if (n > 0 && p[n + 1] == '@')
+            q = script_parameter(r, p + 1, n, &value);
         if (value) {
             fputs(value, f);
             p += n + 2;
         } else
             fputc(*p++, f);
     }
-    if (fclose(f) != 0) {
-        free(text);
-        return -ENOMEM;
-    }
-    r->script = secret_new_take(text, size);
+    if (fclose(f) != 0 && q >= 0)
+        q = -ENOMEM;
+    if (q >= 0)
+        r->script = secret_new_take(text, size);
     free(text);
-    return r->script ? 0 : -ENOMEM;
+    return q < 0 ? q : r->script ? 0 : -ENOMEM;
 }
 
 static int none_remove(Backend *b, Registration *r, char **ret_error)

@@ -41,43 +41,34 @@ char *request_form(const Request *q, const char *key)
     return NULL;
 }
 
+/* "HOST/WORD", for the hosts that are Azure's management, and for this one; a second slash does no harm. */
+static bool scope_is(Request *q, const char *scope, const char *word)
+{
+    char base[300];
+    const char *const hosts[] = {
+        "https://management.azure.com",
+        "https://management.core.windows.net",
+        request_base(q, base, sizeof(base)),
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(hosts); i++) {
+        const char *rest = startswith(scope, hosts[i]);
+
+        if (rest && *rest == '/' && streq(rest + 1 + (rest[1] == '/'), word))
+            return true;
+    }
+    return false;
+}
+
 /* What an application may ask for. */
 static bool scope_default(Request *q, const char *scope)
 {
-    static const char *const usual[] = {
-        "https://management.azure.com/.default",
-        "https://management.azure.com//.default",
-        "https://management.core.windows.net/.default",
-        "https://management.core.windows.net//.default",
-    };
-    char base[300];
-    const char *rest;
-
-    for (size_t i = 0; i < ELEMENTSOF(usual); i++)
-        if (streq(scope, usual[i]))
-            return true;
-    if (strv_contains(q->state->config->scopes, scope))
-        return true;
-    rest = startswith(scope, request_base(q, base, sizeof(base)));
-    return rest && (streq(rest, "/.default") || streq(rest, "//.default"));
+    return scope_is(q, scope, ".default") || strv_contains(q->state->config->scopes, scope);
 }
 
 static bool scope_personal(Request *q, const char *scope)
 {
-    static const char *const usual[] = {
-        "https://management.azure.com/user_impersonation",
-        "https://management.azure.com//user_impersonation",
-        "https://management.core.windows.net/user_impersonation",
-        "https://management.core.windows.net//user_impersonation",
-    };
-    char base[300];
-    const char *rest;
-
-    for (size_t i = 0; i < ELEMENTSOF(usual); i++)
-        if (streq(scope, usual[i]))
-            return true;
-    rest = startswith(scope, request_base(q, base, sizeof(base)));
-    return rest && (streq(rest, "/user_impersonation") || streq(rest, "//user_impersonation"));
+    return scope_is(q, scope, "user_impersonation");
 }
 
 bool login_scope_known(Request *q, const char *scope)

@@ -163,22 +163,47 @@ static int check_literal(const char *name, const char *value, char **ret_error)
     return 0;
 }
 
-static int put_value(FILE *f, const Registration *r, const char *name, size_t size, char **ret_error)
+int script_parameter(const Registration *r, const char *name, size_t size, char **ret)
 {
-    _cleanup_free_ char *vm = NULL, *key = strndup(name, size);
-    const char *password = r->password;
+    _cleanup_free_ char *vm = NULL;
     char port[8];
-    int q;
 
-    if (!key || asprintf(&vm, "iaasvmcontainerv2;%s;%s", r->resource_group, r->vm_name) < 0) {
+    if (asprintf(&vm, "iaasvmcontainerv2;%s;%s", r->resource_group, r->vm_name) < 0) {
         vm = NULL;
         return -ENOMEM;
     }
     snprintf(port, sizeof(port), "%u", r->portal_port);
-    if (wants(r, "placeholderPassword"))
-        password = PLACEHOLDER_PASSWORD;
-    else if (wants(r, "wrongPassword"))
-        password = WRONG_PASSWORD;
+    const struct {
+        const char *name, *value;
+    } table[] = {
+        {"VMName", vm},
+        {"MachineName", r->vm_name},
+        {"TargetPortalAddress", r->portal_host},
+        {"TargetPortalPortNumber", port},
+        {"TargetNodeAddress", r->target_name},
+        {"TargetUserName", r->user_name},
+        {"TargetPassword", r->password},
+        {"InitiatorChapPassword", r->initiator_password},
+        {"ScriptId", r->script_id},
+        {"IsMultiTarget", r->multi_target ? "1" : "0"},
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(table); i++)
+        if (strlen(table[i].name) == size && strncmp(table[i].name, name, size) == 0) {
+            *ret = table[i].value ? strdup(table[i].value) : NULL;
+            return table[i].value && !*ret ? -ENOMEM : 1;
+        }
+    return 0;
+}
+
+static int put_value(FILE *f, const Registration *r, const char *name, size_t size, char **ret_error)
+{
+    _cleanup_free_ char *key = strndup(name, size), *own = NULL;
+    const char *value;
+    int q;
+
+    if (!key)
+        return -ENOMEM;
     if (streq(key, "Scenario")) {
         /* JSON in ASCII is a Python string but for quotes and backslashes: those as escapes. */
         const char *s = r->script_faults ? json_text(r->script_faults) : "{}";
@@ -190,29 +215,22 @@ static int put_value(FILE *f, const Registration *r, const char *name, size_t si
                 fputc(*s, f);
         return 0;
     }
-    const struct {
-        const char *name, *value;
-    } table[] = {
-        {"VMName", vm},
-        {"MachineName", r->vm_name},
-        {"TargetPortalAddress", r->portal_host},
-        {"TargetPortalPortNumber", port},
-        {"TargetNodeAddress", r->target_name},
-        {"TargetUserName", r->user_name},
-        {"TargetPassword", password},
-        {"InitiatorChapPassword", r->initiator_password},
-        {"ScriptId", r->script_id},
-        {"IsMultiTarget", r->multi_target ? "1" : "0"},
-    };
-
-    for (size_t i = 0; i < ELEMENTSOF(table); i++)
-        if (streq(table[i].name, key)) {
-            q = check_literal(key, table[i].value, ret_error);
-            if (q >= 0)
-                fputs(table[i].value, f);
-            return q;
-        }
-    return fail(ret_error, "the template has an unknown placeholder %s", key);
+    q = script_parameter(r, name, size, &own);
+    if (q < 0)
+        return q;
+    if (q == 0)
+        return fail(ret_error, "the template has an unknown placeholder %s", key);
+    value = own;
+    if (streq(key, "TargetPassword")) {
+        if (wants(r, "placeholderPassword"))
+            value = PLACEHOLDER_PASSWORD;
+        else if (wants(r, "wrongPassword"))
+            value = WRONG_PASSWORD;
+    }
+    q = check_literal(key, value, ret_error);
+    if (q >= 0)
+        fputs(value, f);
+    return q;
 }
 
 /* One line of the template, with @@NAME@@ filled. */

@@ -11,6 +11,10 @@ int script_check(json_object *faults, char **ret_error);
 /* The whole text. -EINVAL with *ret_error: a value of the registration that cannot stand in a script. */
 int script_make(const Registration *r, Secret **ret, char **ret_error);
 
+/* What stands in the place of the parameter called so in the script of r: 1, *ret is the caller's, or NULL if
+ * r has none. 0: there is no such parameter. */
+int script_parameter(const Registration *r, const char *name, size_t size, char **ret);
+
 /* A checked wish, whatever number type it came as. */
 typedef enum WishType {
     WISH_BOOL,
