@@ -74,30 +74,33 @@ static void log_line(int level, const char *session, char *const *fields, const 
         fprintf(stderr, "%s: %s\n", log_program, line);
 }
 
-void log_full(int level, const char *session, const char *format, ...)
+static _printf_(4, 0) void log_va(int level, const char *session, char *const *fields, const char *format,
+                                  va_list ap)
 {
     char line[2048];
     int saved = errno;
+
+    vsnprintf(line, sizeof(line), format, ap);
+    log_line(level, session, fields, line);
+    errno = saved;
+}
+
+void log_full(int level, const char *session, const char *format, ...)
+{
     va_list ap;
 
     va_start(ap, format);
-    vsnprintf(line, sizeof(line), format, ap);
+    log_va(level, session, NULL, format, ap);
     va_end(ap);
-    log_line(level, session, NULL, line);
-    errno = saved;
 }
 
 void log_fields(int level, const char *session, char *const *fields, const char *format, ...)
 {
-    char line[2048];
-    int saved = errno;
     va_list ap;
 
     va_start(ap, format);
-    vsnprintf(line, sizeof(line), format, ap);
+    log_va(level, session, fields, format, ap);
     va_end(ap);
-    log_line(level, session, fields, line);
-    errno = saved;
 }
 
 int log_errno_full(int level, const char *session, int r, const char *format, ...)
