@@ -53,8 +53,32 @@ static int get_name(json_object *row, const char *key, char *buf, size_t size)
     return get(row, key, NAME_CHARACTERS, buf, size);
 }
 
-static int pv_read(json_object *row, LvmPv *p)
+/* Reads each row into an element of a new array, which is the caller's also if one of them cannot be read. */
+static int read_rows(const char *text, const char *kind, size_t element_size,
+                     int (*read_row)(json_object *row, void *element), void **ret, size_t *ret_n)
 {
+    _cleanup_json_ json_object *document = NULL;
+    json_object *array;
+    size_t i, n;
+    char *list;
+    int r = rows(text, kind, &document, &array);
+
+    if (r < 0)
+        return r;
+    n = json_object_array_length(array);
+    list = calloc(n + 1, element_size);
+    if (!list)
+        return -ENOMEM;
+    for (i = 0; r >= 0 && i < n; i++)
+        r = read_row(json_object_array_get_idx(array, i), list + i * element_size);
+    *ret = list;
+    *ret_n = n;
+    return r;
+}
+
+static int pv_read(json_object *row, void *element)
+{
+    LvmPv *p = element;
     char missing[16], exported[16];
 
     if (get_text(row, "pv_name", p->name, sizeof(p->name)) < 0 ||
@@ -74,30 +98,18 @@ static int pv_read(json_object *row, LvmPv *p)
 
 int lvm_report_pvs(const char *text, LvmPv **ret, size_t *ret_n)
 {
-    _cleanup_json_ json_object *document = NULL;
-    _cleanup_free_ LvmPv *list = NULL;
-    json_object *array;
-    size_t i, n;
-    int r = rows(text, "pv", &document, &array);
+    _cleanup_free_ void *list = NULL;
+    int r = read_rows(text, "pv", sizeof(LvmPv), pv_read, &list, ret_n);
 
     if (r < 0)
         return r;
-    n = json_object_array_length(array);
-    list = calloc(n + 1, sizeof(*list));
-    if (!list)
-        return -ENOMEM;
-    for (i = 0; i < n; i++) {
-        r = pv_read(json_object_array_get_idx(array, i), &list[i]);
-        if (r < 0)
-            return r;
-    }
     *ret = TAKE_PTR(list);
-    *ret_n = n;
     return 0;
 }
 
-static int lv_read(json_object *row, LvmLv *l)
+static int lv_read(json_object *row, void *element)
 {
+    LvmLv *l = element;
     char active[32], health[64], major[16], minor[16];
 
     if (get_name(row, "lv_name", l->name, sizeof(l->name)) < 0 || !*l->name ||
@@ -118,26 +130,17 @@ static int lv_read(json_object *row, LvmLv *l)
 
 int lvm_report_lvs(const char *text, LvmLv **ret, size_t *ret_n)
 {
-    _cleanup_json_ json_object *document = NULL;
-    _cleanup_free_ LvmLv *list = NULL;
-    json_object *array;
+    _cleanup_free_ void *list = NULL;
     size_t i, n, used = 0;
-    int r = rows(text, "lv", &document, &array);
+    int r = read_rows(text, "lv", sizeof(LvmLv), lv_read, &list, &n);
+    LvmLv *lvs = list;
 
     if (r < 0)
         return r;
-    n = json_object_array_length(array);
-    list = calloc(n + 1, sizeof(*list));
-    if (!list)
-        return -ENOMEM;
-    for (i = 0; i < n; i++) {
-        r = lv_read(json_object_array_get_idx(array, i), &list[used]);
-        if (r < 0)
-            return r;
-        /* A volume of several segments comes once for each kind of them. */
-        if (used == 0 || !streq(list[used - 1].name, list[used].name))
-            used++;
-    }
+    /* A volume of several segments comes once for each kind of them. */
+    for (i = 0; i < n; i++)
+        if (used == 0 || !streq(lvs[used - 1].name, lvs[i].name))
+            lvs[used++] = lvs[i];
     *ret = TAKE_PTR(list);
     *ret_n = used;
     return 0;
@@ -163,8 +166,9 @@ static int get_lv(json_object *row, const char *key, char buf[static LVM_NAME_SI
     return buf[strspn(buf, NAME_CHARACTERS)] ? -EBADMSG : 0;
 }
 
-static int segment_read(json_object *row, LvmSegment *g)
+static int segment_read(json_object *row, void *element)
 {
+    LvmSegment *g = element;
     const char *devices;
     bool hidden;
 
@@ -198,27 +202,16 @@ void lvm_segments_free(LvmSegment *segments, size_t n)
 
 int lvm_report_segments(const char *text, LvmSegment **ret, size_t *ret_n)
 {
-    _cleanup_json_ json_object *document = NULL;
-    LvmSegment *list;
-    json_object *array;
-    size_t i, n;
-    int r = rows(text, "seg", &document, &array);
+    void *list = NULL;
+    size_t n = 0;
+    int r = read_rows(text, "seg", sizeof(LvmSegment), segment_read, &list, &n);
 
-    if (r < 0)
+    if (r < 0) {
+        lvm_segments_free(list, n);
         return r;
-    n = json_object_array_length(array);
-    list = calloc(n + 1, sizeof(*list));
-    if (!list)
-        return -ENOMEM;
-    for (i = 0; i < n; i++) {
-        r = segment_read(json_object_array_get_idx(array, i), &list[i]);
-        if (r < 0) {
-            lvm_segments_free(list, n);
-            return r;
-        }
     }
     if (n > 1)
-        qsort(list, n, sizeof(*list), by_volume_and_start);
+        qsort(list, n, sizeof(LvmSegment), by_volume_and_start);
     *ret = list;
     *ret_n = n;
     return 0;

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What lvm's reports say (--reportformat json, --units s --nosuffix). The names in them come from the backup,
+/* What lvm's reports say, if they are asked for with these options. The names in them come from the backup,
  * the text from a program that read foreign bytes: nothing is believed that does not look like it. Pure. */
 
 #include "json.h"
 #include "strv.h"
+
+#define LVM_REPORT_OPTIONS                                                                                   \
+    (char *)"--reportformat", (char *)"json", (char *)"--units", (char *)"s", (char *)"--nosuffix"
 
 #define LVM_NAME_SIZE 128
 

@@ -183,17 +183,8 @@ static int lv_refuse(Group *g, const LvmLv *lv, const char *why)
 
 static int add_lvs(Group *g, LvmSegment *segments, size_t n_segments, const char *words)
 {
-    char *const argv[] = {(char *)"lvm",
-                          (char *)"lvs",
-                          (char *)"--reportformat",
-                          (char *)"json",
-                          (char *)"--units",
-                          (char *)"s",
-                          (char *)"--nosuffix",
-                          (char *)"-o",
-                          (char *)LVM_LV_FIELDS,
-                          g->name,
-                          NULL};
+    char *const argv[] = {
+        (char *)"lvm", (char *)"lvs", LVM_REPORT_OPTIONS, (char *)"-o", (char *)LVM_LV_FIELDS, g->name, NULL};
     _cleanup_child_ ChildResult result = {};
     _cleanup_free_ LvmLv *lvs = NULL;
     const char *why;
@@ -402,16 +393,8 @@ static int groups_do(Assembly *a, const size_t *members, size_t n, const LvmPv *
 /* One set: physical volumes of which no two have the same UUID. */
 static int set_do(Assembly *a, size_t *members, size_t n, bool last)
 {
-    char *const argv[] = {(char *)"lvm",
-                          (char *)"pvs",
-                          (char *)"--reportformat",
-                          (char *)"json",
-                          (char *)"--units",
-                          (char *)"s",
-                          (char *)"--nosuffix",
-                          (char *)"-o",
-                          (char *)LVM_PV_FIELDS,
-                          (char *)"--foreign",
+    char *const argv[] = {(char *)"lvm", (char *)"pvs",         LVM_REPORT_OPTIONS,
+                          (char *)"-o",  (char *)LVM_PV_FIELDS, (char *)"--foreign",
                           NULL};
     _cleanup_child_ ChildResult result = {};
     _cleanup_free_ LvmPv *pvs = NULL;
