@@ -13,11 +13,9 @@
 #include "log.h"
 #include "luks.h"
 #include "mount.h"
-#include "names.h"
 #include "paths.h"
 #include "systemd.h"
 #include "timeutil.h"
-#include "tree.h"
 #include "up-state.h"
 #include "verb.h"
 
@@ -101,11 +99,7 @@ static int unlock(Up *u, const char *name, const Secret *key, Failure **ret_fail
             return r;
         r = assembly_probe(&u->a, before);
         if (r >= 0)
-            r = assemble(&u->a);
-        if (r >= 0)
-            r = volumes_name(u->a.volumes, u->a.n_volumes);
-        if (r >= 0)
-            r = up_save(u);
+            r = up_assemble(u);
         if (r >= 0)
             log_full(LOG_INFO, u->id, "Volume %s was unlocked", name);
     }
@@ -113,13 +107,7 @@ static int unlock(Up *u, const char *name, const Secret *key, Failure **ret_fail
      */
     if (r >= 0)
         r = note_mounts(u);
-    if (r >= 0)
-        r = up_mount_volumes(u);
-    if (r >= 0)
-        r = up_measure_overlays(u);
-    if (r >= 0)
-        r = roots_build(u);
-    return r < 0 ? r : up_save(u);
+    return r < 0 ? r : up_mount(u);
 }
 
 /* The request as verb_unlock() put it into the pipe, which holds it: no file ever has the key. */

@@ -4,8 +4,10 @@
 #include "files.h"
 #include "log.h"
 #include "mount.h"
+#include "names.h"
 #include "paths.h"
 #include "subvolume.h"
+#include "tree.h"
 
 #include <grp.h>
 #include <sys/stat.h>
@@ -140,7 +142,7 @@ static int mount_one(Up *u, Volume *v)
     return 0;
 }
 
-int up_mount_volumes(Up *u)
+static int mount_volumes(Up *u)
 {
     _cleanup_free_ char *top = mounts_path(u->id, NULL);
     size_t i;
@@ -161,4 +163,24 @@ int up_mount_volumes(Up *u)
         if (wanted(&u->a.volumes[i]) && (r = assembly_late(&u->a, &u->a.volumes[i])) == 0)
             r = mount_one(u, &u->a.volumes[i]);
     return r;
+}
+
+int up_assemble(Up *u)
+{
+    int r = assemble(&u->a);
+
+    if (r >= 0)
+        r = volumes_name(u->a.volumes, u->a.n_volumes);
+    return r < 0 ? r : up_save(u);
+}
+
+int up_mount(Up *u)
+{
+    int r = mount_volumes(u);
+
+    if (r >= 0)
+        r = up_measure_overlays(u);
+    if (r >= 0)
+        r = roots_build(u);
+    return r < 0 ? r : up_save(u);
 }

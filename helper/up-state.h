@@ -26,5 +26,8 @@ int up_save(Up *u);
 int up_measure_overlays(Up *u);
 /* Is the device the one that device-mapper has under this name, or made of it? By sysfs. */
 bool device_lies_on(dev_t device, const char *name);
-/* Mounts every volume that has no reason not to be, and is not yet. */
-int up_mount_volumes(Up *u);
+/* Goes on with what is there: puts volumes together and names them, then saves. */
+int up_assemble(Up *u);
+/* Mounts every volume that has no reason not to be, and is not yet; measures the overlays after that, builds
+ * the guests' trees, and saves. */
+int up_mount(Up *u);

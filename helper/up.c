@@ -5,10 +5,8 @@
 #include "dismantle.h"
 #include "iscsi.h"
 #include "log.h"
-#include "names.h"
 #include "overlay.h"
 #include "timeutil.h"
-#include "tree.h"
 #include "up-state.h"
 
 #define DISMANTLE_USEC (60 * USEC_PER_SEC)
@@ -98,19 +96,9 @@ static int bring_up(Up *u, Failure **ret_failure)
     if (r >= 0)
         r = assembly_look_into_disks(&u->a);
     if (r >= 0)
-        r = assemble(&u->a);
+        r = up_assemble(u);
     if (r >= 0)
-        r = volumes_name(u->a.volumes, u->a.n_volumes);
-    if (r >= 0)
-        r = up_save(u);
-    if (r >= 0)
-        r = up_mount_volumes(u);
-    if (r >= 0)
-        r = up_measure_overlays(u);
-    if (r >= 0)
-        r = roots_build(u);
-    if (r >= 0)
-        r = up_save(u);
+        r = up_mount(u);
     if (r < 0)
         return r;
     for (i = 0; i < u->a.n_volumes; i++)
