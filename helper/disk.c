@@ -129,24 +129,32 @@ static int report_luns(dev_t device, uint64_t **ret, size_t *ret_n)
     return report_luns_parse(data, n, ret, ret_n);
 }
 
-typedef struct ScanCall {
-    const char *path;
-} ScanCall;
-
 static int scan_child(void *userdata, int fd)
 {
-    return file_write_attribute(((ScanCall *)userdata)->path, "- - -");
+    return file_write_attribute(userdata, "- - -");
 }
 
-static int host_scan(unsigned host)
+/* All beside each other: the kernel waits for a target that does not answer, and each has one. */
+static int hosts_scan(const IscsiSession *sessions, size_t n, uint64_t timeout_usec)
 {
-    _cleanup_free_ char *path = NULL;
-    ScanCall call;
+    _cleanup_free_ ChildCall *calls = calloc(n + 1, sizeof(*calls));
+    _cleanup_strv_free_ char **paths_of_hosts = NULL;
+    size_t i;
+    int r = calls ? 0 : -ENOMEM;
 
-    if (asprintf(&path, "%s/class/scsi_host/host%u/scan", paths.sysfs, host) < 0)
-        return (path = NULL), -ENOMEM;
-    call.path = path;
-    return child_call(scan_child, &call, SCAN_TIMEOUT_USEC, NULL);
+    for (i = 0; r >= 0 && i < n; i++)
+        r = strv_extendf(&paths_of_hosts, "%s/class/scsi_host/host%u/scan", paths.sysfs, sessions[i].host);
+    if (r < 0)
+        return r;
+    for (i = 0; i < n; i++)
+        calls[i].userdata = paths_of_hosts[i];
+    child_call_each(scan_child, calls, n, timeout_usec);
+    for (i = 0; i < n; i++) {
+        free(calls[i].text);
+        if (r >= 0 && calls[i].result < 0 && calls[i].result != -ETIMEDOUT && calls[i].result != -ENOENT)
+            r = calls[i].result;
+    }
+    return r;
 }
 
 /* One logical unit of a target as sysfs has it now. */
@@ -430,7 +438,6 @@ static int by_target_and_lun(const void *a, const void *b)
 static int search_wait(Search *s, struct udev_monitor *monitor, uint64_t timeout_usec, Failure **ret_failure)
 {
     uint64_t start = now_usec(CLOCK_MONOTONIC), scanned = 0;
-    size_t i;
     int r;
 
     for (;;) {
@@ -439,11 +446,10 @@ static int search_wait(Search *s, struct udev_monitor *monitor, uint64_t timeout
         struct udev_device *d;
 
         if (scanned == 0 || now - scanned >= RESCAN_USEC) {
-            for (i = 0; i < s->n_sessions; i++) {
-                r = host_scan(s->sessions[i].host);
-                if (r < 0 && r != -ETIMEDOUT && r != -ENOENT)
-                    return r;
-            }
+            r = hosts_scan(s->sessions, s->n_sessions,
+                           MIN(SCAN_TIMEOUT_USEC, timeout_usec - MIN(now - start, timeout_usec)));
+            if (r < 0)
+                return r;
             scanned = now_usec(CLOCK_MONOTONIC);
         }
         r = search_once(s, ret_failure);
