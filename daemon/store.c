@@ -8,7 +8,7 @@
 
 #include <fcntl.h>
 
-#define RECORD_MAX (8 * MIB) /* more than what the helper may answer */
+#define RECORD_MAX (32 * MIB) /* more than what the helper may answer of one session */
 
 struct Store {
     int fd;
@@ -59,6 +59,10 @@ int store_save(Store *s, const char *id, json_object *record)
     if (r < 0)
         return r;
     text = json_text(record);
+    if (!text)
+        return -ENOMEM;
+    if (strlen(text) > RECORD_MAX) /* nobody would read it */
+        return -EFBIG;
     r = file_write_atomic(s->fd, name, text, strlen(text), 0600, -1, -1);
     if (r < 0)
         return r;

@@ -141,6 +141,19 @@ static int targets_from_json(Record *r, json_object *array)
     return 0;
 }
 
+/* Whoever reads one later asks its members for this and that. */
+static int take_objects(json_object **field, json_object *array)
+{
+    size_t i;
+
+    for (i = 0; i < json_object_array_length(array); i++)
+        if (!json_object_is_type(json_object_array_get_idx(array, i), json_type_object))
+            return -EBADMSG;
+    json_object_put(*field);
+    *field = json_object_get(array);
+    return 0;
+}
+
 /* The directory is root's alone, but a full /run, a crash or a hand may have left anything in the file. */
 int record_load(const char *id, Record **ret)
 {
@@ -170,21 +183,12 @@ int record_load(const char *id, Record **ret)
     r = targets_from_json(record, array);
     if (r < 0)
         return r;
-    if (json_get_array(o, "disks", &array) <= 0)
+    if (json_get_array(o, "disks", &array) <= 0 || take_objects(&record->disks, array) < 0 ||
+        json_get_array(o, "volumes", &array) <= 0 || take_objects(&record->volumes, array) < 0)
         return -EBADMSG;
-    json_object_put(record->disks);
-    record->disks = json_object_get(array);
-    if (json_get_array(o, "volumes", &array) <= 0)
+    r = json_get_array(o, "roots", &array); /* older records have none */
+    if (r < 0 || (r > 0 && take_objects(&record->roots, array) < 0))
         return -EBADMSG;
-    json_object_put(record->volumes);
-    record->volumes = json_object_get(array);
-    r = json_get_array(o, "roots", &array);
-    if (r < 0)
-        return -EBADMSG;
-    if (r > 0) { /* older records have none */
-        json_object_put(record->roots);
-        record->roots = json_object_get(array);
-    }
     r = json_get_object(o, "parts", &parts);
     if (r < 0 || json_get_string(o, "replay", &replay) < 0)
         return -EBADMSG;
@@ -240,6 +244,8 @@ int record_save(const Record *record)
     text = json_text(o);
     if (!text)
         return -ENOMEM;
+    if (strlen(text) > RECORD_SIZE_MAX) /* nobody would read it */
+        return -EFBIG;
     return file_write_atomic(AT_FDCWD, path, text, strlen(text), 0600, (uid_t)-1, (gid_t)-1);
 }
 

@@ -9,7 +9,8 @@
 #include "failure.h"
 
 #define RECORD_TARGETS_MAX 64
-#define RECORD_SIZE_MAX (4 * MIB)
+/* More than a thousand volumes, each with a long reason and many layers. */
+#define RECORD_SIZE_MAX (16 * MIB)
 
 typedef struct RecordTarget {
     char *name;

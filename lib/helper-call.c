@@ -6,7 +6,9 @@
 #include "local-socket.h"
 #include "timeutil.h"
 
-#define ANSWER_MAX (4 * MIB) /* a session with many volumes; a bound, not an expectation */
+/* All sessions, of which one may have a record of 16 MiB if its disks' owner means harm: what he does shall
+ * not keep ilrd from learning what stands. A bound, not an expectation. */
+#define ANSWER_MAX (64 * MIB)
 
 struct HelperCall {
     sd_event_source *io, *timer, *defer;

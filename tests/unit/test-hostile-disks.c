@@ -3,12 +3,15 @@
 /* Disks whose owner means harm: what he wrote on them becomes neither a path, nor a text that nobody can
  * read back, nor work without an end. */
 
+#include "disk.h"
 #include "files.h"
 #include "guest.h"
 #include "lvm-report.h"
 #include "md-super.h"
 #include "names.h"
 #include "paths.h"
+#include "record.h"
+#include "timeutil.h"
 #include "tower.h"
 #include "up-state.h"
 #include "utf8.h"
@@ -303,6 +306,97 @@ static void volumes_that_lead_to_each_other(void **state)
     lvm_segments_free(segments, volumes);
 }
 
+/* ---- what takes its time ---- */
+
+/* The kernel keeps whoever scans for a target that does not answer; here a pipe does, which nobody reads. */
+static void targets_that_do_not_answer(void **state)
+{
+    static const char *const parts[] = {"class", "class/scsi_host"};
+    _cleanup_failure_ Failure *failure = NULL;
+    IscsiSession sessions[6] = {};
+    uint64_t start, took;
+    Disk *disks = NULL;
+    size_t n = 0, i;
+
+    paths.sysfs = directory;
+    for (i = 0; i < ELEMENTSOF(parts); i++) {
+        char path[PATH_MAX];
+
+        snprintf(path, sizeof(path), "%s/%s", directory, parts[i]);
+        assert_int_equal(mkdir(path, 0755), 0);
+    }
+    for (i = 0; i < ELEMENTSOF(sessions); i++) {
+        char path[PATH_MAX];
+
+        snprintf(path, sizeof(path), "%s/class/scsi_host/host%zu", directory, i);
+        assert_int_equal(mkdir(path, 0755), 0);
+        strcat(path, "/scan");
+        assert_int_equal(mkfifo(path, 0600), 0);
+        sessions[i] =
+            (IscsiSession){.host = (unsigned)i, .target = (char *)"iqn.x", .device = (char *)"/nonexistent"};
+    }
+    start = now_usec(CLOCK_MONOTONIC);
+    assert_int_equal(disks_wait(sessions, ELEMENTSOF(sessions), 1 * USEC_PER_SEC, &disks, &n, &failure),
+                     -ETIMEDOUT);
+    took = now_usec(CLOCK_MONOTONIC) - start;
+    assert_int_equal(failure->name, FAILURE_DISKS_MISSING);
+    assert_true(took < 20 * USEC_PER_SEC); /* one scan alone has 30 s */
+}
+
+/* ---- records ---- */
+
+#define ID "abcd1234"
+
+static int load(const char *text)
+{
+    _cleanup_(record_freep) Record *r = NULL;
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof(path), "%s/" ID "/session.json", directory);
+    assert_int_equal(file_write_atomic(AT_FDCWD, path, text, strlen(text), 0600, (uid_t)-1, (gid_t)-1), 0);
+    return record_load(ID, &r);
+}
+
+static void records_of_the_wrong_kind(void **state)
+{
+    static const char *const lists[] = {"[1]", "[null]", "[[]]", "[\"a\"]", "[{},true]"};
+    static const char *const keys[] = {"disks", "volumes", "roots"};
+    _cleanup_(record_freep) Record *r = NULL, *again = NULL;
+    char path[PATH_MAX], text[256];
+    size_t i, k, n;
+
+    paths.private_dir = directory;
+    snprintf(path, sizeof(path), "%s/" ID, directory);
+    assert_int_equal(mkdir(path, 0700), 0);
+    for (i = 0; i < ELEMENTSOF(lists); i++)
+        for (k = 0; k < ELEMENTSOF(keys); k++) {
+            snprintf(text, sizeof(text),
+                     "{\"version\":1,\"session\":\"" ID
+                     "\",\"targets\":[],\"disks\":%s,\"volumes\":%s,\"roots\":%s}",
+                     k == 0 ? lists[i] : "[]", k == 1 ? lists[i] : "[]", k == 2 ? lists[i] : "[]");
+            assert_int_equal(load(text), -EBADMSG);
+        }
+    assert_int_equal(load("{\"version\":1,\"session\":\"" ID
+                          "\",\"targets\":[],\"disks\":[{}],\"volumes\":[{}],\"roots\":[{}]}"),
+                     0);
+    /* What nobody would read is not written: the last one stays. */
+    assert_int_equal(record_new(ID, &r), 0);
+    assert_int_equal(record_save(r), 0);
+    for (n = 0; n < RECORD_SIZE_MAX; n += 64 * KIB) {
+        json_object *o = json_object_new_object();
+        _cleanup_free_ char *reason = malloc(64 * KIB);
+
+        assert_non_null(reason);
+        memset(reason, 'x', 64 * KIB);
+        reason[64 * KIB - 1] = '\0';
+        assert_int_equal(json_add_string(o, "reason", reason), 0);
+        assert_int_equal(json_object_array_add(r->volumes, o), 0);
+    }
+    assert_int_equal(record_save(r), -EFBIG);
+    assert_int_equal(record_load(ID, &again), 0);
+    assert_int_equal(json_object_array_length(again->volumes), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,6 +407,8 @@ int main(void)
         cmocka_unit_test(layers_have_an_end),
         cmocka_unit_test(lines_that_lead_to_each_other),
         cmocka_unit_test(volumes_that_lead_to_each_other),
+        cmocka_unit_test_setup_teardown(targets_that_do_not_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(records_of_the_wrong_kind, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
