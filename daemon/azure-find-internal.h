@@ -9,8 +9,6 @@
 #include "azure-list.h"
 #include "azure-search.h"
 
-#define FIND_ATTEMPTS_MAX 3
-
 typedef enum FindKind {
     FIND_ITEMS,
     FIND_POINTS,
@@ -49,6 +47,12 @@ void azure_find_fail(AzureFind *f, Failure *failure);
 void azure_find_fail_errno(AzureFind *f, int r);
 /* To whoever waits: one line for people. userdata is the AzureFind. */
 void azure_find_tell(const char *detail, void *userdata);
+/* What is done next, for the sentence "Could not WHAT". 0 or -ENOMEM. */
+int azure_find_set_what(AzureFind *f, const char *format, ...) _printf_(2, 3);
+/* One request, or a list of pages, in the place of the one before. Of the options the caller sets what is
+ * asked, the action and the name of a 404; the rest is the search's. Return 0 or a negative errno. */
+int azure_find_ask(AzureFind *f, AzureRequestOptions o, AzureRequestDone done);
+int azure_find_list(AzureFind *f, AzureListOptions o, const AzureListCallbacks *callbacks);
 /* Adds entry (taken, may be NULL) to the page, or remembers that there was no memory. */
 void azure_find_page_add(AzureFind *f, json_object *page, json_object *entry);
 /* The item is known: goes on with what is wanted of it. Returns 0 or a negative errno. */

@@ -142,8 +142,6 @@ static int list_points(AzureFind *f, bool filtered)
     static const AzureListCallbacks callbacks = {.page = on_points, .done = on_points_done};
     const uint64_t day = 24 * USEC_PER_HOUR;
     _cleanup_free_ char *url = item_url(f, NULL), *with_filter = NULL, *detail = NULL;
-    AzureList *list;
-    int r;
 
     f->filtered = filtered && (f->since_usec || f->until_usec);
     if (!url || asprintf(&detail, "Looking through the recovery points of %s", f->item.vm_name) < 0)
@@ -160,25 +158,14 @@ static int list_points(AzureFind *f, bool filtered)
                      start, end) < 0)
             return -ENOMEM;
     }
-    free_and_replace(&f->what, NULL);
-    if (asprintf(&f->what, "list the recovery points of %s", f->item.vm_name) < 0) {
-        f->what = NULL;
+    if (azure_find_set_what(f, "list the recovery points of %s", f->item.vm_name) < 0)
         return -ENOMEM;
-    }
     azure_find_tell(detail, f);
-    r = azure_list_start(
-        &f->azure->client,
-        &(AzureListOptions){
-            .url = with_filter ? with_filter : url,
-            .uid = f->uid,
-            .subject = {.what = f->what, .action = READ_POINTS_ACTION, .not_found = FAILURE_POINT_NOT_FOUND},
-            .waiting = azure_find_tell},
-        &callbacks, f, &list);
-    if (r < 0)
-        return r;
-    azure_list_free(f->list);
-    f->list = list;
-    return 0;
+    return azure_find_list(
+        f,
+        (AzureListOptions){.url = with_filter ? with_filter : url,
+                           .subject = {.action = READ_POINTS_ACTION, .not_found = FAILURE_POINT_NOT_FOUND}},
+        &callbacks);
 }
 
 /* The point that was named by its id. */
@@ -220,23 +207,13 @@ int azure_find_begin_points(AzureFind *f)
     if (f->kind == FIND_POINTS || f->choice.rule != AZURE_RULE_ID)
         return list_points(f, true);
     url = item_url(f, f->id);
-    free_and_replace(&f->what, NULL);
-    if (!url || asprintf(&f->what, "read recovery point %s of %s", f->id, f->item.vm_name) < 0) {
-        f->what = NULL;
+    if (!url || azure_find_set_what(f, "read recovery point %s of %s", f->id, f->item.vm_name) < 0)
         return -ENOMEM;
-    }
     azure_find_tell("Reading the recovery point", f);
-    f->request = azure_request_free(f->request);
-    return azure_request_start(
-        &f->azure->client,
-        &(AzureRequestOptions){
-            .method = "GET",
-            .url = url,
-            .uid = f->uid,
-            .subject = {.what = f->what, .action = READ_POINTS_ACTION, .not_found = FAILURE_POINT_NOT_FOUND},
-            .want_json = true,
-            .attempts_max = FIND_ATTEMPTS_MAX,
-            .deadline_usec = now_usec(CLOCK_BOOTTIME) + config(f)->operation_timeout_usec,
-            .waiting = azure_find_tell},
-        on_point, f, &f->request);
+    return azure_find_ask(f,
+                          (AzureRequestOptions){.method = "GET",
+                                                .url = url,
+                                                .subject = {.action = READ_POINTS_ACTION,
+                                                            .not_found = FAILURE_POINT_NOT_FOUND}},
+                          on_point);
 }

@@ -4,8 +4,10 @@
 #include "log.h"
 #include "timeutil.h"
 
+#include <stdarg.h>
 #include <strings.h>
 
+#define FIND_ATTEMPTS_MAX 3
 #define LIST_ITEMS_ACTION "Microsoft.RecoveryServices/Vaults/backupProtectedItems/read"
 #define STATUS_ACTION "Microsoft.RecoveryServices/locations/backupStatus/action"
 
@@ -40,6 +42,49 @@ void azure_find_tell(const char *detail, void *userdata)
 
     if (f->callbacks.progress)
         f->callbacks.progress(detail, f->userdata);
+}
+
+int azure_find_set_what(AzureFind *f, const char *format, ...)
+{
+    va_list ap;
+    int r;
+
+    free_and_replace(&f->what, NULL);
+    va_start(ap, format);
+    r = vasprintf(&f->what, format, ap);
+    va_end(ap);
+    if (r >= 0)
+        return 0;
+    f->what = NULL;
+    return -ENOMEM;
+}
+
+int azure_find_list(AzureFind *f, AzureListOptions o, const AzureListCallbacks *callbacks)
+{
+    AzureList *list;
+    int r;
+
+    o.uid = f->uid;
+    o.subject.what = f->what;
+    o.waiting = azure_find_tell;
+    r = azure_list_start(&f->azure->client, &o, callbacks, f, &list);
+    if (r < 0)
+        return r;
+    azure_list_free(f->list);
+    f->list = list;
+    return 0;
+}
+
+int azure_find_ask(AzureFind *f, AzureRequestOptions o, AzureRequestDone done)
+{
+    o.uid = f->uid;
+    o.subject.what = f->what;
+    o.want_json = true;
+    o.attempts_max = FIND_ATTEMPTS_MAX;
+    o.deadline_usec = now_usec(CLOCK_BOOTTIME) + config(f)->operation_timeout_usec;
+    o.waiting = azure_find_tell;
+    f->request = azure_request_free(f->request);
+    return azure_request_start(&f->azure->client, &o, done, f, &f->request);
 }
 
 static const char *last_piece(const char *id)
@@ -143,10 +188,7 @@ static int list_items(AzureFind *f)
     const char *vault = f->vaults[f->vault];
     _cleanup_free_ char *path = azure_path_escape(vault), *url = NULL, *detail = NULL;
     size_t n = strv_length(f->vaults);
-    AzureList *list;
-    int r;
 
-    free_and_replace(&f->what, NULL);
     if (!path ||
         asprintf(
             &url,
@@ -155,29 +197,19 @@ static int list_items(AzureFind *f)
             "%%20and%%20itemType%%20eq%%20%%27VM%%27",
             config(f)->management_url, path, config(f)->api_version) < 0)
         return -ENOMEM;
-    if (asprintf(&f->what, "list the protected virtual machines of vault %s", last_piece(vault)) < 0) {
-        f->what = NULL;
+    if (azure_find_set_what(f, "list the protected virtual machines of vault %s", last_piece(vault)) < 0)
         return -ENOMEM;
-    }
     if ((n == 1 ? asprintf(&detail, "Looking for %s in vault %s", f->vm ? f->vm : "virtual machines",
                            last_piece(vault))
                 : asprintf(&detail, "Looking for %s in %zu vaults: %s", f->vm ? f->vm : "virtual machines", n,
                            last_piece(vault))) < 0)
         return -ENOMEM;
     azure_find_tell(detail, f);
-    r = azure_list_start(
-        &f->azure->client,
-        &(AzureListOptions){
-            .url = url,
-            .uid = f->uid,
-            .subject = {.what = f->what, .action = LIST_ITEMS_ACTION, .not_found = FAILURE_ITEM_NOT_FOUND},
-            .waiting = azure_find_tell},
-        &callbacks, f, &list);
-    if (r < 0)
-        return r;
-    azure_list_free(f->list);
-    f->list = list;
-    return 0;
+    return azure_find_list(
+        f,
+        (AzureListOptions){.url = url,
+                           .subject = {.action = LIST_ITEMS_ACTION, .not_found = FAILURE_ITEM_NOT_FOUND}},
+        &callbacks);
 }
 
 /* ---- a VM's resource id: asked of its region, which knows the vault ---- */
@@ -260,7 +292,6 @@ static int ask_region(AzureFind *f)
     _cleanup_json_ json_object *body = json_object_new_object();
     _cleanup_free_ char *subscription = azure_path_escape(f->vm_id.subscription), *url = NULL, *detail = NULL;
 
-    free_and_replace(&f->what, NULL);
     if (!body || !subscription || json_add_string(body, "resourceType", "VM") < 0 ||
         json_add_string(body, "resourceId", f->vm_id.id) < 0 ||
         asprintf(&url,
@@ -269,25 +300,16 @@ static int ask_region(AzureFind *f)
                  config(f)->management_url, subscription, region, config(f)->api_version) < 0 ||
         asprintf(&detail, "Asking region %s which vault protects %s", region, f->vm_id.name) < 0)
         return -ENOMEM;
-    if (asprintf(&f->what, "ask region %s which vault protects %s", region, f->vm_id.name) < 0) {
-        f->what = NULL;
+    if (azure_find_set_what(f, "ask region %s which vault protects %s", region, f->vm_id.name) < 0)
         return -ENOMEM;
-    }
     azure_find_tell(detail, f);
-    f->request = azure_request_free(f->request);
-    return azure_request_start(
-        &f->azure->client,
-        &(AzureRequestOptions){
-            .method = "POST",
-            .url = url,
-            .body = body,
-            .uid = f->uid,
-            .subject = {.what = f->what, .action = STATUS_ACTION, .not_found = FAILURE_ITEM_NOT_FOUND},
-            .want_json = true,
-            .attempts_max = FIND_ATTEMPTS_MAX,
-            .deadline_usec = now_usec(CLOCK_BOOTTIME) + config(f)->operation_timeout_usec,
-            .waiting = azure_find_tell},
-        on_region, f, &f->request);
+    return azure_find_ask(
+        f,
+        (AzureRequestOptions){.method = "POST",
+                              .url = url,
+                              .body = body,
+                              .subject = {.action = STATUS_ACTION, .not_found = FAILURE_ITEM_NOT_FOUND}},
+        on_region);
 }
 
 /* ---- the beginning ---- */
