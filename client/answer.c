@@ -211,6 +211,35 @@ int ask(const Client *c, const char *method, json_object *parameters, Reply *ret
     return 0;
 }
 
+int ask_each(const Client *c, const char *method, json_object *parameters, const char *waiting,
+             void (*on_answer)(const Client *c, const Reply *reply, void *userdata), void *userdata)
+{
+    bool over = false;
+    Link link;
+    int r, code;
+
+    code = begin_call(c, &link, method, parameters, true);
+    if (code != 0)
+        return code;
+    while (!over && code == 0) {
+        Reply reply;
+
+        r = next_answer(c, &link, NULL, &reply);
+        if (r < 0) {
+            code = tell_link(c, r, waiting);
+            break;
+        }
+        if (reply.error)
+            code = tell_error(c, &reply);
+        else
+            on_answer(c, &reply, userdata);
+        over = !reply.continues;
+        reply_done(&reply);
+    }
+    link_close(&link);
+    return code;
+}
+
 json_object *reply_session(const Client *c, const Reply *reply)
 {
     json_object *session = NULL;

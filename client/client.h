@@ -93,6 +93,10 @@ int begin_call_fds(const Client *c, Link *l, const char *method, json_object *pa
 int next_answer(const Client *c, Link *l, Progress *p, Reply *ret);
 /* A call with one answer. 0, or the exit code when it is told what went wrong. */
 int ask(const Client *c, const char *method, json_object *parameters, Reply *ret);
+/* A call with many answers: on_answer gets each, in order. 0, or the exit code when it is told what went
+ * wrong. waiting: see tell_link(). */
+int ask_each(const Client *c, const char *method, json_object *parameters, const char *waiting,
+             void (*on_answer)(const Client *c, const Reply *reply, void *userdata), void *userdata);
 /* The session object of an answer. NULL when it is told that there is none. */
 json_object *reply_session(const Client *c, const Reply *reply);
 /* Follows a stream of sessions to its last answer. 0: that is *ret, the caller's; otherwise the exit code,

@@ -23,42 +23,31 @@ static void show_check(json_object *check)
     fflush(stdout);
 }
 
+static void on_answer(const Client *c, const Reply *reply, void *userdata)
+{
+    json_object *check;
+    bool *failed = userdata;
+
+    if (json_get_object(reply->parameters, "check", &check) <= 0)
+        return;
+    *failed = *failed || streq(session_text(check, "result"), "failed");
+    if (c->json)
+        print_json(check);
+    else
+        show_check(check);
+}
+
 int verb_doctor(const Client *c, int argc, char **argv)
 {
-    json_object *parameters = json_object_new_object(), *check;
-    bool over = false, failed = false;
-    Link link;
-    int r, code;
+    json_object *parameters;
+    bool failed = false;
+    int code;
 
-    if (c->leftovers) {
-        json_object_put(parameters);
+    if (c->leftovers)
         return verb_leftovers(c);
-    }
+    parameters = json_object_new_object();
     if (!parameters || json_add_string(parameters, "portal", c->portal) < 0)
         out_of_memory();
-    code = begin_call(c, &link, "Doctor", parameters, true);
-    if (code != 0)
-        return code;
-    while (!over && code == 0) {
-        Reply reply;
-
-        r = next_answer(c, &link, NULL, &reply);
-        if (r < 0) {
-            code = tell_link(c, r, NULL);
-            break;
-        }
-        if (reply.error)
-            code = tell_error(c, &reply);
-        else if (json_get_object(reply.parameters, "check", &check) > 0) {
-            failed = failed || streq(session_text(check, "result"), "failed");
-            if (c->json)
-                print_json(check);
-            else
-                show_check(check);
-        }
-        over = !reply.continues;
-        reply_done(&reply);
-    }
-    link_close(&link);
+    code = ask_each(c, "Doctor", parameters, NULL, on_answer, &failed);
     return code == 0 && failed ? 1 : code;
 }

@@ -42,36 +42,23 @@ static void tell_leftover(const Client *c, json_object *o, Count *count)
         show_leftover(o);
 }
 
+static void on_answer(const Client *c, const Reply *reply, void *userdata)
+{
+    json_object *o;
+
+    if (json_get_object(reply->parameters, "leftover", &o) > 0)
+        tell_leftover(c, o, userdata);
+}
+
 static int look_here(const Client *c, Count *count)
 {
-    json_object *parameters = json_object_new_object(), *o;
-    bool over = false;
-    Link link;
-    int r, code;
+    json_object *parameters = json_object_new_object();
 
     if (!parameters || (c->sweep && json_add_bool(parameters, "sweep", true) < 0) ||
         (c->foreign && json_add_bool(parameters, "foreign", true) < 0))
         out_of_memory();
-    code = begin_call(c, &link, "Leftovers", parameters, true);
-    if (code != 0)
-        return code;
-    while (!over && code == 0) {
-        Reply reply;
-
-        r = next_answer(c, &link, NULL, &reply);
-        if (r < 0) {
-            code = tell_link(c, r, c->sweep ? "what is under way goes on" : NULL);
-            break;
-        }
-        if (reply.error)
-            code = tell_error(c, &reply);
-        else if (json_get_object(reply.parameters, "leftover", &o) > 0)
-            tell_leftover(c, o, count);
-        over = !reply.continues;
-        reply_done(&reply);
-    }
-    link_close(&link);
-    return code;
+    return ask_each(c, "Leftovers", parameters, c->sweep ? "what is under way goes on" : NULL, on_answer,
+                    count);
 }
 
 /* Does one of this host's sessions explain that the point is active? */

@@ -21,42 +21,25 @@ static void show_code(json_object *o)
     fputs(".\n", stderr);
 }
 
+static void on_answer(const Client *c, const Reply *reply, void *userdata)
+{
+    _cleanup_free_ char *name = NULL;
+    const char *account = NULL;
+
+    if (c->json)
+        print_json(reply->parameters);
+    else if (reply->continues)
+        show_code(reply->parameters);
+    else {
+        (void)json_get_string(reply->parameters, "account", &account);
+        name = text_escape(account ? account : "somebody whose name is not told");
+        printf("Signed in as %s.\n", name);
+    }
+}
+
 int verb_login(const Client *c, int argc, char **argv)
 {
-    bool over = false;
-    Link link;
-    int r, code;
-
-    code = begin_call(c, &link, "Login", NULL, true);
-    if (code != 0)
-        return code;
-    while (!over && code == 0) {
-        const char *account = NULL;
-        Reply reply;
-
-        r = next_answer(c, &link, NULL, &reply);
-        if (r < 0) {
-            code = tell_link(c, r, "the sign-in is given up");
-            break;
-        }
-        if (reply.error)
-            code = tell_error(c, &reply);
-        else if (c->json)
-            print_json(reply.parameters);
-        else if (reply.continues)
-            show_code(reply.parameters);
-        else {
-            _cleanup_free_ char *name = NULL;
-
-            (void)json_get_string(reply.parameters, "account", &account);
-            name = text_escape(account ? account : "somebody whose name is not told");
-            printf("Signed in as %s.\n", name);
-        }
-        over = !reply.continues;
-        reply_done(&reply);
-    }
-    link_close(&link);
-    return code;
+    return ask_each(c, "Login", NULL, "the sign-in is given up", on_answer, NULL);
 }
 
 int verb_logout(const Client *c, int argc, char **argv)
