@@ -163,7 +163,12 @@ static void on_host(const HttpAnswer *a, void *userdata)
 static int ask_host(AzureCheck *c, const char *url)
 {
     return http_start(c->azure->client.http,
-                      &(HttpOptions){.method = "GET", .url = url, .body_max = BODY_MAX, .once = true},
+                      &(HttpOptions){.method = "GET",
+                                     .url = url,
+                                     .body_max = BODY_MAX,
+                                     .timeout_usec = MIN(c->azure->client.config->request_timeout_usec,
+                                                         REQUEST_DEADLINE_USEC),
+                                     .once = true},
                       on_host, c, &c->http);
 }
 

@@ -13,6 +13,9 @@
 #define BACKOFF_MAX_USEC (30 * USEC_PER_SEC)
 #define REMAINING_LOW 10 /* requests: of a counter that is nearly used up */
 #define MALFORMED_MAX 4  /* times that half an answer is asked for again */
+/* A try or a wait that is under way at the deadline ends so much later: whoever has that very deadline for
+ * more than this request tells better what was too late. */
+#define LATE_USEC (1 * USEC_PER_SEC)
 
 struct AzureRequest {
     AzureClient *client;
@@ -72,6 +75,25 @@ static int schedule(AzureRequest *q, uint64_t delay_usec)
     }
     r = sd_event_source_set_time(q->timer, at);
     return r < 0 ? r : sd_event_source_set_enabled(q->timer, SD_EVENT_ONESHOT);
+}
+
+static bool has_deadline(const AzureRequest *q)
+{
+    return q->deadline_usec < USEC_INFINITY - LATE_USEC;
+}
+
+/* From now until the deadline and a little more. */
+static uint64_t time_left(const AzureRequest *q)
+{
+    uint64_t now = now_usec(CLOCK_BOOTTIME), end = q->deadline_usec + LATE_USEC;
+
+    return end > now ? end - now : USEC_PER_MSEC;
+}
+
+/* What it waits for, a token or its turn, has an end of its own, or may have none. */
+static int wait_until_deadline(AzureRequest *q)
+{
+    return has_deadline(q) ? schedule(q, time_left(q)) : 0;
 }
 
 static AzureToken *token_of(const AzureRequest *q)
@@ -292,9 +314,18 @@ static int send_request(AzureRequest *q)
                                      .bearer = q->token,
                                      .body = q->body,
                                      .content_type = q->body ? "application/json" : NULL,
+                                     .timeout_usec = MIN(q->client->config->request_timeout_usec,
+                                                         has_deadline(q) ? time_left(q) : USEC_INFINITY),
                                      .body_max = q->body_max,
                                      .once = q->once},
                       on_http, q, &q->request);
+}
+
+static void no_turn(AzureRequest *q)
+{
+    finish(q,
+           failure_new(FAILURE_AZURE_THROTTLED,
+                       "Could not %s: too many requests were waiting before it, no time is left", q->what));
 }
 
 static void on_slot(void *userdata)
@@ -302,10 +333,9 @@ static void on_slot(void *userdata)
     AzureRequest *q = userdata;
     int r;
 
+    (void)sd_event_source_set_enabled(q->timer, SD_EVENT_OFF);
     if (now_usec(CLOCK_BOOTTIME) >= q->deadline_usec) {
-        finish(q, failure_new(FAILURE_AZURE_THROTTLED,
-                              "Could not %s: too many requests were waiting before it, no time is left",
-                              q->what));
+        no_turn(q);
         return;
     }
     r = send_request(q);
@@ -338,6 +368,8 @@ static int take_turn(AzureRequest *q)
         else
             detail = NULL;
     }
+    if (r == 0 && (r = wait_until_deadline(q)) < 0)
+        azure_limit_leave(&q->place);
     return r;
 }
 
@@ -355,6 +387,7 @@ static void on_token(Secret *token, Failure *failure, bool transient, uint64_t r
     int r;
 
     q->waiter = azure_token_waiter_free(q->waiter);
+    (void)sd_event_source_set_enabled(q->timer, SD_EVENT_OFF);
     if (!token) {
         if (transient)
             try_token_again(q, retry_after_usec, failure);
@@ -375,6 +408,17 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     AzureToken *t;
     int r;
 
+    if (q->waiter) {
+        q->waiter = azure_token_waiter_free(q->waiter);
+        finish(q,
+               failure_new(FAILURE_AZURE_UNREACHABLE, "Could not %s: no access token came in time", q->what));
+        return 0;
+    }
+    if (q->place.limit) {
+        azure_limit_leave(&q->place);
+        no_turn(q);
+        return 0;
+    }
     q->attempts++;
     q->token = secret_unref(q->token);
     q->request = http_request_free(q->request);
@@ -395,6 +439,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     r = azure_token_get(t, on_token, q, &q->token, &q->waiter, &failure);
     if (r > 0)
         r = take_turn(q);
+    else if (r == 0 && (r = wait_until_deadline(q)) < 0)
+        q->waiter = azure_token_waiter_free(q->waiter);
     if (r >= 0)
         return 0;
     if (r == -EAGAIN)

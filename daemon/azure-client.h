@@ -44,7 +44,7 @@ typedef struct AzureRequestOptions {
     bool secret;            /* none of the answer's words in a message */
     bool host_too;          /* if the person is refused, by the host's own right */
     unsigned attempts_max;  /* 0: until the deadline */
-    uint64_t deadline_usec; /* CLOCK_BOOTTIME */
+    uint64_t deadline_usec; /* CLOCK_BOOTTIME; whatever is under way then ends within a second */
     void (*waiting)(const char *detail,
                     void *userdata); /* may be NULL: what is being waited for, for people */
 } AzureRequestOptions;

@@ -31,6 +31,7 @@ struct AzureFind {
     bool found; /* matches.item[0] is it */
     AzureItem item;
 
+    uint64_t deadline_usec; /* CLOCK_BOOTTIME: of all its requests together */
     uint64_t since_usec, until_usec;
     bool filtered; /* the service was asked for the span only */
     char *id;      /* choice.id */

@@ -66,6 +66,7 @@ int azure_find_list(AzureFind *f, AzureListOptions o, const AzureListCallbacks *
 
     o.uid = f->uid;
     o.subject.what = f->what;
+    o.deadline_usec = f->deadline_usec;
     o.waiting = azure_find_tell;
     r = azure_list_start(&f->azure->client, &o, callbacks, f, &list);
     if (r < 0)
@@ -81,7 +82,7 @@ int azure_find_ask(AzureFind *f, AzureRequestOptions o, AzureRequestDone done)
     o.subject.what = f->what;
     o.want_json = true;
     o.attempts_max = FIND_ATTEMPTS_MAX;
-    o.deadline_usec = now_usec(CLOCK_BOOTTIME) + config(f)->operation_timeout_usec;
+    o.deadline_usec = f->deadline_usec;
     o.waiting = azure_find_tell;
     f->request = azure_request_free(f->request);
     return azure_request_start(&f->azure->client, &o, done, f, &f->request);
@@ -327,6 +328,7 @@ static int find_new(Azure *a, FindKind kind, const AzureSelector *s, uid_t uid,
     f->azure = a;
     f->kind = kind;
     f->uid = uid;
+    f->deadline_usec = now_usec(CLOCK_BOOTTIME) + config(f)->operation_timeout_usec;
     f->callbacks = *callbacks;
     f->userdata = userdata;
     f->vm = s->vm ? strdup(s->vm) : NULL;

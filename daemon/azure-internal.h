@@ -30,7 +30,8 @@ struct AzureOperation {
 
     uid_t uid; /* for whom, or AZURE_UID_HOST */
     AzurePoint *point;
-    char *session; /* for the journal, or NULL */
+    char *session;          /* for the journal, or NULL */
+    uint64_t deadline_usec; /* CLOCK_BOOTTIME: of all its requests together */
     char *initiator_name;
     AzureResource *resource;
     bool file_share, renew;

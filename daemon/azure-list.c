@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "azure-list.h"
 
-#include "timeutil.h"
-
 #define ATTEMPTS_MAX 5
 #define PAGE_BYTES_MAX (8 * MIB)
 #define LINK_MAX (16 * KIB)
@@ -19,7 +17,6 @@ struct AzureList {
     char *what, *action, *url;
     uint64_t seen[PAGES_MAX]; /* hashes of the addresses read */
     size_t n_pages, n_entries, n_bytes;
-    uint64_t deadline_usec; /* CLOCK_BOOTTIME */
     AzureRequest *request;
 };
 
@@ -180,7 +177,7 @@ static int ask(AzureList *l)
                                 .body_max = PAGE_BYTES_MAX,
                                 .want_json = true,
                                 .attempts_max = ATTEMPTS_MAX,
-                                .deadline_usec = l->deadline_usec,
+                                .deadline_usec = l->options.deadline_usec,
                                 .waiting = on_waiting,
                             },
                             on_page, l, &request);
@@ -212,7 +209,6 @@ int azure_list_start(AzureClient *c, const AzureListOptions *options, const Azur
     l->options.url = NULL;
     l->options.subject.what = l->what;
     l->options.subject.action = l->action;
-    l->deadline_usec = now_usec(CLOCK_BOOTTIME) + c->config->operation_timeout_usec;
     r = ask(l);
     if (r < 0)
         return r;

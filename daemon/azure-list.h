@@ -15,6 +15,7 @@ typedef struct AzureListOptions {
     const char *url; /* of the first page */
     uid_t uid;       /* for whom, (uid_t) -1: the host itself */
     AzureSubject subject;
+    uint64_t deadline_usec;                              /* CLOCK_BOOTTIME, for all pages */
     void (*waiting)(const char *detail, void *userdata); /* may be NULL */
 } AzureListOptions;
 

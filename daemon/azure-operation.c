@@ -418,7 +418,7 @@ int azure_long_start(AzureClient *c, const AzureLongOptions *o, AzureLongDone do
     l->done = done;
     l->userdata = userdata;
     l->started_usec = now;
-    l->deadline_usec = now + c->config->operation_timeout_usec;
+    l->deadline_usec = o->deadline_usec;
     r = sd_event_add_time(c->event, &l->deadline, CLOCK_BOOTTIME, l->deadline_usec, 0, on_deadline, l);
     if (r < 0)
         return r;

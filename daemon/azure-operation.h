@@ -16,11 +16,12 @@ typedef struct AzureLongOptions {
     const char *session; /* for the journal's field, copied; or NULL */
     const char
         *vault_path; /* escaped, copied: where the operation is asked for if the named address is refused */
-    AzureSubject subject; /* its strings are copied */
-    size_t status_max;    /* bytes of a status answer */
-    bool once;            /* the POST must not be sent twice */
-    bool secret;          /* none of the status' words in a message */
-    bool host_too;        /* if the person is refused, by the host's own right */
+    AzureSubject subject;   /* its strings are copied */
+    size_t status_max;      /* bytes of a status answer */
+    bool once;              /* the POST must not be sent twice */
+    bool secret;            /* none of the status' words in a message */
+    bool host_too;          /* if the person is refused, by the host's own right */
+    uint64_t deadline_usec; /* CLOCK_BOOTTIME */
     void (*progress)(const char *detail, void *userdata);
     void (*posted)(const char *operation_id, void *userdata); /* accepted */
 } AzureLongOptions;

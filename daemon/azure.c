@@ -54,7 +54,7 @@ int azure_read(AzureOperation *o, const char *method, const char *path, const ch
             .host_too = o->kind == OPERATION_REVOKE,
             .want_json = true,
             .attempts_max = ATTEMPTS_MAX,
-            .deadline_usec = now_usec(CLOCK_BOOTTIME) + c->operation_timeout_usec,
+            .deadline_usec = o->deadline_usec,
             .waiting = on_progress,
         },
         done, o, &o->request);
@@ -83,6 +83,7 @@ int azure_start_long(AzureOperation *o, const char *verb, json_object *body, con
             .once = once,
             .secret = o->kind == OPERATION_PROVISION,
             .host_too = o->kind == OPERATION_REVOKE,
+            .deadline_usec = o->deadline_usec,
             .progress = on_progress,
             .posted = posted},
         done, o, &o->running);
@@ -115,6 +116,7 @@ int azure_operation_new(Azure *a, OperationKind kind, void *userdata, AzureOpera
     o->azure = a;
     o->kind = kind;
     o->userdata = userdata;
+    o->deadline_usec = now_usec(CLOCK_BOOTTIME) + a->client.config->operation_timeout_usec;
     *ret = o;
     return 0;
 }
