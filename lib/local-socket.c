@@ -10,30 +10,34 @@ int local_socket_address(const char *path, struct sockaddr_un *ret)
     return 0;
 }
 
-int local_socket_connect(const char *path, int flags)
+static int make(const char *path, int flags, struct sockaddr_un *ret_address)
 {
-    _cleanup_close_ int fd = -EBADF;
-    struct sockaddr_un sa;
-    int r = local_socket_address(path, &sa);
+    int fd, r = local_socket_address(path, ret_address);
 
     if (r < 0)
         return r;
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
-        return -errno;
-    return TAKE_FD(fd);
+    return fd < 0 ? -errno : fd;
+}
+
+int local_socket_connect(const char *path, int flags)
+{
+    struct sockaddr_un sa;
+    _cleanup_close_ int fd = make(path, flags, &sa);
+
+    if (fd < 0)
+        return fd;
+    return connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : TAKE_FD(fd);
 }
 
 int local_socket_bind(const char *path, int flags)
 {
-    _cleanup_close_ int fd = -EBADF;
     struct sockaddr_un sa;
-    int r = local_socket_address(path, &sa);
+    _cleanup_close_ int fd = make(path, flags, &sa);
 
-    if (r < 0)
-        return r;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
-    if (fd < 0 || (unlink(path) < 0 && errno != ENOENT) || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+    if (fd < 0)
+        return fd;
+    if (unlink(path) < 0 && errno != ENOENT)
         return -errno;
-    return TAKE_FD(fd);
+    return bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : TAKE_FD(fd);
 }
