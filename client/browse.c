@@ -105,9 +105,9 @@ static int named_place(const Client *c, json_object *session, const char *name, 
     *ret = named_root(session, name);
     if (*ret)
         return 0;
-    text = strv_join(names, ", ");
+    text = text_join(names, ", ", "none");
     return tell_failure(c, EXIT_NOT_FOUND, "NoSuchVolume", "choose one of those named",
-                        "Session %s has no volume \"%s\", but: %s", id, name, isempty(text) ? "none" : text);
+                        "Session %s has no volume \"%s\", but: %s", id, name, text);
 }
 
 /* The first root, or where there is none or --volumes asks for it the directory of the volumes. */

@@ -105,21 +105,6 @@ static int collect(const Client *c, bool print, const char *method, json_object 
     return code;
 }
 
-static const char *time_of(json_object *o, const char *key, char buf[static TIMESTAMP_MAX])
-{
-    int64_t usec;
-
-    return json_get_int64(o, key, &usec) > 0 && usec > 0 ? timestamp_format((uint64_t)usec, buf) : "-";
-}
-
-static void add_titles(Table *t, const char *const *titles, size_t n)
-{
-    size_t i;
-
-    for (i = 0; i < n; i++)
-        table_add(t, titles[i]);
-}
-
 static int by_name(const void *a, const void *b)
 {
     json_object *const *x = a, *const *y = b;
@@ -131,13 +116,11 @@ static int by_name(const void *a, const void *b)
 static void show_items(json_object *items)
 {
     static const char *const titles[] = {"VM", "RESOURCE GROUP", "VAULT", "STATE", "LAST RECOVERY POINT"};
-    static const bool right[ELEMENTSOF(titles)] = {};
     size_t i;
     Table t;
 
     json_object_array_sort(items, by_name);
-    table_init(&t, ELEMENTSOF(titles), right);
-    add_titles(&t, titles, ELEMENTSOF(titles));
+    table_init(&t, titles, ELEMENTSOF(titles), NULL);
     for (i = 0; i < json_object_array_length(items); i++) {
         json_object *o = json_object_array_get_idx(items, i);
         const char *vault = session_text(o, "vault"), *slash = strrchr(vault, '/');
@@ -147,7 +130,7 @@ static void show_items(json_object *items)
         table_add(&t, session_text(o, "resourceGroup"));
         table_add(&t, slash ? slash + 1 : vault);
         table_add(&t, session_text(o, "state"));
-        table_add(&t, time_of(o, "lastRecoveryPointUsec", buf));
+        table_add(&t, session_time(o, "lastRecoveryPointUsec", buf));
     }
     table_print(&t, "", stdout);
     table_done(&t);
@@ -158,7 +141,6 @@ static char *tiers_text(json_object *point)
 {
     _cleanup_strv_free_ char **words = NULL;
     json_object *tiers;
-    char *text;
     size_t i;
 
     if (json_get_array(point, "tiers", &tiers) > 0)
@@ -171,10 +153,7 @@ static char *tiers_text(json_object *point)
                      : strv_extendf(&words, "%s(%s)", session_text(t, "tier"), status)) < 0)
                 out_of_memory();
         }
-    text = words ? strv_join(words, " ") : strdup("-");
-    if (!text)
-        out_of_memory();
-    return text;
+    return text_join(words, " ", "-");
 }
 
 static int by_time(const void *a, const void *b)
@@ -190,13 +169,11 @@ static int by_time(const void *a, const void *b)
 static void show_points(json_object *points)
 {
     static const char *const titles[] = {"TIME", "POINT", "TYPE", "TIERS", "SESSION", "NOTE"};
-    static const bool right[ELEMENTSOF(titles)] = {};
     size_t i;
     Table t;
 
     json_object_array_sort(points, by_time);
-    table_init(&t, ELEMENTSOF(titles), right);
-    add_titles(&t, titles, ELEMENTSOF(titles));
+    table_init(&t, titles, ELEMENTSOF(titles), NULL);
     for (i = 0; i < json_object_array_length(points); i++) {
         json_object *o = json_object_array_get_idx(points, i);
         _cleanup_free_ char *tiers = tiers_text(o), *note = NULL;
@@ -208,7 +185,7 @@ static void show_points(json_object *points)
         (void)json_get_string(o, "reason", &reason);
         if (reason && asprintf(&note, "not usable: %s", reason) < 0)
             out_of_memory();
-        table_add(&t, time_of(o, "timeUsec", buf));
+        table_add(&t, session_time(o, "timeUsec", buf));
         table_add(&t, session_text(o, "id"));
         table_add(&t, session_text(o, "type"));
         table_add(&t, tiers);

@@ -2,7 +2,6 @@
 #include "show.h"
 
 #include "text.h"
-#include "timeutil.h"
 
 const char *session_text(json_object *session, const char *key)
 {
@@ -12,8 +11,7 @@ const char *session_text(json_object *session, const char *key)
     return s;
 }
 
-/* A time of the session as text, "-" if it has none. */
-static const char *session_time(json_object *session, const char *key, char buf[static TIMESTAMP_MAX])
+const char *session_time(json_object *session, const char *key, char buf[static TIMESTAMP_MAX])
 {
     int64_t usec;
 
@@ -37,9 +35,7 @@ char *holders_text(json_object *session)
                              reason ? reason : "", reason ? ")" : "") < 0)
                 out_of_memory();
         }
-    text = words ? strv_join(words, ", ") : strdup("nobody");
-    if (!text)
-        out_of_memory();
+    text = text_join(words, ", ", "nobody");
     return text_escape(text);
 }
 
@@ -48,24 +44,19 @@ static char *callers_text(json_object *session)
 {
     _cleanup_strv_free_ char **names = NULL;
     json_object *holders;
-    char *text;
     size_t i;
 
     if (json_get_array(session, "holders", &holders) > 0)
         for (i = 0; i < json_object_array_length(holders); i++)
             if (strv_extend(&names, session_text(json_object_array_get_idx(holders, i), "caller")) < 0)
                 out_of_memory();
-    text = names ? strv_join(names, ", ") : strdup(session_text(session, "caller"));
-    if (!text)
-        out_of_memory();
-    return text;
+    return text_join(names, ", ", session_text(session, "caller"));
 }
 
 void show_list(json_object *sessions, FILE *f)
 {
     static const char *const titles[] = {"ID",      "STATE",   "VM",     "RECOVERY POINT",
                                          "CREATED", "EXPIRES", "HELD BY"};
-    static const bool right[ELEMENTSOF(titles)] = {};
     Table t;
     size_t i;
 
@@ -73,9 +64,7 @@ void show_list(json_object *sessions, FILE *f)
         fputs("No sessions.\n", f);
         return;
     }
-    table_init(&t, ELEMENTSOF(titles), right);
-    for (i = 0; i < ELEMENTSOF(titles); i++)
-        table_add(&t, titles[i]);
+    table_init(&t, titles, ELEMENTSOF(titles), NULL);
     for (i = 0; i < json_object_array_length(sessions); i++) {
         json_object *s = json_object_array_get_idx(sessions, i);
         _cleanup_free_ char *callers = callers_text(s);
@@ -108,7 +97,6 @@ static char *layers_text(json_object *volume)
 {
     _cleanup_strv_free_ char **words = NULL;
     json_object *layers;
-    char *text;
     size_t i;
 
     if (json_get_array(volume, "layers", &layers) > 0)
@@ -119,10 +107,7 @@ static char *layers_text(json_object *volume)
                 strv_extend(&words, json_object_get_string(o)) < 0)
                 out_of_memory();
         }
-    text = words ? strv_join(words, " > ") : strdup("-");
-    if (!text)
-        out_of_memory();
-    return text;
+    return text_join(words, " > ", "-");
 }
 
 void show_volumes(json_object *session, FILE *f)
@@ -135,9 +120,7 @@ void show_volumes(json_object *session, FILE *f)
 
     if (json_get_array(session, "volumes", &volumes) <= 0 || json_object_array_length(volumes) == 0)
         return;
-    table_init(&t, ELEMENTSOF(titles), right);
-    for (i = 0; i < ELEMENTSOF(titles); i++)
-        table_add(&t, titles[i]);
+    table_init(&t, titles, ELEMENTSOF(titles), right);
     for (i = 0; i < json_object_array_length(volumes); i++) {
         json_object *v = json_object_array_get_idx(volumes, i);
         const char *path = NULL, *reason = "no reason is known";
@@ -234,9 +217,7 @@ static void show_roots(json_object *session, FILE *f)
                 if (strv_extendf(&words, "%s (%s)", session_text(o, "where"), session_text(o, "volume")) < 0)
                     out_of_memory();
             }
-        all = strv_join(words, ", ");
-        if (!all)
-            out_of_memory();
+        all = text_join(words, ", ", "");
         free_and_replace(&all, text_escape(all));
         fprintf(f, "  system in %s: %s\n", path, all);
         if (json_get_array(root, "missing", &list) <= 0)

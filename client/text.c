@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "text.h"
 
+#include "strv.h"
 #include "utf8.h"
 
 _noreturn_ void out_of_memory(void)
@@ -76,9 +77,22 @@ const char *text_size(uint64_t bytes, char *buf, size_t size)
     return buf;
 }
 
-void table_init(Table *t, size_t n_columns, const bool *right)
+char *text_join(char *const *words, const char *separator, const char *none)
 {
+    char *text = words ? strv_join(words, separator) : strdup(none);
+
+    if (!text)
+        out_of_memory();
+    return text;
+}
+
+void table_init(Table *t, const char *const *titles, size_t n_columns, const bool *right)
+{
+    size_t i;
+
     *t = (Table){.n_columns = n_columns, .right = right};
+    for (i = 0; i < n_columns; i++)
+        table_add(t, titles[i]);
 }
 
 void table_done(Table *t)
@@ -113,7 +127,7 @@ void table_print(const Table *t, const char *indent, FILE *f)
             for (i = column; i < t->n_cells; i += t->n_columns)
                 width = MAX(width, text_width(t->cells[i]));
             pad = width - text_width(cell);
-            if (t->right[column])
+            if (t->right && t->right[column])
                 fprintf(f, "%*s%s", (int)pad, "", cell);
             else
                 fprintf(f, "%s%*s", cell, column + 1 < t->n_columns ? (int)pad : 0, "");

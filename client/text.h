@@ -18,14 +18,18 @@ void text_cut(char *s, size_t width);
 /* "29.9 GiB" */
 const char *text_size(uint64_t bytes, char *buf, size_t size);
 
+/* The words with the separator between them; none, if there are no words. The caller's. */
+char *text_join(char *const *words, const char *separator, const char *none);
+
 /* A table with aligned columns. Cells are escaped here. The last column is not padded. */
 typedef struct Table {
     size_t n_columns, n_cells;
     char **cells;
-    const bool *right; /* columns aligned at their right edge */
+    const bool *right; /* columns aligned at their right edge; NULL: none */
 } Table;
 
-void table_init(Table *t, size_t n_columns, const bool *right);
+/* titles: the first row. */
+void table_init(Table *t, const char *const *titles, size_t n_columns, const bool *right);
 void table_done(Table *t);
 void table_add(Table *t, const char *cell);
 void table_print(const Table *t, const char *indent, FILE *f);
