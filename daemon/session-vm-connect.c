@@ -150,5 +150,5 @@ int session_vm_disconnect(Session *s)
     if (!v->connection.taken) /* released in the queue: nothing was begun */
         return 1;
     r = session_helper_request(s, "disconnect", &request);
-    return r < 0 ? r : session_vm_ask(s, request, NULL, HELPER_DOWN_USEC, on_disconnected);
+    return r < 0 ? r : session_vm_ask(s, request, NULL, HELPER_DISCONNECT_USEC, on_disconnected);
 }

@@ -82,7 +82,8 @@ daemon/manager.c|STATUS_TIMEOUT_USEC (30 * USEC_PER_SEC)|must tell within 30 s w
 daemon/manager.c|STATUS_TRIES_MAX 3|told after three times
 daemon/service-turn.c|TURN_USEC (10 * USEC_PER_MINUTE)|waits for that for 10 min
 daemon/session.c|RETRY_MAX_USEC (5 * USEC_PER_MINUTE)|at last each 5 min
-daemon|HELPER_DOWN_USEC (5 * USEC_PER_MINUTE)|Release, 5 min for a step
+daemon|HELPER_DOWN_USEC (7 * USEC_PER_MINUTE)|Release, 7 min for the volumes
+daemon|HELPER_DISCONNECT_USEC (10 * USEC_PER_MINUTE)|then 10 min for the connection
 daemon/sweep.c|LIST_TIMEOUT_USEC (2 * USEC_PER_MINUTE)|2 min for the list
 daemon/sweep.c|TASK_TIMEOUT_USEC (10 * USEC_PER_MINUTE)|10 min for each session
 helper/discover.c|DISCOVER_TIMEOUT_USEC (45 * USEC_PER_SEC)|Each discovery and each login has 45 s
@@ -93,7 +94,7 @@ helper/unlock.c|UNLOCK_TIMEOUT_USEC (20 * USEC_PER_MINUTE)|Unlocking a volume, 2
 helper/iscsid-conf.c|noop_out_interval = 5|silent for 15 s
 helper/iscsid-conf.c|noop_out_timeout = 10|silent for 15 s
 helper/iscsid-conf.h|REPLACEMENT_TIMEOUT "10"|10 s later
-helper/down.c|DISMANTLE_USEC (120 * USEC_PER_SEC)|taking apart has 2 min
+helper/down.c|DISMANTLE_USEC (120 * USEC_PER_SEC)|taking apart, which has 2 min
 helper/down.c|DISMANTLE_FORCED_USEC (25 * USEC_PER_SEC)|25 s for taking apart
 helper/dismantle.c|STEP_USEC (20 * USEC_PER_SEC)|a single call into the kernel 20 s
 helper/dismantle.c|STEP_FORCED_USEC (5 * USEC_PER_SEC)|5 s for a single call into the kernel
@@ -123,6 +124,26 @@ while IFS='|' read -r file there _; do
     [ -z "$file" ] || grep -rqF -e "$there" "$top/$file" || { echo "# $file: no \"$there\" any more"; status=1; }
 done <<<"$deadlines"
 result "the ${#words[@]} deadlines of the code are those of ilrd(8)" $status
+
+# What ilrd gives the helper for a release is more than what the helper gives itself, one after the other.
+seconds() { # FILE NAME
+    local words
+    words=$(sed -nE "s/^#define $2 \(?([0-9]+) \* USEC_PER_(SEC|MINUTE)\)?.*/\1 \2/p" "$top/$1")
+    case $words in
+    *' SEC') echo "${words% *}" ;;
+    *' MINUTE') echo $((${words% *} * 60)) ;;
+    *) echo "# $1: no $2" >&2; echo 1000000 ;;
+    esac
+}
+logout=$(($(seconds helper/iscsi.h ISCSI_LOGOUT_TIMEOUT_USEC) + $(seconds helper/iscsi.c LOGOUT_GRACE_USEC)))
+lock=$(seconds helper/connect.c LOCK_TIMEOUT_USEC)
+down=$((lock + 2 * $(seconds helper/down.c DISMANTLE_USEC) + 3 * logout))
+disconnect=$((lock + $(seconds helper/connect.c STOP_SESSION_TIMEOUT_USEC) + 2 * $(seconds helper/connect.c STOP_CONNECTION_TIMEOUT_USEC) +
+    2 * $(seconds helper/down.c DISMANTLE_FORCED_USEC) + 3 * logout + $(seconds helper/connect.c LINGERING_TIMEOUT_USEC)))
+echo "# down $down s, disconnect $disconnect s at worst"
+[ $((down + 30)) -le "$(seconds daemon/session-vm-internal.h HELPER_DOWN_USEC)" ] &&
+    [ $((disconnect + 30)) -le "$(seconds daemon/session-vm-internal.h HELPER_DISCONNECT_USEC)" ]
+result "ilrd waits longer for a release than all that the helper waits for" $?
 
 # ---- who may ask the helper for what ----
 
