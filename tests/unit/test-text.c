@@ -5,6 +5,7 @@
 #include "failure.h"
 #include "framing.h"
 #include "json.h"
+#include "log.h"
 #include "timeutil.h"
 #include "validate.h"
 
@@ -317,14 +318,43 @@ static void test_failure_from_hostile_json(void **state)
     assert_int_equal(failure_from_json(NULL, &(Failure *){NULL}), -EINVAL);
 }
 
+/* What somebody called his machine is told, and nothing of it is obeyed. */
+static void test_log_is_one_line(void **state)
+{
+    char buf[256] = "";
+    int p[2], saved = dup(STDERR_FILENO);
+    ssize_t n;
+
+    assert_true(saved >= 0 && pipe2(p, O_CLOEXEC) >= 0);
+    log_open("test", LOG_INFO);
+    assert_true(dup2(p[1], STDERR_FILENO) >= 0);
+    log_full(LOG_ERR, "abcd1234", "a%sb caf%s",
+             "\n\x1b[2J\xc2\x9b"
+             "31m\x7f\r",
+             "\xc3\xa9");
+    assert_true(dup2(saved, STDERR_FILENO) >= 0);
+    n = read(p[0], buf, sizeof(buf) - 1);
+    assert_true(n > 0);
+    assert_string_equal(buf, "test: abcd1234: a??[2J??31m??b caf\xc3\xa9\n");
+    close(p[0]);
+    close(p[1]);
+    close(saved);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_framing_read),  cmocka_unit_test(test_json_parse),
-        cmocka_unit_test(test_json_of_bytes), cmocka_unit_test(test_json_types_are_not_coerced),
-        cmocka_unit_test(test_framing),       cmocka_unit_test(test_timespan),
-        cmocka_unit_test(test_timestamp),     cmocka_unit_test(test_names),
-        cmocka_unit_test(test_failures),      cmocka_unit_test(test_failure_from_hostile_json),
+        cmocka_unit_test(test_framing_read),
+        cmocka_unit_test(test_json_parse),
+        cmocka_unit_test(test_json_of_bytes),
+        cmocka_unit_test(test_log_is_one_line),
+        cmocka_unit_test(test_json_types_are_not_coerced),
+        cmocka_unit_test(test_framing),
+        cmocka_unit_test(test_timespan),
+        cmocka_unit_test(test_timestamp),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_failure_from_hostile_json),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
