@@ -190,6 +190,12 @@ class Run:
         self.process = None
         self.messages = ""
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
     def start(self):
         environment = {"PATH": "/usr/bin:/bin", "ILRD_CONFIG": f"{self.sdir}.conf",
                        "NOTIFY_SOCKET": f"{self.sdir}.notify"}
@@ -294,14 +300,13 @@ def text_of(run):
 @test
 def connects(r=None):
     """a script that connects: READY, record, CHAP passed on, SIGTERM ends all"""
-    r = Run('''
+    with Run('''
 print("Hello")
 p, port, out = connect()
 print(run("iscsiadm -m session")[1])
 print("\\x1b[31mConnection succeeded\\x1b[0m")
 ask_q()
-''').start()
-    try:
+''').start() as r:
         record = r.wait_ready()
         assert record["state"] == "connected", record
         assert record["targets"] == [{"name": IQN, "iscsiSession": 1}], record
@@ -317,14 +322,12 @@ ask_q()
         assert gone(r.descendants), r.descendants()
         assert gone(lambda: os.path.exists(f"/proc/{record['tunnelPid']}"))
         assert not os.path.exists(f"{r.sdir}/control")
-    finally:
-        r.close()
 
 
 @test
 def several_targets():
     """one target per disk: READY only when each has a session; notready names do not count"""
-    r = Run('''
+    with Run('''
 write_conf()
 p, port = tunnel()
 names = [l.split(" ")[1] for l in run(f"iscsiadm -m discovery -t st -p 127.0.0.1:{port}")[1].splitlines()]
@@ -332,14 +335,11 @@ for n in names:
     if "notready" not in n:
         print(run(f"iscsiadm --mode node --targetname={n} -p 127.0.0.1:{port} --op=login"))
 ask_q()
-''')
-    r.helper.targets = [IQN + "-1", IQN + "-2", IQN + "-3-notready"]
-    r.start()
-    try:
+''') as r:
+        r.helper.targets = [IQN + "-1", IQN + "-2", IQN + "-3-notready"]
+        r.start()
         record = r.wait_ready()
         assert [t["iscsiSession"] for t in record["targets"]] == [1, 2], record
-    finally:
-        r.close()
 
 
 @test
@@ -383,8 +383,7 @@ result["env"] = {k: v for k, v in os.environ.items() if k in ("LC_ALL", "TERM", 
 result["caps"] = [l.split()[1] for l in open("/proc/self/status") if l.startswith("CapEff")]
 json.dump(result, open("/work/result", "w"))
 '''
-    r = Run(script).start()
-    try:
+    with Run(script).start() as r:
         f = r.failure()
         assert f["name"] == "ScriptExited" and f["code"] == "0", f
         result = json.load(open(f"{r.work}/result"))
@@ -406,14 +405,12 @@ json.dump(result, open("/work/result", "w"))
         assert result["0010"] == "readable" and result["tty"], result
         assert result["tmp"] <= 16 << 20, result
         assert result["caps"] == ["0000000000000002"], result
-    finally:
-        r.close()
 
 
 @test
 def wrong_requests():
     """other targets, other portals and other uses of iscsiadm are refused and never reach the helper"""
-    r = Run('''
+    with Run('''
 write_conf()
 p, port = tunnel()
 codes = []
@@ -430,64 +427,52 @@ s.sendall(b'{"verb":"up","session":"zzzzzzzz"}\\0')
 codes.append(s.recv(1000).decode())
 open("/work/codes", "w").write(repr(codes))
 connect_result = None
-''' % IQN).start()
-    try:
+''' % IQN).start() as r:
         r.failure()
         codes = eval(open(f"{r.work}/codes").read())
         assert codes[:11] == [7, 7, 21, 7, 7, 7, 7, 7, 7, 7, 21], codes
         assert '"error":7' in codes[11].replace(" ", ""), codes
         assert r.helper.asked == [], r.helper.asked
-    finally:
-        r.close()
 
 
 @test
 def hangs_at_once():
     """a script that hangs at once: ScriptSilent"""
-    r = Run("time.sleep(1000)\n", "SilenceTimeoutSec=1\n").start()
-    try:
+    with Run("time.sleep(1000)\n", "SilenceTimeoutSec=1\n").start() as r:
         f = r.failure()
         assert f["name"] == "ScriptSilent", f
         assert gone(r.descendants)
-    finally:
-        r.close()
 
 
 @test
 def hangs_after_discovery():
     """a script that hangs before its login: ConnectTimeout, with its lines"""
-    r = Run('''
+    with Run('''
 write_conf()
 p, port = tunnel()
 run(f"iscsiadm -m discovery -t sendtargets -p 127.0.0.1:{port}")
 while True:
     print("thinking")
     time.sleep(0.3)
-''', "SilenceTimeoutSec=30\nConnectTimeoutSec=8\n").start()
-    try:
+''', "SilenceTimeoutSec=30\nConnectTimeoutSec=8\n").start() as r:
         f = r.failure()
         assert f["name"] == "ConnectTimeout" and "thinking" in f["lines"], f
-    finally:
-        r.close()
 
 
 @test
 def hangs_after_login():
     """a script that hangs after its login stays connected"""
-    r = Run("connect()\ntime.sleep(1000)\n", "SilenceTimeoutSec=8\nConnectTimeoutSec=9\n").start()
-    try:
+    with Run("connect()\ntime.sleep(1000)\n", "SilenceTimeoutSec=8\nConnectTimeoutSec=9\n").start() as r:
         r.wait_ready()
         time.sleep(9.5)  # beyond both deadlines, which must not count any more
         assert r.process.poll() is None, r.errors()
         assert r.record()["state"] == "connected"
-    finally:
-        r.close()
 
 
 @test
 def last_prompt_is_left_alone():
     """never q while the session lives, nor to end it: a script that is answered writes it down"""
-    r = Run('''
+    with Run('''
 import select
 connect()
 print("\\nPlease enter 'q/Q' to exit...", end="", flush=True)
@@ -496,22 +481,19 @@ answered = select.select([sys.stdin], [], [], 4)[0]
 open("/work/answered" if answered else "/work/left-alone", "w").close()
 if "q" in input().lower():
     open("/work/answered", "w").close()
-''', "PromptTimeoutSec=1\n").start()
-    try:
+''', "PromptTimeoutSec=1\n").start() as r:
         r.wait_ready()
         assert gone(lambda: not os.listdir(r.work), 30), r.errors()
         assert os.listdir(r.work) == ["left-alone"], os.listdir(r.work)
         assert r.process.poll() is None and r.record()["state"] == "connected", r.record()
         assert r.stop() == 0, r.errors()
         assert os.listdir(r.work) == ["left-alone"], os.listdir(r.work)
-    finally:
-        r.close()
 
 
 @test
 def forks_away():
     """a script that leaves a child and ends: ScriptExited, the child is gone too"""
-    r = Run('''
+    with Run('''
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
@@ -519,25 +501,21 @@ if os.fork() == 0:
     os._exit(0)
 print("parent goes")
 os._exit(3)
-''').start()
-    try:
+''').start() as r:
         f = r.failure()
         assert f["name"] == "ScriptExited" and f["code"] == "3" and "parent goes" in f["lines"], f
         assert gone(r.descendants), r.descendants()
-    finally:
-        r.close()
 
 
 @test
 def prints_much():
     """a script that prints 100 MB: ended early, in little memory and time"""
-    r = Run('''
+    with Run('''
 line = "x" * 1000 + "\\n"
 for i in range(100 * 1000):
     sys.stdout.write(line)
 ask_q()
-''').start()
-    try:
+''').start() as r:
         peak = 0
         while r.process.poll() is None:
             try:
@@ -552,95 +530,78 @@ ask_q()
         assert len(json.dumps(r.record())) < 64000
         if not SANITIZED:
             assert peak < 32 * 1024, f"{peak} kB"
-    finally:
-        r.close()
 
 
 @test
 def exits_at_once():
     """a script that ends with status 0 without a connection: ScriptExited"""
-    r = Run('print("all is well")\n').start()
-    try:
+    with Run('print("all is well")\n').start() as r:
         f = r.failure()
         assert f["name"] == "ScriptExited" and f["code"] == "0" and f["lines"] == ["all is well"], f
-    finally:
-        r.close()
 
 
 @test
 def asks_unknown():
     """an unknown question: UnknownPrompt with the question, and never an answer"""
-    r = Run('input("Shall I reformat your cellar? ")\nopen("/work/answered", "w")\n', "PromptTimeoutSec=1\n").start()
-    try:
+    with Run('input("Shall I reformat your cellar? ")\nopen("/work/answered", "w")\n', "PromptTimeoutSec=1\n").start() as r:
         f = r.failure()
         assert f["name"] == "UnknownPrompt" and "Shall I reformat your cellar?" in f["message"], f
         assert not os.path.exists(f"{r.work}/answered")
-    finally:
-        r.close()
 
 
 @test
 def password_rejected():
     """the target refuses the login: LoginRejected, iscsiadm's words and code for the script, secrets masked"""
-    r = Run('''
+    with Run('''
 p, port, out = connect()
 print(TargetPassword, TargetUserName, InitiatorChapPassword, "x" * 500 + TargetPassword)
 ask_q()
-''')
-    r.helper.failure["login"] = {"name": "LoginRejected", "message": "Login refused", "hint": "x", "code": "24"}
-    r.start()
-    try:
+''') as r:
+        r.helper.failure["login"] = {"name": "LoginRejected", "message": "Login refused", "hint": "x", "code": "24"}
+        r.start()
         f = r.failure()
         assert f["name"] == "LoginRejected" and f["code"] == "24", f
         assert any("authorization failure" in l for l in f["lines"]), f
         for secret in (PASSWORD, USER, "0123456789abcd", PASSWORD[:8]):
             assert secret not in text_of(r), secret
-    finally:
-        r.close()
 
 
 @test
 def discovery_rejected():
     """the discovery login is refused: LoginRejected, the script sees its words"""
-    r = Run('''
+    with Run('''
 p, port, out = connect()
 ask_q()
-''')
-    r.helper.failure["discover"] = {"name": "LoginRejected", "message": "Discovery refused", "hint": "x", "code": "24"}
-    r.start()
-    try:
+''') as r:
+        r.helper.failure["discover"] = {"name": "LoginRejected", "message": "Discovery refused", "hint": "x", "code": "24"}
+        r.start()
         f = r.failure()
         assert f["name"] == "LoginRejected", f
         assert any("initiator failed authorization" in l for l in f["lines"]), f
-    finally:
-        r.close()
 
 
 @test
 def blocked_and_not_ready():
     """names that say blocked or notready: TargetBlocked, TargetNotReady, though the script ends with status 0"""
     for name, expected in (("blocked", "TargetBlocked"), ("notready", "TargetNotReady")):
-        r = Run('''
+        with Run('''
 write_conf()
 p, port = tunnel()
 code, out, err = run(f"iscsiadm -m discovery -t sendtargets -p 127.0.0.1:{port}")
 if "%s" in out:
     sys.exit()
 sys.exit(9)
-''' % name)
-        r.helper.targets = [f"{IQN}.{name}"]
-        r.start()
-        try:
+''' % name) as r:
+            r.helper.targets = [f"{IQN}.{name}"]
+            r.start()
             f = r.failure()
             assert f["name"] == expected, f
-        finally:
-            r.close()
 
 
 @test
 def known_questions():
     """questions of real scripts: the decided answers are typed"""
-    r = Run('''
+    with Run('''
 answers = [input("Which is your operating system? Enter its name: "), input("Enter the version of the os: ")]
 print("This operating system is not supported.")
 answers.append(input("Press 'Y' to continue anyway, 'N' to stop: "))
@@ -653,16 +614,13 @@ answers.append(input("Mount LVM volumes too? ('Y'/'N') "))
 open("/work/answers.tmp", "w").write(repr(answers))
 os.rename("/work/answers.tmp", "/work/answers")
 ask_q()
-''').start()
-    try:
+''').start() as r:
         r.wait_ready()
         assert gone(lambda: not os.path.exists(f"{r.work}/answers")), r.errors()
         answers = eval(open(f"{r.work}/answers").read())
         assert answers[0] in ("Debian", "Ubuntu", "RHEL", "CentOS", "SLES", "OpenSUSE", "Oracle"), answers
         assert answers[1][0].isdigit() and answers[2:] == ["Y", "Y", "N", "N"], answers
         assert r.process.poll() is None
-    finally:
-        r.close()
 
 
 @test
@@ -673,54 +631,42 @@ def questions_that_fail():
             ("The required cipher is not there.", "CipherMissing"),
             ("The script needs 'frobnicate'. Shall we install it?", "PackagesMissing"),
             ("Python has no asyncore; install python3-pyasyncore?", "PythonUnsupported")):
-        r = Run(f'print({lines!r})\ninput("Press \'Y\' to continue, \'N\' to abort: ")\n').start()
-        try:
+        with Run(f'print({lines!r})\ninput("Press \'Y\' to continue, \'N\' to abort: ")\n').start() as r:
             f = r.failure()
             assert f["name"] == expected and lines in f["lines"], f
-        finally:
-            r.close()
-    r = Run('input("Please type the password of the recovery point: ")\n').start()
-    try:
+    with Run('input("Please type the password of the recovery point: ")\n').start() as r:
         assert r.failure()["name"] == "PasswordWanted"
-    finally:
-        r.close()
 
 
 @test
 def tunnel_dies():
     """the tunnel ends after the connection: ConnectionLost, exit status 1"""
-    r = Run("p, port, out = connect()\nask_q()\n").start()
-    try:
+    with Run("p, port, out = connect()\nask_q()\n").start() as r:
         record = r.wait_ready()
         os.kill(record["tunnelPid"], signal.SIGKILL)
         f = r.failure()
         assert f["name"] == "ConnectionLost" and str(record["tunnelPid"]) in f["message"], f
         assert gone(r.descendants)
-    finally:
-        r.close()
 
 
 @test
 def tunnel_dies_before():
     """the tunnel ends while a log-in is under way: ConnectionLost in seconds, not when the log-in gives up"""
-    r = Run("p, port, out = connect()\nask_q()\n")
-    r.helper.never.add("login")
-    r.start()
-    try:
+    with Run("p, port, out = connect()\nask_q()\n") as r:
+        r.helper.never.add("login")
+        r.start()
         assert gone(lambda: not any(a["verb"] == "login" for a in r.helper.asked), 30), r.errors()
         record = r.record()
         os.kill(record["tunnelPid"], signal.SIGKILL)
         f = r.failure(10)
         assert f["name"] == "ConnectionLost" and str(record["tunnelPid"]) in f["message"], f
         assert gone(r.descendants)
-    finally:
-        r.close()
 
 
 @test
 def tunnel_dies_and_says_why():
     """the tunnel ends before a log-in: that is the failure, whatever the log-in failed with"""
-    r = Run("""
+    with Run("""
 write_conf()
 p, port = tunnel()
 run(f"iscsiadm -m discovery -t sendtargets -p 127.0.0.1:{port}")
@@ -729,20 +675,17 @@ p.wait()
 code, out, err = run(f"iscsiadm -m node -T %s -p 127.0.0.1:{port} --login")
 print("no connection:", err)
 ask_q()
-""" % IQN)
-    r.helper.failure["login"] = {"name": "LoginFailed", "message": "login to target: connection timed out"}
-    r.start()
-    try:
+""" % IQN) as r:
+        r.helper.failure["login"] = {"name": "LoginFailed", "message": "login to target: connection timed out"}
+        r.start()
         f = r.failure()
         assert f["name"] == "ConnectionLost" and any("no connection" in line for line in f["lines"]), f
-    finally:
-        r.close()
 
 
 @test
 def tunnel_replaced():
     """a script that starts another tunnel and discovers through it is connected by that one"""
-    r = Run("""
+    with Run("""
 write_conf()
 p, port = tunnel()
 run(f"iscsiadm -m discovery -t sendtargets -p 127.0.0.1:{port}")
@@ -752,48 +695,39 @@ os.unlink("/etc/MicrosoftAzureBackupILR/mabilr.conf")
 connect()
 time.sleep(4)
 ask_q()
-""")
-    r.start()
-    try:
+""") as r:
+        r.start()
         record = r.wait_ready()
         time.sleep(4)  # the first one's time to say why
         assert r.process.poll() is None, r.errors()
         os.kill(record["tunnelPid"], signal.SIGKILL)
         assert r.failure()["name"] == "ConnectionLost"
-    finally:
-        r.close()
 
 
 @test
 def script_dies():
     """the script ends after the connection: ConnectionLost, the tunnel goes with it"""
-    r = Run("p, port, out = connect()\nprint('bye')\nos._exit(5)\n")
-    r.start()
-    try:
+    with Run("p, port, out = connect()\nprint('bye')\nos._exit(5)\n") as r:
+        r.start()
         f = r.failure()
         assert f["name"] == "ConnectionLost" and "status 5" in f["message"], f
         assert gone(r.descendants)
-    finally:
-        r.close()
 
 
 @test
 def no_logout_while_connected():
     """a log out under a standing connection is refused"""
-    r = Run('''
+    with Run('''
 p, port, out = connect()
 code = run("iscsiadm -m node -T %s --logout")[0]
 open("/work/code.tmp", "w").write(str(code))
 os.rename("/work/code.tmp", "/work/code")
 ask_q()
-''' % IQN).start()
-    try:
+''' % IQN).start() as r:
         r.wait_ready()
         assert gone(lambda: not os.path.exists(f"{r.work}/code")), r.errors()
         assert open(f"{r.work}/code").read() == "10"
         assert [a["verb"] for a in r.helper.asked] == ["discover", "login"]
-    finally:
-        r.close()
 
 
 @test
@@ -801,7 +735,7 @@ def log_is_bounded():
     """with 1 MiB of space the tunnel's log may be many times that"""
     if os.geteuid() != 0:
         return "SKIP mounting needs root"
-    r = Run('''
+    with Run('''
 os.makedirs("/work/vm-20260101000000/Scripts")
 log = open("/work/vm-20260101000000/Scripts/SecureTCPTunnelLog.log", "a")
 connect()
@@ -816,13 +750,10 @@ except OSError as e:
 open("/work/total.tmp", "w").write(str(total))
 os.rename("/work/total.tmp", "/work/total")
 ask_q()
-''', work_bytes=1 << 20).start()
-    try:
+''', work_bytes=1 << 20).start() as r:
         r.wait_ready()
         assert gone(lambda: not os.path.exists(f"{r.work}/total"), 60), r.errors()
         assert int(open(f"{r.work}/total").read()) >= 4 << 20
-    finally:
-        r.close()
 
 
 @test
@@ -830,7 +761,7 @@ def log_links_are_not_followed():
     """a script that puts a link in the log's place cannot have other files emptied"""
     if os.geteuid() != 0:
         return "SKIP mounting needs root"
-    r = Run('''
+    with Run('''
 os.makedirs("/work/a/Scripts")
 os.symlink("../../../../victim", "/work/a/Scripts/x.log")
 os.symlink("../..", "/work/b")
@@ -840,59 +771,45 @@ while os.path.getsize("/work/a/Scripts/y.log") > 0:
     time.sleep(0.05)
 os.rename("/work/a", "/work/c")
 ask_q()
-''', work_bytes=1 << 20)
-    with open(f"{r.dir}/victim", "w") as f:
-        f.write("v" * 500000)
-    os.chmod(f"{r.dir}/victim", 0o666)
-    r.start()
-    try:
+''', work_bytes=1 << 20) as r:
+        with open(f"{r.dir}/victim", "w") as f:
+            f.write("v" * 500000)
+        os.chmod(f"{r.dir}/victim", 0o666)
+        r.start()
         r.wait_ready()
         assert gone(lambda: not os.path.exists(f"{r.work}/c")), r.errors()
         assert os.path.getsize(f"{r.dir}/victim") == 500000
-    finally:
-        r.close()
 
 
 @test
 def readable_script_refused():
     """a script file that others may read is refused"""
-    r = Run("pass\n", mode=0o640).start()
-    try:
+    with Run("pass\n", mode=0o640).start() as r:
         f = r.failure()
         assert f["name"] == "Internal" and "others may read it" in f["message"], f
-    finally:
-        r.close()
 
 
 @test
 def bash_and_crlf():
     """a bash script runs with bash, a Python file with CRLF and no #! line with Python, 8 MiB of it too"""
-    r = Run("#!/bin/bash\necho \"bash ${BASH_VERSION:0:1}\"; read -p \"Press 'q' to exit \" x\n", raw=True).start()
-    try:
+    with Run("#!/bin/bash\necho \"bash ${BASH_VERSION:0:1}\"; read -p \"Press 'q' to exit \" x\n", raw=True).start() as r:
         f = r.failure()
         assert f["name"] == "ScriptReported" and f["lines"][0].startswith("bash "), f
-    finally:
-        r.close()
     text = "import sys\r\nprint('python', sys.version_info[0])\r\nsys.exit(4)\r\n"
-    r = Run(text + "# padding\r\n" * (8 * 1024 * 1024 // 11), raw=True).start()
-    try:
+    with Run(text + "# padding\r\n" * (8 * 1024 * 1024 // 11), raw=True).start() as r:
         f = r.failure()
         assert f["name"] == "ScriptExited" and f["lines"] == ["python 3"] and f["code"] == "4", f
-    finally:
-        r.close()
 
 
 @test
 def one_after_the_other():
     """two sessions at once: the second script starts when the first has its tunnel; both connect"""
-    first = Run('''
+    with Run('''
 while not os.path.exists("/work/go"):
     time.sleep(0.02)
 connect()
 ask_q()
-''', session="first234")
-    second = Run("connect()\nask_q()\n", session="second23", base=first.dir)
-    try:
+''', session="first234") as first, Run("connect()\nask_q()\n", session="second23", base=first.dir) as second:
         first.start()
         assert gone(lambda: not os.path.exists(f"{first.sdir}/connection.json")
                     or first.record()["state"] != "running"), first.errors()
@@ -906,36 +823,27 @@ ask_q()
         assert a["tunnelPid"] != b["tunnelPid"]
         assert first.stop() == 0
         assert second.process.poll() is None and second.record()["state"] == "connected"
-    finally:
-        second.close()
-        first.close()
 
 
 @test
 def helper_is_silent():
     """ilr-helper that cannot be reached: HelperFailed"""
-    r = Run("connect()\nask_q()\n")
-    os.unlink(f"{r.sdir}.helper")
-    r.start()
-    try:
+    with Run("connect()\nask_q()\n") as r:
+        os.unlink(f"{r.sdir}.helper")
+        r.start()
         f = r.failure()
         assert f["name"] == "HelperFailed", f
-    finally:
-        r.close()
 
 
 @test
 def killed_hard():
     """SIGKILL to ilr-connect leaves no process behind"""
-    r = Run("connect()\nask_q()\n").start()
-    try:
+    with Run("connect()\nask_q()\n").start() as r:
         record = r.wait_ready()
         r.process.kill()
         r.process.wait()
         assert gone(r.descendants), r.descendants()
         assert gone(lambda: os.path.exists(f"/proc/{record['tunnelPid']}"))
-    finally:
-        r.close()
 
 
 def main():
