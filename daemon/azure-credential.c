@@ -42,7 +42,7 @@ static bool get_number(json_object *o, const char *key, int64_t *ret)
     char *end;
 
     if (json_get_int64(o, key, ret) > 0)
-        return true;
+        return *ret >= 0;
     if (json_get_string(o, key, &text) <= 0 || !isdigit((unsigned char)*text) || strlen(text) > 12)
         return false;
     *ret = strtoll(text, &end, 10);
