@@ -55,6 +55,10 @@ int session_portal_from_json(json_object *parameters, SessionPortal *ret, Failur
         if (!address_valid(s))
             return verb_fail(ret_failure, -EINVAL, FAILURE_INVALID_REQUEST,
                              "portal.addresses: number %zu is no IPv4 or IPv6 address", i + 1);
+        /* The script says where its portal is, and is let there: not to this machine's identity at Azure. */
+        if (address_of_platform(s))
+            return verb_fail(ret_failure, -EINVAL, FAILURE_SCRIPT_INVALID,
+                             "the script's portal %s is %s, where no recovery target is", ret->host, s);
         ret->addresses[i] = s;
     }
     ret->n_addresses = n;

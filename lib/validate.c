@@ -93,3 +93,16 @@ bool address_valid(const char *s)
         return !IN6_IS_ADDR_UNSPECIFIED(&a6) && !IN6_IS_ADDR_MULTICAST(&a6);
     return false;
 }
+
+bool address_of_platform(const char *s)
+{
+    struct in6_addr a6;
+    struct in_addr a4;
+
+    if (inet_pton(AF_INET, s, &a4) == 1) {
+        uint32_t a = ntohl(a4.s_addr);
+
+        return a >> 16 == 0xa9fe /* 169.254.0.0/16 */ || a == 0xa83f8110 /* 168.63.129.16 */;
+    }
+    return inet_pton(AF_INET6, s, &a6) == 1 && (IN6_IS_ADDR_LINKLOCAL(&a6) || IN6_IS_ADDR_V4MAPPED(&a6));
+}

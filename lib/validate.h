@@ -31,3 +31,7 @@ int portal_parse_local(const char *s);
 bool host_name_valid(const char *s);
 /* One IPv4 or IPv6 address, no unspecified, multicast or broadcast one. */
 bool address_valid(const char *s);
+
+/* Of a link, where clouds have their metadata services, or that of Azure's own host agent: who reaches these
+ * may be this machine to Azure. (An IPv4 address in the form of IPv6 counts as one.) */
+bool address_of_platform(const char *s);
