@@ -1,16 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Finding a recovery point against recorded exchanges: what is asked, what is chosen, what a list that lies
  * comes to. */
-#include "azure-server.h"
-#include "azure.h"
-#include "timeutil.h"
+#include "azure-world.h"
 #include "utf8.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-/* after the above */
-#include <cmocka.h>
-#include <fcntl.h>
 
 #define VAULT "/subscriptions/1/resourceGroups/my-rg/providers/Microsoft.RecoveryServices/vaults/vault1"
 #define VM "/subscriptions/1/resourceGroups/My-RG/providers/Microsoft.Compute/virtualMachines/my-vm"
@@ -32,109 +24,73 @@
 #define ARCHIVED ",\"recoveryPointTierDetails\":[{\"type\":\"ArchivedRP\",\"status\":\"Valid\"}]"
 #define ACTIVE ",\"isInstantIlrSessionActive\":true"
 
-typedef struct World {
-    sd_event *event;
-    Server *server;
-    Config config;
-    Azure *azure;
-    char secret_file[64];
+typedef struct Finding {
+    World w;
     AzureFind *find;
-    unsigned done, pages, entries;
-    bool ok;
-    AzurePoint *point;
-    Failure *failure;
-} World;
+    unsigned pages, entries;
+} Finding;
 
-static void world_init(World *w, const Exchange *exchanges, char **vaults, char **locations)
+static void finding_init(Finding *s, const Exchange *exchanges, char **vaults, char **locations)
 {
-    Failure *f = NULL;
-    int fd;
-
-    *w = (World){};
-    assert_true(sd_event_new(&w->event) >= 0);
-    w->server = server_start(exchanges);
-    strcpy(w->secret_file, "/tmp/ilr-test-secret-XXXXXX");
-    fd = mkstemp(w->secret_file);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, "s3cret&=\n", 9), 9);
-    close(fd);
-    w->config = (Config){
-        .management_url = (char *)server_url(w->server),
-        .login_url = (char *)server_url(w->server),
-        .ca_file = (char *)server_ca_file(),
-        .api_version = (char *)"2026-08-01",
-        .fallback_api_version = (char *)"2025-08-01",
-        .tenant_id = (char *)"tenant-1",
-        .client_id = (char *)"client-1",
-        .client_secret_file = w->secret_file,
-        .vaults = vaults,
-        .locations = locations,
-        .poll_interval_usec = 5 * USEC_PER_MSEC,
-        .operation_timeout_usec = 20 * USEC_PER_SEC,
-        .request_timeout_usec = 10 * USEC_PER_SEC,
-    };
-    assert_int_equal(azure_new(&w->azure, w->event, &w->config, &f), 0);
+    *s = (Finding){};
+    world_init(&s->w, exchanges);
+    s->w.config.vaults = vaults;
+    s->w.config.locations = locations;
+    s->w.point = azure_point_free(s->w.point); /* it is to be found */
 }
 
-static void world_done(World *w)
+static void finding_done(Finding *s)
 {
-    azure_find_free(w->find);
-    azure_free(w->azure);
-    azure_point_free(w->point);
-    failure_free(w->failure);
-    sd_event_unref(w->event);
-    server_stop(w->server);
-    unlink(w->secret_file);
+    azure_find_free(s->find);
+    world_done(&s->w);
 }
 
 static void on_page(json_object *entries, const AzureItem *item, void *userdata)
 {
-    World *w = userdata;
+    Finding *s = userdata;
 
-    w->pages++;
-    w->entries += (unsigned)json_object_array_length(entries);
+    s->pages++;
+    s->entries += (unsigned)json_object_array_length(entries);
 }
 
 static void on_done(bool ok, AzurePoint *point, Failure *failure, void *userdata)
 {
-    World *w = userdata;
+    Finding *s = userdata;
 
-    w->done++;
-    w->ok = ok;
-    w->point = point;
-    w->failure = failure;
-    w->find = azure_find_free(w->find); /* may be done in here */
+    s->w.done++;
+    s->w.ok = ok;
+    s->w.point = point;
+    s->w.failure = failure;
+    s->find = azure_find_free(s->find); /* may be done in here */
 }
 
 static const AzureFindCallbacks callbacks = {.page = on_page, .done = on_done};
 
-static void run(World *w)
+static void finding_run(Finding *s)
 {
     const char *complaint;
     int i;
 
-    assert_int_equal(w->done, 0); /* never from inside the start */
-    while (!w->done)
-        assert_true(sd_event_run(w->event, 20 * USEC_PER_SEC) > 0);
+    run(&s->w);
     for (i = 0; i < 3; i++)
-        assert_true(sd_event_run(w->event, 0) >= 0);
-    assert_int_equal(w->done, 1);
-    complaint = server_complaint(w->server);
+        assert_true(sd_event_run(s->w.event, 0) >= 0);
+    assert_int_equal(s->w.done, 1);
+    complaint = server_complaint(s->w.server);
     if (complaint)
         fail_msg("%s", complaint);
 }
 
 static char *vaults[] = {(char *)VAULT, NULL};
 
-static void start_point(World *w, const char *vm, AzureRule rule, const char *id, const char *time)
+static void start_point(Finding *s, const char *vm, AzureRule rule, const char *id, const char *time)
 {
     AzureChoice choice = {.rule = rule, .id = id};
     Failure *f = NULL;
 
     if (time)
         assert_int_equal(timestamp_parse(time, &choice.usec), 0);
-    assert_int_equal(azure_find_point(w->azure, &(AzureSelector){.vm = vm}, &choice, AZURE_UID_HOST,
-                                      &callbacks, w, &w->find, &f),
+    assert_int_equal(azure_find_point(s->w.azure, &(AzureSelector){.vm = vm}, &choice, AZURE_UID_HOST,
+                                      &callbacks, s, &s->find, &f),
                      0);
 }
 
@@ -154,16 +110,16 @@ static void test_by_name(void **state)
                                                      "") ",{\"name\":\"../14\",\"properties\":{}},7]}"},
         {},
     };
-    World w;
+    Finding s;
 
-    world_init(&w, exchanges, vaults, NULL);
-    start_point(&w, "my-Vm", AZURE_RULE_AT, NULL, "2026-11-21T22:00:00Z");
-    run(&w);
-    assert_true(w.ok);
-    assert_string_equal(w.point->recovery_point, "12");
-    assert_string_equal(w.point->virtual_machine_id, VM);
-    assert_true(w.point->judged && w.point->session_active);
-    world_done(&w);
+    finding_init(&s, exchanges, vaults, NULL);
+    start_point(&s, "my-Vm", AZURE_RULE_AT, NULL, "2026-11-21T22:00:00Z");
+    finding_run(&s);
+    assert_true(s.w.ok);
+    assert_string_equal(s.w.point->recovery_point, "12");
+    assert_string_equal(s.w.point->virtual_machine_id, VM);
+    assert_true(s.w.point->judged && s.w.point->session_active);
+    finding_done(&s);
 }
 
 static void test_by_region(void **state)
@@ -183,16 +139,16 @@ static void test_by_region(void **state)
         {},
     };
     static char *regions[] = {(char *)"westus", (char *)"eastus", NULL};
-    World w;
+    Finding s;
 
-    world_init(&w, exchanges, NULL, regions);
-    start_point(&w, VM, AZURE_RULE_ID, "11", NULL);
-    run(&w);
-    assert_false(w.ok);
-    assert_int_equal(w.failure->name, FAILURE_POINT_UNUSABLE);
-    assert_non_null(strstr(w.failure->message, "archive tier"));
-    assert_non_null(strstr(failure_hint(w.failure), "--point=12"));
-    world_done(&w);
+    finding_init(&s, exchanges, NULL, regions);
+    start_point(&s, VM, AZURE_RULE_ID, "11", NULL);
+    finding_run(&s);
+    assert_false(s.w.ok);
+    assert_int_equal(s.w.failure->name, FAILURE_POINT_UNUSABLE);
+    assert_non_null(strstr(s.w.failure->message, "archive tier"));
+    assert_non_null(strstr(failure_hint(s.w.failure), "--point=12"));
+    finding_done(&s);
 }
 
 /* Lists that lie: each ends, with its failure. */
@@ -215,17 +171,17 @@ static void test_bad_lists(void **state)
     for (i = 0; i < ELEMENTSOF(cases); i++) {
         const Exchange exchanges[] = {{"GET", ITEMS_URL, NULL, 200, NULL, cases[i].body}, {}};
         Failure *f = NULL;
-        World w;
+        Finding s;
 
-        world_init(&w, exchanges, vaults, NULL);
+        finding_init(&s, exchanges, vaults, NULL);
         assert_int_equal(
-            azure_find_items(w.azure, &(AzureSelector){}, AZURE_UID_HOST, &callbacks, &w, &w.find, &f), 0);
-        run(&w);
-        assert_false(w.ok);
-        assert_int_equal(w.failure->name, FAILURE_AZURE_ANSWER_INVALID);
-        if (!strstr(w.failure->message, cases[i].problem))
-            fail_msg("%s: %s", cases[i].body, w.failure->message);
-        world_done(&w);
+            azure_find_items(s.w.azure, &(AzureSelector){}, AZURE_UID_HOST, &callbacks, &s, &s.find, &f), 0);
+        finding_run(&s);
+        assert_false(s.w.ok);
+        assert_int_equal(s.w.failure->name, FAILURE_AZURE_ANSWER_INVALID);
+        if (!strstr(s.w.failure->message, cases[i].problem))
+            fail_msg("%s: %s", cases[i].body, s.w.failure->message);
+        finding_done(&s);
     }
 }
 
@@ -248,24 +204,24 @@ static void test_refused_at_once(void **state)
     AzureFind *find = NULL;
     Failure *f = NULL;
     size_t i;
-    World w;
+    Finding s;
 
-    world_init(&w, none, vaults, NULL);
+    finding_init(&s, none, vaults, NULL);
     for (i = 0; i < ELEMENTSOF(cases); i++) {
         assert_int_equal(
-            azure_find_points(w.azure, &cases[i].selector, 0, 0, AZURE_UID_HOST, &callbacks, &w, &find, &f),
+            azure_find_points(s.w.azure, &cases[i].selector, 0, 0, AZURE_UID_HOST, &callbacks, &s, &find, &f),
             -EINVAL);
         assert_int_equal(f->name, cases[i].name);
         if (!strstr(f->message, cases[i].words))
             fail_msg("%zu: %s", i, f->message);
         f = failure_free(f);
     }
-    w.config.vaults = NULL;
-    assert_int_equal(azure_find_items(w.azure, &(AzureSelector){}, AZURE_UID_HOST, &callbacks, &w, &find, &f),
-                     -EINVAL);
+    s.w.config.vaults = NULL;
+    assert_int_equal(
+        azure_find_items(s.w.azure, &(AzureSelector){}, AZURE_UID_HOST, &callbacks, &s, &find, &f), -EINVAL);
     assert_int_equal(f->name, FAILURE_NOT_CONFIGURED);
     failure_free(f);
-    world_done(&w);
+    finding_done(&s);
 }
 
 static void test_free_while_running(void **state)
@@ -279,19 +235,19 @@ static void test_free_while_running(void **state)
     int turns, finished = 0;
 
     for (turns = 0; finished < 2; turns++) {
-        World w;
+        Finding s;
         int i;
 
         assert_true(turns < 5000);
-        world_init(&w, exchanges, vaults, NULL);
-        start_point(&w, "my-vm", AZURE_RULE_LATEST, NULL, NULL);
-        for (i = 0; i < turns && !w.done; i++)
-            assert_true(sd_event_run(w.event, 2 * USEC_PER_SEC) >= 0);
-        finished += w.done;
-        w.find = azure_find_free(w.find);
+        finding_init(&s, exchanges, vaults, NULL);
+        start_point(&s, "my-vm", AZURE_RULE_LATEST, NULL, NULL);
+        for (i = 0; i < turns && !s.w.done; i++)
+            assert_true(sd_event_run(s.w.event, 2 * USEC_PER_SEC) >= 0);
+        finished += s.w.done;
+        s.find = azure_find_free(s.find);
         for (i = 0; i < 5; i++)
-            assert_true(sd_event_run(w.event, 0) >= 0);
-        world_done(&w);
+            assert_true(sd_event_run(s.w.event, 0) >= 0);
+        finding_done(&s);
     }
 }
 
