@@ -3,7 +3,8 @@
 
 #include "child.h"
 #include "files.h"
-#include "paths.h"
+#include "mountinfo.h"
+#include "process.h"
 #include "volume.h"
 
 #include <ctype.h>
@@ -12,7 +13,6 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#define NAMESPACES_MAX 256
 #define PROC_FILE_MAX (4 * MIB)
 
 static bool below(const HolderQuery *q, const char *path)
@@ -108,48 +108,17 @@ static bool namespace_held(const HolderQuery *q, int dir, char path[static PATH_
 {
     _cleanup_free_ char *text = NULL;
     char *line, *save = NULL;
+    MountLine m;
     size_t size;
 
     if (file_read(dir, "mountinfo", PROC_FILE_MAX, &text, &size) < 0)
         return false;
-    for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-        unsigned a, b;
-        int at = 0, end = 0;
-        char *tags;
-
-        if (sscanf(line, "%*u %*u %u:%u %*s %n%*s%n", &a, &b, &at, &end) < 2 || end == 0 ||
-            !mount_device(q, makedev(a, b)))
-            continue;
-        tags = line + end;
-        if (strstr(tags, " - "))
-            *strstr(tags, " - ") = '\0';
-        if (strstr(tags, " shared:") || strstr(tags, " master:"))
-            continue;
-        snprintf(path, PATH_MAX, "%.*s", end - at, line + at);
-        return true;
-    }
+    for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+        if (mountinfo_parse(line, &m) >= 0 && !m.follows && mount_device(q, m.device)) {
+            snprintf(path, PATH_MAX, "%s", m.path);
+            return true;
+        }
     return false;
-}
-
-typedef struct Namespaces {
-    uint64_t seen[NAMESPACES_MAX];
-    size_t n;
-} Namespaces;
-
-/* True the first time. */
-static bool namespace_new(Namespaces *known, int dir)
-{
-    struct stat st;
-    size_t i;
-
-    if (fstatat(dir, "ns/mnt", &st, 0) < 0)
-        return false;
-    for (i = 0; i < known->n; i++)
-        if (known->seen[i] == st.st_ino)
-            return false;
-    if (known->n < NAMESPACES_MAX)
-        known->seen[known->n++] = st.st_ino;
-    return true;
 }
 
 static int add_holder(json_object *array, int dir, int64_t pid, const char *path)
@@ -178,40 +147,38 @@ static int add_holder(json_object *array, int dir, int64_t pid, const char *path
     return 0;
 }
 
+typedef struct Scan {
+    const HolderQuery *q;
+    json_object *found;
+    Namespaces namespaces;
+} Scan;
+
+static int look_at(int dir, pid_t pid, void *userdata)
+{
+    Scan *s = userdata;
+    const HolderQuery *q = s->q;
+    char path[PATH_MAX];
+    int r = 0;
+
+    if (link_held(q, dir, "cwd", path) || link_held(q, dir, "root", path) || link_held(q, dir, "exe", path) ||
+        descriptors_held(q, dir, path) || maps_held(q, dir, path) ||
+        (namespaces_first(&s->namespaces, dir) && namespace_held(q, dir, path)))
+        r = add_holder(s->found, dir, pid, path);
+    return r < 0 ? r : json_object_array_length(s->found) >= HOLDERS_MAX;
+}
+
 int holders_scan(const HolderQuery *q, json_object **ret)
 {
     _cleanup_json_ json_object *array = json_object_new_array();
-    _cleanup_(closedirp) DIR *proc = opendir(paths.proc);
-    Namespaces known = {};
-    struct dirent *e;
-    int self, r;
+    Scan s = {.q = q, .found = array};
+    int r;
 
-    if (!proc)
-        return -errno;
     if (!array)
         return -ENOMEM;
-    self = openat(dirfd(proc), "self", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (self >= 0)
-        (void)namespace_new(&known, self);
-    safe_close(self);
-    while ((e = readdir(proc)) && json_object_array_length(array) < HOLDERS_MAX) {
-        _cleanup_close_ int dir = -EBADF;
-        char path[PATH_MAX], *end;
-        long long pid = strtoll(e->d_name, &end, 10);
-
-        if (*end || pid <= 0 || pid == getpid() || pid == getppid())
-            continue;
-        dir = openat(dirfd(proc), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (dir < 0) /* gone meanwhile */
-            continue;
-        if (link_held(q, dir, "cwd", path) || link_held(q, dir, "root", path) ||
-            link_held(q, dir, "exe", path) || descriptors_held(q, dir, path) || maps_held(q, dir, path) ||
-            (namespace_new(&known, dir) && namespace_held(q, dir, path))) {
-            r = add_holder(array, dir, pid, path);
-            if (r < 0)
-                return r;
-        }
-    }
+    namespaces_init(&s.namespaces);
+    r = process_each(look_at, &s);
+    if (r < 0)
+        return r;
     *ret = TAKE_PTR(array);
     return 0;
 }

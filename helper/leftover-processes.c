@@ -17,15 +17,13 @@
 
 #define SCAN_TIMEOUT_USEC (20 * USEC_PER_SEC)
 #define FOUND_MAX 128
-#define NAMESPACES_MAX 1024
 #define TABLE_SIZE_MAX (16 * MIB)
 #define COOKIE_OLD_SEC (10 * 60)
 #define COOKIE_MAGIC 0x0D4D /* libdevmapper.h: the upper half of the key of each of its semaphores */
 
 typedef struct Scan {
     json_object *found;
-    uint64_t namespaces[NAMESPACES_MAX];
-    size_t n_namespaces;
+    Namespaces namespaces;
 } Scan;
 
 static int found_add(Scan *s, const Leftover *item, int64_t pid, const char *detail)
@@ -73,22 +71,6 @@ static int look_at_tunnel(Scan *s, int dir, int64_t pid)
     return found_add(s, &item, pid, detail);
 }
 
-/* True the first time. */
-static bool namespace_new(Scan *s, int dir)
-{
-    struct stat st;
-    size_t i;
-
-    if (fstatat(dir, "ns/mnt", &st, 0) < 0)
-        return false;
-    for (i = 0; i < s->n_namespaces; i++)
-        if (s->namespaces[i] == st.st_ino)
-            return false;
-    if (s->n_namespaces < NAMESPACES_MAX)
-        s->namespaces[s->n_namespaces++] = st.st_ino;
-    return true;
-}
-
 /* By place or by device. What follows others goes when theirs goes, and is told where it stands. */
 static bool mount_is_ours(const MountLine *m, char session[static SESSION_ID_LENGTH + 1])
 {
@@ -108,7 +90,8 @@ static int look_at_namespace(Scan *s, int dir, int64_t pid, const char *command)
     char *line, *next;
     int r = 0;
 
-    if (!namespace_new(s, dir) || file_read(dir, "mountinfo", TABLE_SIZE_MAX, &text, NULL) < 0)
+    if (!namespaces_first(&s->namespaces, dir) ||
+        file_read(dir, "mountinfo", TABLE_SIZE_MAX, &text, NULL) < 0)
         return 0;
     for (line = text; r >= 0 && line && *line; line = next) {
         Leftover item = {.kind = LEFTOVER_NAMESPACE};
@@ -128,9 +111,10 @@ static int look_at_namespace(Scan *s, int dir, int64_t pid, const char *command)
     return r;
 }
 
-static int look_at(Scan *s, int dir, int64_t pid)
+static int look_at(int dir, pid_t pid, void *userdata)
 {
     _cleanup_free_ char *comm = NULL;
+    Scan *s = userdata;
     int r;
 
     if (file_read(dir, "comm", 4096, &comm, NULL) < 0)
@@ -146,31 +130,14 @@ static int look_at(Scan *s, int dir, int64_t pid)
 static int scan_child(void *userdata, int fd)
 {
     _cleanup_json_ json_object *found = json_object_new_array();
-    _cleanup_(closedirp) DIR *proc = opendir(paths.proc);
     Scan s = {.found = found};
-    struct dirent *e;
     const char *text;
-    int self, r = 0;
+    int r;
 
-    if (!proc)
-        return -errno;
     if (!found)
         return -ENOMEM;
-    self = openat(dirfd(proc), "self", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (self >= 0)
-        (void)namespace_new(&s, self);
-    safe_close(self);
-    while (r >= 0 && (e = readdir(proc))) {
-        _cleanup_close_ int dir = -EBADF;
-        char *end;
-        long long pid = strtoll(e->d_name, &end, 10);
-
-        if (*end || pid <= 0 || pid == getpid() || pid == getppid())
-            continue;
-        dir = openat(dirfd(proc), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (dir >= 0)
-            r = look_at(&s, dir, pid);
-    }
+    namespaces_init(&s.namespaces);
+    r = process_each(look_at, &s);
     if (r < 0)
         return r;
     text = json_text(found);

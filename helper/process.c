@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #define TUNNEL "SecureTCPTunnel"
@@ -134,4 +135,57 @@ int process_end(pid_t pid, uint64_t since, uint64_t wait_usec)
             return 0;
     }
     return -ETIMEDOUT;
+}
+
+int process_each(int (*look)(int dir, pid_t pid, void *userdata), void *userdata)
+{
+    _cleanup_(closedirp) DIR *proc = opendir(paths.proc);
+    struct dirent *e;
+    int r = 0;
+
+    if (!proc)
+        return -errno;
+    while (r == 0 && (e = readdir(proc))) {
+        _cleanup_close_ int dir = -EBADF;
+        char *end;
+        long long pid = strtoll(e->d_name, &end, 10);
+
+        if (*end || pid <= 0 || pid == getpid() || pid == getppid())
+            continue;
+        dir = openat(dirfd(proc), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (dir >= 0) /* else gone meanwhile */
+            r = look(dir, (pid_t)pid, userdata);
+    }
+    return r;
+}
+
+void namespaces_init(Namespaces *n)
+{
+    _cleanup_free_ char *path = NULL;
+    int dir;
+
+    n->n = 0;
+    if (asprintf(&path, "%s/self", paths.proc) < 0) {
+        path = NULL;
+        return;
+    }
+    dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir >= 0)
+        (void)namespaces_first(n, dir);
+    safe_close(dir);
+}
+
+bool namespaces_first(Namespaces *n, int dir)
+{
+    struct stat st;
+    size_t i;
+
+    if (fstatat(dir, "ns/mnt", &st, 0) < 0)
+        return false;
+    for (i = 0; i < n->n; i++)
+        if (n->seen[i] == st.st_ino)
+            return false;
+    if (n->n < ELEMENTSOF(n->seen))
+        n->seen[n->n++] = st.st_ino;
+    return true;
 }

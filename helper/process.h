@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What a process is, by its directory in /proc. */
+/* What a process is, by its directory in /proc; and all of them. */
 
 #include "validate.h"
 #include <sys/types.h>
@@ -26,3 +26,18 @@ uint64_t process_since(int dir);
 /* Ends it if it still is what it was, first by asking (SIGTERM), after wait_usec without (SIGKILL), and waits
  * that long again. Gone: 0. -ETIMEDOUT: it is still there. */
 int process_end(pid_t pid, uint64_t since, uint64_t wait_usec);
+
+/* Calls look for each process, with its directory in /proc, but for this one and its parent, until it returns
+ * something else than 0: that is returned. */
+int process_each(int (*look)(int dir, pid_t pid, void *userdata), void *userdata);
+
+/* The mount namespaces that were seen so far. */
+typedef struct Namespaces {
+    uint64_t seen[1024];
+    size_t n;
+} Namespaces;
+
+/* Only this process's own was. */
+void namespaces_init(Namespaces *n);
+/* Is this process the first one of its namespace? If there are too many to remember, it may be told again. */
+bool namespaces_first(Namespaces *n, int dir);

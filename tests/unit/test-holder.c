@@ -51,7 +51,7 @@ static void holders(void **state)
                 "55d0c0000000-55d0c0001000 r-xp 00000000 fd:4d 131                /usr/lib/x.so\n");
     put_process("4715", "ns\n", "/");
     scratch_put("4715/ns/mnt", "");
-    scratch_put("4715/mountinfo", "36 35 253:77 / /tmp/kept ro,nosuid - ext4 /dev/dm-77 ro\n");
+    scratch_put("4715/mountinfo", "36 35 253:77 / /tmp/kept\\040here ro,nosuid - ext4 /dev/dm-77 ro\n");
     put_process("4716", "follower\n", "/");
     scratch_put("4716/ns/mnt", "");
     scratch_put("4716/mountinfo", "37 35 253:77 / /run/ilr/x ro master:5 - ext4 /dev/dm-77 ro\n");
@@ -79,8 +79,11 @@ static void holders(void **state)
         else if (pid == 4714) {
             assert_string_equal(s, "?[2Jevil");
             seen[2] = true;
-        } else if (pid == 4715)
+        } else if (pid == 4715) {
+            assert_int_equal(json_get_string(o, "path", &s), 1);
+            assert_string_equal(s, "/tmp/kept here");
             seen[3] = true;
+        }
     }
     assert_true(seen[0] && seen[1] && seen[2] && seen[3]);
     text = holders_text(found);
