@@ -2,6 +2,7 @@
 #include "transcript.h"
 
 #include "secret.h"
+#include "utf8.h"
 
 #include <ctype.h>
 
@@ -207,26 +208,6 @@ void transcript_add_script_secrets(Transcript *t, const char *script, size_t siz
     }
 }
 
-/* Lets out are only valid UTF-8 sequences; the length of the one at p, or 0. */
-static size_t utf8_length(const unsigned char *p)
-{
-    size_t n, i;
-
-    if (p[0] < 0x80)
-        return 1;
-    n = p[0] >= 0xc2 && p[0] <= 0xdf   ? 2
-        : p[0] >= 0xe0 && p[0] <= 0xef ? 3
-        : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4
-                                       : 0;
-    for (i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-        (p[0] == 0xf4 && p[1] > 0x8f))
-        return 0;
-    return n;
-}
-
 /* All is looked for in what was printed, not in what was left of it by the secrets before: one may be a part
  * of another, overlap it, or lie in a run of digits. */
 static void mask_text(const Transcript *t, char *text, bool cut)
@@ -234,6 +215,8 @@ static void mask_text(const Transcript *t, char *text, bool cut)
     _cleanup_erase_ char *printed = strdup(text);
     size_t size = strlen(text), i, n;
     const char *q;
+    uint32_t c;
+    int length;
     char *p;
 
     if (!printed) {
@@ -260,13 +243,9 @@ static void mask_text(const Transcript *t, char *text, bool cut)
         else if (n == 0)
             n = 1;
     }
-    for (p = text; *p; p += n) {
-        n = utf8_length((unsigned char *)p);
-        if (n == 0 || (n == 1 && ((unsigned char)*p < ' ' || *p == 0x7f))) {
+    for (p = text; (length = utf8_decode(p, &c)) != 0; p += MAX(length, 1))
+        if (length < 0 || c < ' ' || c == 0x7f)
             *p = '?';
-            n = 1;
-        }
-    }
 }
 
 char *transcript_mask(const Transcript *t, const char *text)

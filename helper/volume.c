@@ -2,6 +2,7 @@
 #include "volume.h"
 
 #include "strv.h"
+#include "utf8.h"
 
 #include <sys/sysmacros.h>
 
@@ -168,46 +169,26 @@ int volume_to_json(const Volume *v, const Disk *disks, const char *mounts, json_
     return 0;
 }
 
-/* Length of the well-formed UTF-8 sequence at s, or 0. */
-static size_t utf8_length(const unsigned char *s)
-{
-    size_t n = s[0] < 0x80                   ? 1
-               : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
-               : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
-               : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
-                                             : 0;
-    size_t i;
-
-    for (i = 1; i < n; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
-        (s[0] == 0xf4 && s[1] > 0x8f))
-        return 0;
-    return n;
-}
-
 char *text_clean(const char *s, size_t max)
 {
-    const unsigned char *p = (const unsigned char *)s;
     char *out = malloc(max + 1), *q = out;
+    uint32_t c;
+    int n;
 
     if (!out)
         return NULL;
-    while (*p) {
-        size_t n = utf8_length(p);
+    for (; (n = utf8_decode(s, &c)) != 0; s += MAX(n, 1)) {
         /* C0, DEL and C1 (U+0080..U+009F) would talk to a terminal. */
-        bool bad = n == 0 || p[0] < 0x20 || p[0] == 0x7f || (p[0] == 0xc2 && p[1] < 0xa0);
+        bool bad = n < 0 || c < 0x20 || (c >= 0x7f && c < 0xa0);
 
-        if ((size_t)(q - out) + (bad ? 1 : n) > max)
+        if ((size_t)(q - out) + (bad ? 1 : (size_t)n) > max)
             break;
         if (bad)
             *q++ = '?';
         else {
-            memcpy(q, p, n);
+            memcpy(q, s, (size_t)n);
             q += n;
         }
-        p += n > 0 ? n : 1;
     }
     *q = '\0';
     return out;
