@@ -452,6 +452,8 @@ static int ask_status(Manager *m)
     if (!request)
         return -ENOMEM;
     r = json_add_string(request, "verb", "status");
+    if (r >= 0) /* of all sessions at once: what is on their disks may be much, and is known */
+        r = json_add_bool(request, "brief", true);
     if (r < 0)
         return r;
     return helper_call_new(&m->status, m->context.event, m->helper_socket, request, NULL, NULL,

@@ -62,7 +62,7 @@ static json_object *disks_now(const Record *record)
     return disks;
 }
 
-static int add_record(const Record *record, json_object *o)
+static int add_record(const Record *record, bool brief, json_object *o)
 {
     _cleanup_json_ json_object *failure = NULL;
     IscsiSession *sessions;
@@ -72,8 +72,10 @@ static int add_record(const Record *record, json_object *o)
     if (r < 0)
         return r;
     iscsi_sessions_free(sessions, n);
-    if ((r = json_add_int64(o, "iscsiSessions", (int64_t)n)) < 0 ||
-        (r = json_add(o, "disks", disks_now(record))) < 0 ||
+    r = json_add_int64(o, "iscsiSessions", (int64_t)n);
+    if (r < 0 || brief)
+        return r;
+    if ((r = json_add(o, "disks", disks_now(record))) < 0 ||
         (r = json_add(o, "volumes", json_object_get(record->volumes))) < 0 ||
         (r = json_add(o, "roots", json_object_get(record->roots))) < 0)
         return r;
@@ -111,7 +113,7 @@ static int add_holders(const char *directory, const MountPoint *mounts, size_t n
     return r < 0 ? r : json_add(o, "holders", holders);
 }
 
-static int status_of(sd_bus *bus, const char *id, bool holders, json_object **ret)
+static int status_of(sd_bus *bus, const char *id, bool holders, bool brief, json_object **ret)
 {
     _cleanup_json_ json_object *o = json_object_new_object();
     _cleanup_(record_freep) Record *record = NULL;
@@ -137,7 +139,7 @@ static int status_of(sd_bus *bus, const char *id, bool holders, json_object **re
     r = record_load(id, &record);
     if (r == -ENOMEM)
         return r;
-    r = r < 0 ? add_broken(id, r, o) : add_record(record, o);
+    r = r < 0 ? add_broken(id, r, o) : add_record(record, brief, o);
     if (r < 0)
         return r;
     *ret = TAKE_PTR(o);
@@ -184,7 +186,7 @@ int verb_status(Request *request, json_object **ret_answer, Failure **ret_failur
     _cleanup_json_ json_object *answer = json_object_new_object(), *array = json_object_new_array();
     _cleanup_strv_free_ char **ids = NULL;
     _cleanup_bus_ sd_bus *bus = NULL;
-    bool holders = false;
+    bool holders = false, brief = false;
     char **id;
     int r;
 
@@ -192,6 +194,8 @@ int verb_status(Request *request, json_object **ret_answer, Failure **ret_failur
         return -ENOMEM;
     if (json_get_bool(request->parameters, "holders", &holders) < 0)
         return verb_fail(ret_failure, -EINVAL, FAILURE_INVALID_REQUEST, "holders: true or false is expected");
+    if (json_get_bool(request->parameters, "brief", &brief) < 0)
+        return verb_fail(ret_failure, -EINVAL, FAILURE_INVALID_REQUEST, "brief: true or false is expected");
     r = record_list(&ids);
     if (r < 0)
         return r;
@@ -204,7 +208,7 @@ int verb_status(Request *request, json_object **ret_answer, Failure **ret_failur
 
         if (request->session && !streq(request->session, *id))
             continue;
-        r = status_of(bus, *id, holders, &o);
+        r = status_of(bus, *id, holders, brief, &o);
         if (r < 0)
             return r;
         if (json_object_array_add(array, o) < 0) {

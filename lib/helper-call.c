@@ -6,9 +6,8 @@
 #include "local-socket.h"
 #include "timeutil.h"
 
-/* All sessions, of which one may have a record of 16 MiB if its disks' owner means harm: what he does shall
- * not keep ilrd from learning what stands. A bound, not an expectation. */
-#define ANSWER_MAX (64 * MIB)
+/* A session with as many volumes as the helper looks at (RECORD_SIZE_MAX); a bound, not an expectation. */
+#define ANSWER_MAX (16 * MIB)
 
 struct HelperCall {
     sd_event_source *io, *timer, *defer;

@@ -299,6 +299,19 @@ def restart_keeps_a_ready_session():
             w.assert_clean()
 
 
+def restart_needs_no_list_of_what_is_on_the_disks():
+    """however much there is on them, which is their owner's choice"""
+    with World() as w:
+        session = w.provision()[-1]["parameters"]["session"]["id"]
+        w.helper.large = 20 << 20
+        w.kill_ilrd()
+        w.start_ilrd()
+        wait_for("what stands was asked for", lambda: [r for r in w.helper.asked if r["verb"] == "status"])
+        assert states(w.stream("Release", {"id": session}))[-1] == "closed"
+        assert "does not tell what stands" not in w.journal()
+        w.assert_clean()
+
+
 def crash_on_the_way_is_taken_back():
     for verb in ("connect", "up"):
         with World() as w:
@@ -443,6 +456,7 @@ main([up_and_down, point_by_vault_container_and_item, old_api_version_has_the_sc
       busy_release_names_the_holder_and_is_tried_again, release_twice_and_of_nothing,
       same_point_twice_is_one_session,
       a_point_on_its_way_down_is_not_taken_up_again, limit_of_sessions, restart_keeps_a_ready_session,
+      restart_needs_no_list_of_what_is_on_the_disks,
       crash_on_the_way_is_taken_back, session_without_a_record_is_taken_down,
       session_of_a_newer_record_stays, session_whose_units_are_empty_is_taken_down,
       helper_that_does_not_tell_holds_nobody_up, after_a_failure_it_is_looked_for_what_is_left,

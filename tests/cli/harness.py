@@ -62,6 +62,7 @@ class Helper(threading.Thread):
         self.lingering = 0       # devices that a release by force leaves to their users
         self.holders = []        # who has files open
         self.stands = {"iscsiSessions": 1, "mounts": 1}  # of each session, as status tells
+        self.large = 0           # bytes that the volumes of each session take in status
         self.keys = {}           # locked volume -> its key
         self.opened = set()      # of those
         self.socket = socket.socket(socket.AF_UNIX)
@@ -150,7 +151,9 @@ class Helper(threading.Thread):
         if verb == "status":
             entry = lambda k, v, **more: {"session": k, "connection": v and "active" or "inactive",
                                           "up": "active" if v == "up" else "inactive", **self.stands,
-                                          "disks": [], "volumes": [], **more}
+                                          **({} if request.get("brief") else
+                                             {"disks": [], "volumes": [{"name": "x" * self.large}] if self.large else []}),
+                                          **more}
             if not session:
                 return {"sessions": [entry(k, v) for k, v in self.sessions.items()]}
             if session in self.sessions or self.lingering:
