@@ -349,11 +349,9 @@ static void pass_on(Gate *g, ControlClient *client, IscsiForm form, const char *
         return;
     }
     *c = (GateCall){.gate = g, .client = client, .form = form};
-    c->portal = portal ? strdup(portal) : NULL;
-    c->target = target ? strdup(target) : NULL;
-    if ((portal && !c->portal) || (target && !c->target) || json_add_string(o, "verb", verb) < 0 ||
-        json_add_string(o, "session", g->session) < 0 || json_add_string(o, "portal", portal) < 0 ||
-        json_add_string(o, "target", target) < 0) {
+    if (str_copy(portal, &c->portal) < 0 || str_copy(target, &c->target) < 0 ||
+        json_add_string(o, "verb", verb) < 0 || json_add_string(o, "session", g->session) < 0 ||
+        json_add_string(o, "portal", portal) < 0 || json_add_string(o, "target", target) < 0) {
         reply_error(client, ISCSIADM_ERROR, "out of memory");
         return;
     }

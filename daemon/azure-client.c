@@ -464,10 +464,9 @@ int azure_request_start(AzureClient *c, const AzureRequestOptions *o, AzureReque
     q->method = strdup(o->method);
     q->url = strdup(o->url);
     q->what = strdup(o->subject.what);
-    q->action = o->subject.action ? strdup(o->subject.action) : NULL;
-    q->session = o->session ? strdup(o->session) : NULL;
     q->host = http_url_host(o->url);
-    if (!q->method || !q->url || !q->what || (o->subject.action && !q->action) || (o->session && !q->session))
+    if (!q->method || !q->url || !q->what || str_copy(o->subject.action, &q->action) < 0 ||
+        str_copy(o->session, &q->session) < 0)
         return -ENOMEM;
     if (!q->host && !(q->host = strdup("(no host)")))
         return -ENOMEM;

@@ -331,9 +331,7 @@ static int find_new(Azure *a, FindKind kind, const AzureSelector *s, uid_t uid,
     f->deadline_usec = now_usec(CLOCK_BOOTTIME) + config(f)->operation_timeout_usec;
     f->callbacks = *callbacks;
     f->userdata = userdata;
-    f->vm = s->vm ? strdup(s->vm) : NULL;
-    f->resource_group = s->resource_group ? strdup(s->resource_group) : NULL;
-    if ((s->vm && !f->vm) || (s->resource_group && !f->resource_group))
+    if (str_copy(s->vm, &f->vm) < 0 || str_copy(s->resource_group, &f->resource_group) < 0)
         return -ENOMEM;
     r = azure_vaults_choose(config(f)->vaults, s->vault, &f->vaults, ret_failure);
     if (r < 0)

@@ -16,12 +16,6 @@ static const char *text(json_object *properties, const char *key)
     return isempty(s) || strlen(s) > TEXT_MAX ? NULL : s;
 }
 
-static int copy(const char *s, char **ret)
-{
-    *ret = s ? strdup(s) : NULL;
-    return s && !*ret ? -ENOMEM : 0;
-}
-
 /* The piece behind the n-th semicolon from the end; NULL: there are not so many. */
 static char *piece_from_end(const char *name, int n)
 {
@@ -40,7 +34,7 @@ static char *piece_from_end(const char *name, int n)
  * "VM;iaasvmcontainer;SERVICE;NAME". */
 static int fill_names(AzureItem *i, const char *friendly, const char *container)
 {
-    if (copy(friendly, &i->vm_name) < 0)
+    if (str_copy(friendly, &i->vm_name) < 0)
         return -ENOMEM;
     if (!i->vm_name)
         i->vm_name = piece_from_end(i->item, 0);
@@ -87,8 +81,8 @@ int azure_item_read(json_object *resource, const char *vault, AzureItem *ret, ch
     s = text(properties, "lastRecoveryPoint");
     if (!s || timestamp_parse(s, &i.last_point_usec) < 0)
         i.last_point_usec = 0;
-    if (copy(text(properties, "protectionState"), &i.state) < 0 ||
-        copy(text(properties, "lastBackupStatus"), &i.last_backup_status) < 0 ||
+    if (str_copy(text(properties, "protectionState"), &i.state) < 0 ||
+        str_copy(text(properties, "lastBackupStatus"), &i.last_backup_status) < 0 ||
         fill_names(&i, text(properties, "friendlyName"), text(properties, "containerName")) < 0)
         return -ENOMEM;
     *ret = i;
@@ -110,7 +104,8 @@ int azure_item_make(const char *vault, const char *container, const char *item, 
     i.vault = TAKE_PTR(p->vault);
     i.container = TAKE_PTR(p->container);
     i.item = TAKE_PTR(p->item);
-    if (vm && (copy(vm->id, &i.virtual_machine_id) < 0 || copy(vm->resource_group, &i.resource_group) < 0))
+    if (vm &&
+        (str_copy(vm->id, &i.virtual_machine_id) < 0 || str_copy(vm->resource_group, &i.resource_group) < 0))
         return -ENOMEM;
     i.classic = i.virtual_machine_id && strcasestr(i.virtual_machine_id, "/Microsoft.ClassicCompute/");
     if (fill_names(&i, vm ? vm->name : NULL, NULL) < 0)

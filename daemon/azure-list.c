@@ -203,8 +203,7 @@ int azure_list_start(AzureClient *c, const AzureListOptions *options, const Azur
     l->userdata = userdata;
     l->url = strdup(options->url);
     l->what = strdup(options->subject.what);
-    l->action = options->subject.action ? strdup(options->subject.action) : NULL;
-    if (!l->url || !l->what || (options->subject.action && !l->action))
+    if (!l->url || !l->what || str_copy(options->subject.action, &l->action) < 0)
         return -ENOMEM;
     l->options.url = NULL;
     l->options.subject.what = l->what;

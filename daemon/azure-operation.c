@@ -398,14 +398,11 @@ int azure_long_start(AzureClient *c, const AzureLongOptions *o, AzureLongDone do
     l->client = c;
     l->url = strdup(o->url);
     l->what = strdup(o->subject.what);
-    l->action = o->subject.action ? strdup(o->subject.action) : NULL;
-    if (!l->url || !l->what || (o->subject.action && !l->action) ||
+    if (!l->url || !l->what || str_copy(o->subject.action, &l->action) < 0 ||
         asprintf(&l->poll_what, "follow the operation to %s", l->what) < 0)
         return -ENOMEM;
     l->subject = (AzureSubject){.what = l->what, .action = l->action, .not_found = o->subject.not_found};
-    l->session = o->session ? strdup(o->session) : NULL;
-    l->vault_path = o->vault_path ? strdup(o->vault_path) : NULL;
-    if ((o->session && !l->session) || (o->vault_path && !l->vault_path))
+    if (str_copy(o->session, &l->session) < 0 || str_copy(o->vault_path, &l->vault_path) < 0)
         return -ENOMEM;
     l->body = o->body ? json_object_get(o->body) : NULL;
     l->status_max = o->status_max;

@@ -377,11 +377,9 @@ AzurePoint *azure_point_copy(const AzurePoint *p)
     c->item = strdup(p->item);
     c->recovery_point = strdup(p->recovery_point);
     c->vm_name = strdup(p->vm_name);
-    c->virtual_machine_id = p->virtual_machine_id ? strdup(p->virtual_machine_id) : NULL;
-    c->storage_account_id = p->storage_account_id ? strdup(p->storage_account_id) : NULL;
     if (!c->resource_id || !c->vault || !c->container || !c->item || !c->recovery_point || !c->vm_name ||
-        (p->virtual_machine_id && !c->virtual_machine_id) ||
-        (p->storage_account_id && !c->storage_account_id))
+        str_copy(p->virtual_machine_id, &c->virtual_machine_id) < 0 ||
+        str_copy(p->storage_account_id, &c->storage_account_id) < 0)
         return NULL;
     return TAKE_PTR(c);
 }

@@ -163,12 +163,9 @@ int azure_point_info_copy(const AzurePointInfo *i, AzurePointInfo *ret)
 {
     AzurePointInfo c = *i;
 
-    c.id = i->id ? strdup(i->id) : NULL;
-    c.object_type = i->object_type ? strdup(i->object_type) : NULL;
-    c.type = i->type ? strdup(i->type) : NULL;
-    c.os_type = i->os_type ? strdup(i->os_type) : NULL;
-    if ((i->id && !c.id) || (i->object_type && !c.object_type) || (i->type && !c.type) ||
-        (i->os_type && !c.os_type)) {
+    c.id = c.object_type = c.type = c.os_type = NULL; /* not the other's */
+    if (str_copy(i->id, &c.id) < 0 || str_copy(i->object_type, &c.object_type) < 0 ||
+        str_copy(i->type, &c.type) < 0 || str_copy(i->os_type, &c.os_type) < 0) {
         azure_point_info_done(&c);
         return -ENOMEM;
     }

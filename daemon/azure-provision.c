@@ -33,9 +33,8 @@ static void provision_succeed(AzureOperation *o, Secret *script)
     }
     o->provision->renewed = o->renew;
     o->provision->vm_name = strdup(o->point->vm_name);
-    o->provision->virtual_machine_id =
-        o->point->virtual_machine_id ? strdup(o->point->virtual_machine_id) : NULL;
-    if (!o->provision->vm_name || (o->point->virtual_machine_id && !o->provision->virtual_machine_id)) {
+    if (!o->provision->vm_name ||
+        str_copy(o->point->virtual_machine_id, &o->provision->virtual_machine_id) < 0) {
         provision_fail(o, NULL);
         return;
     }
@@ -407,12 +406,10 @@ int azure_provision(Azure *a, const AzurePoint *p, const AzureProvisionOptions *
     o->file_share = options->file_share;
     o->nothing_sent = true;
     o->point = azure_point_copy(p);
-    o->session = options->session ? strdup(options->session) : NULL;
-    o->initiator_name = options->initiator_name ? strdup(options->initiator_name) : NULL;
     o->resource = options->resource ? azure_resource_copy(options->resource) : NULL;
     o->provision = calloc(1, sizeof(*o->provision));
-    if (!o->point || !o->provision || (options->initiator_name && !o->initiator_name) ||
-        (options->session && !o->session) || (options->resource && !o->resource) ||
+    if (!o->point || !o->provision || str_copy(options->initiator_name, &o->initiator_name) < 0 ||
+        str_copy(options->session, &o->session) < 0 || (options->resource && !o->resource) ||
         asprintf(&o->what, "provision recovery point %s of %s", p->recovery_point, p->vm_name) < 0)
         return -ENOMEM;
     r = next(o);

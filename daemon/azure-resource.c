@@ -61,10 +61,8 @@ int azure_resource_new(const char *etag, const char *location, json_object *tags
         return refuse(ret_failure, "location", location, "the name of a region, like westeurope");
     if (tags && (k = check_tags(tags, ret_failure)) < 0)
         return k;
-    r->etag = etag ? strdup(etag) : NULL;
-    r->location = location ? strdup(location) : NULL;
     r->tags = json_object_get(tags);
-    if ((etag && !r->etag) || (location && !r->location))
+    if (str_copy(etag, &r->etag) < 0 || str_copy(location, &r->location) < 0)
         return -ENOMEM;
     *ret = TAKE_PTR(r);
     return 0;

@@ -77,9 +77,8 @@ int azure_revoke(Azure *a, const AzurePoint *p, uid_t uid, const char *session,
         return r;
     o->revoke_callbacks = *callbacks;
     o->uid = uid;
-    o->session = session ? strdup(session) : NULL;
     o->point = azure_point_copy(p);
-    if (!o->point || (session && !o->session) ||
+    if (!o->point || str_copy(session, &o->session) < 0 ||
         asprintf(&o->what, "revoke recovery point %s of %s", p->recovery_point, p->vm_name) < 0)
         return -ENOMEM;
     /* To be revoked twice does no harm. */

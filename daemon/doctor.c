@@ -213,8 +213,9 @@ int doctor_examine(Doctor *d, VarlinkCall *call, json_object *parameters)
     e->doctor = d;
     LIST_PREPEND(d->examinations, e);
     d->n_examinations++;
-    e->portal = portal ? strdup(portal) : NULL;
-    r = portal && !e->portal ? -ENOMEM : check_host(e);
+    r = str_copy(portal, &e->portal);
+    if (r >= 0)
+        r = check_host(e);
     if (r < 0) {
         examination_free(e);
         return r;

@@ -490,9 +490,8 @@ int http_new(Http **ret, sd_event *event, const char *ca_file, uint64_t timeout_
     h->event = sd_event_ref(event);
     h->timeout_usec = timeout_usec;
     h->silence_usec = SILENCE_USEC;
-    h->ca_file = ca_file ? strdup(ca_file) : NULL;
     h->multi = curl_multi_init();
-    if (!h->multi || (ca_file && !h->ca_file))
+    if (!h->multi || str_copy(ca_file, &h->ca_file) < 0)
         return -ENOMEM;
     r = sd_event_add_time(event, &h->timer, CLOCK_MONOTONIC, 0, 1, on_timer, h);
     if (r < 0)
@@ -517,9 +516,9 @@ int http_new(Http **ret, sd_event *event, const char *ca_file, uint64_t timeout_
 
 int http_set_proxy(Http *h, const char *proxy)
 {
-    char *copy = proxy ? strdup(proxy) : NULL;
+    char *copy;
 
-    if (proxy && !copy)
+    if (str_copy(proxy, &copy) < 0)
         return -ENOMEM;
     free_and_replace(&h->proxy, copy);
     return 0;

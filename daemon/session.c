@@ -382,8 +382,7 @@ int session_make(Session **ret, const SessionContext *context, const SessionKind
     s->context = context;
     s->uid = uid;
     s->caller = strdup(caller ? caller : "");
-    s->reason = reason ? strdup(reason) : NULL;
-    if (!s->caller || (reason && !s->reason)) {
+    if (!s->caller || str_copy(reason, &s->reason) < 0) {
         session_free(s);
         return -ENOMEM;
     }

@@ -47,8 +47,7 @@ static int get_copy(json_object *o, const char *key, char **ret)
 
     if (json_get_string(o, key, &s) < 0)
         return -EBADMSG;
-    *ret = s ? strdup(s) : NULL;
-    return s && !*ret ? -ENOMEM : 0;
+    return str_copy(s, ret);
 }
 
 static int get_strv(json_object *o, const char *key, char ***ret)

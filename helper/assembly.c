@@ -232,9 +232,8 @@ static int add_partitions(Assembly *a, size_t disk, const PartitionTable *t)
             return -ENOMEM;
         v->partition = p->number;
         v->partition_type = strdup(p->type);
-        v->partition_label = p->label ? strdup(p->label) : NULL;
-        v->partition_uuid = p->uuid ? strdup(p->uuid) : NULL;
-        if (!v->partition_type || (p->label && !v->partition_label) || (p->uuid && !v->partition_uuid))
+        if (!v->partition_type || str_copy(p->label, &v->partition_label) < 0 ||
+            str_copy(p->uuid, &v->partition_uuid) < 0)
             return -ENOMEM;
     }
     return 0;
@@ -336,13 +335,12 @@ static int add_nested(Assembly *a, size_t parent, const PartitionTable *t)
         snprintf(suffix, sizeof(suffix), "x%u", ++a->n_made);
         snprintf(top, sizeof(top), "partition %d", p->number);
         dm_params_linear(a->volumes[parent].device, p->start_bytes / 512, params);
-        v->group = a->volumes[parent].group ? strdup(a->volumes[parent].group) : NULL;
         v->layers = assembly_layers(a, &parent, 1, top);
         v->degraded = a->volumes[parent].degraded;
         v->partition_type = strdup(p->type);
-        v->partition_label = p->label ? strdup(p->label) : NULL;
-        v->partition_uuid = p->uuid ? strdup(p->uuid) : NULL;
-        if (!v->layers || !v->partition_type || asprintf(&v->base, "%s-part%d", own, p->number) < 0)
+        if (str_copy(a->volumes[parent].group, &v->group) < 0 ||
+            str_copy(p->label, &v->partition_label) < 0 || str_copy(p->uuid, &v->partition_uuid) < 0 ||
+            !v->layers || !v->partition_type || asprintf(&v->base, "%s-part%d", own, p->number) < 0)
             return -ENOMEM;
         message = (free(message), NULL);
         r = assembly_make(a, suffix, &target, 1, &v->device, &v->node, &message);

@@ -175,9 +175,8 @@ int partition_table_from_json(json_object *o, PartitionTable *ret)
         (n = json_object_array_length(list)) > DISK_PARTITIONS_MAX)
         return -EBADMSG;
     t.sector_bytes = (unsigned)sector;
-    t.type = type ? strdup(type) : NULL;
     t.partitions = calloc(n + 1, sizeof(*t.partitions));
-    if (!t.partitions || (type && !t.type))
+    if (!t.partitions || str_copy(type, &t.type) < 0)
         return -ENOMEM;
     for (i = 0; i < n; i++) {
         json_object *e = json_object_array_get_idx(list, i);

@@ -197,9 +197,9 @@ static char *type_reason(const char *type, const char *usage)
 
 static int copy(char **field, const char *s)
 {
-    char *c = s ? strdup(s) : NULL;
+    char *c;
 
-    if (s && !c)
+    if (str_copy(s, &c) < 0)
         return -ENOMEM;
     return free_and_replace(field, c);
 }

@@ -49,6 +49,13 @@ static inline void freep(void *p)
     free(*(void **)p);
 }
 
+/* *ret: a copy of s, NULL for NULL. 0 or -ENOMEM. */
+static inline int str_copy(const char *s, char **ret)
+{
+    *ret = s ? strdup(s) : NULL;
+    return s && !*ret ? -ENOMEM : 0;
+}
+
 static inline void closep(int *fd)
 {
     if (*fd >= 0)

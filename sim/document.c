@@ -75,9 +75,9 @@ const char *document_string(Document *d, json_object *o, const char *path, const
 char *document_text(Document *d, json_object *o, const char *path, const char *key, bool required)
 {
     const char *s = document_string(d, o, path, key, required);
-    char *copy = s ? strdup(s) : NULL;
+    char *copy;
 
-    if (s && !copy)
+    if (str_copy(s, &copy) < 0)
         document_refuse(d, path, key, "out of memory");
     return copy;
 }

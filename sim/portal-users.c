@@ -70,8 +70,7 @@ int portal_set_user(Portal *p, const PortalUser *user)
     u->faults = user->faults;
     u->name = strdup(user->name);
     u->password = strdup(user->password);
-    u->initiator = user->initiator ? strdup(user->initiator) : NULL;
-    if (!u->name || !u->password || (user->initiator && !u->initiator))
+    if (!u->name || !u->password || str_copy(user->initiator, &u->initiator) < 0)
         return -ENOMEM;
     r = strv_copy(user->targets, &u->targets);
     if (r < 0)

@@ -189,10 +189,8 @@ int script_parameter(const Registration *r, const char *name, size_t size, char 
     };
 
     for (size_t i = 0; i < ELEMENTSOF(table); i++)
-        if (strlen(table[i].name) == size && strncmp(table[i].name, name, size) == 0) {
-            *ret = table[i].value ? strdup(table[i].value) : NULL;
-            return table[i].value && !*ret ? -ENOMEM : 1;
-        }
+        if (strlen(table[i].name) == size && strncmp(table[i].name, name, size) == 0)
+            return str_copy(table[i].value, ret) < 0 ? -ENOMEM : 1;
     return 0;
 }
 

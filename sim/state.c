@@ -458,10 +458,9 @@ static int registration_fill(const SimConfig *c, Registration *r, const Point *p
     r->recovery_point = strdup(p->id);
     r->vm_name = strdup(p->item->vm);
     r->resource_group = strdup(p->item->resource_group);
-    r->initiator_name = initiator ? strdup(initiator) : NULL;
     r->portal_host = strdup(c->backend_config.portal_host);
-    if (!r->recovery_point || !r->vm_name || !r->resource_group || (initiator && !r->initiator_name) ||
-        !r->portal_host)
+    if (!r->recovery_point || !r->vm_name || !r->resource_group ||
+        str_copy(initiator, &r->initiator_name) < 0 || !r->portal_host)
         return -ENOMEM;
     r->portal_port = c->backend_config.portal_port;
     r->multi_target = p->multi_target;
