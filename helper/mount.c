@@ -170,8 +170,9 @@ static int reason_make(char **ret, int error, const char *type, const char *said
                       : error == -EUCLEAN   ? "its structure needs cleaning"
                       : error == -EBADMSG   ? "a checksum does not fit, it is damaged"
                       : error == -EINVAL    ? "the kernel does not take it for a valid file system"
-                      : error == -EIO ? "it cannot be read to the end: damaged, or its journal does not fit "
-                                        "into OverlaySizeBytes"
+                      : error == -EIO
+                          ? "it cannot be read to the end: it is damaged, its disk does not answer, or "
+                            "its journal does not fit into OverlaySizeBytes"
                       : error == -ENOSPC     ? "no room for its journal: see OverlaySizeBytes"
                       : error == -EOPNOTSUPP ? "it uses a feature that this kernel does not know"
                                              : strerror(-error);
