@@ -105,5 +105,6 @@ check "the host sees nothing new" host_same
 check "down" down aaaaaaaa
 check "nothing is left" gone aaaaaaaa
 check "the host saw nothing" host_same
+check "the kernel has no complaint" kernel_quiet
 check "the backing stores are what they were" same_bytes
 finish

@@ -81,5 +81,6 @@ check "down" down aaaaaaaa
 check "nothing is left" gone aaaaaaaa
 check "the host's LVM saw nothing" host_same
 check "the original goes on" touch live/root/alive
+check "the kernel has no complaint" kernel_quiet
 check "the backing stores are what they were" same_bytes
 finish

@@ -52,6 +52,7 @@ make_images() {
     images_done
 }
 must "the images can be made" make_images
+host_view host.before
 target_new a w1.img w2.img w3.img
 session_new aaaaaaaa a
 must "up" up aaaaaaaa
@@ -85,5 +86,7 @@ check "raid5 without one" has_files $v/five
 check "the rest has reasons" record bbbbbbbb '[.volumes[] | select(.mounted | not) | .reason] | all(. != null and . != "")'
 check "down" down bbbbbbbb
 check "nothing is left" gone bbbbbbbb
+check "the host saw nothing" host_same
+check "the kernel has no complaint" kernel_quiet
 check "the backing stores are what they were" same_bytes
 finish

@@ -35,10 +35,7 @@ make_images() {
     lvcreate -q -y -n policy -L 12M vgp
     mkfs.ext4 -q -d files /dev/vgp/policy
     vgchange -q -an vgp
-    mdadm --quiet --create /dev/md/pair --run --assume-clean -l 1 -n 2 /dev/loop2 /dev/loop3
-    mkfs.ext4 -q -L pair -d files /dev/md/pair
-    mdadm --wait-clean /dev/md/pair || true
-    mdadm --quiet --stop /dev/md/pair
+    made_mirror pair /dev/loop2 /dev/loop3
     losetup -d /dev/loop1 /dev/loop2 /dev/loop3
     pvs >/dev/null 2>&1 # the host's LVM forgets them
     truncate -s 120M pool.img; mkfs.btrfs -q -L pool --rootdir files pool.img

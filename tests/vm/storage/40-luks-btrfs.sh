@@ -143,5 +143,6 @@ check "down" down bbbbbbbb
 check "nothing is left" gone bbbbbbbb
 check "the original goes on" touch live/alive
 check "the host saw nothing" host_same
+check "the kernel has no complaint" kernel_quiet
 check "the backing stores are what they were" same_bytes
 finish

@@ -183,4 +183,5 @@ check "nor to a mount point, which is told" one_less
 check "nosymfollow on each mount" flags 17 nosymfollow
 check "down" down bbbbbbbb
 check "nothing is left" gone bbbbbbbb
+check "the kernel has no complaint" kernel_quiet
 finish

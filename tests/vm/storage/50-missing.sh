@@ -78,5 +78,6 @@ check "down" down aaaaaaaa
 check "nothing is left" gone aaaaaaaa
 check "the host saw nothing" host_same
 check "the originals go on" touch live/here/alive live/xfs/alive
+check "the kernel has no complaint" kernel_quiet
 check "the backing stores are what they were" same_bytes
 finish

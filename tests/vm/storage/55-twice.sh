@@ -32,15 +32,8 @@ make_images() {
     lvcreate -q -y -V 16M -T vgs/pool -n thin
     mkfs.ext4 -q -d files /dev/vgs/thin
     vgchange -q -an vgs
-    mdadm --quiet --create /dev/md/pair --run --assume-clean -l 1 -n 2 /dev/loop12 /dev/loop13
-    mkfs.ext4 -q -L pair -d files /dev/md/pair
-    mdadm --wait-clean /dev/md/pair || true
-    mdadm --quiet --stop /dev/md/pair
-    mkfs.btrfs -q -L pool -d raid1 -m raid1 /dev/loop14 /dev/loop15
-    mkdir mnt
-    mount /dev/loop14 mnt
-    cp -a files/. mnt
-    umount mnt
+    made_mirror pair /dev/loop12 /dev/loop13
+    made_btrfs pool /dev/loop14 /dev/loop15
     losetup -D
     truncate -s 32M xfs.img; mkfs.xfs -q --unsupported -L xfs xfs.img
     mount -o loop xfs.img mnt

@@ -47,10 +47,7 @@ make_images() {
     mkfs.ext4 -q -L good -d files good.img
     losetup /dev/loop11 m1.img
     losetup /dev/loop12 m2.img
-    mdadm --quiet --create /dev/md/mirror --run --assume-clean -l 1 -n 2 /dev/loop11 /dev/loop12
-    mkfs.ext4 -q -L mirror -d files /dev/md/mirror
-    mdadm --wait-clean /dev/md/mirror || true
-    mdadm --quiet --stop /dev/md/mirror
+    made_mirror mirror /dev/loop11 /dev/loop12
     losetup -d /dev/loop11 /dev/loop12
     bad bad1 half.img $((at * 8)) $((at * 8 + 8))
     bad bad2 start.img 0 2048

@@ -79,5 +79,6 @@ for ((n = seed; n < seed + rounds; n++)); do
     check "seed $n: the backing stores are what they were" same_bytes
 done
 check "the host is as it was" host_same
+check "the kernel has no complaint" kernel_quiet
 check "no program is left" not pgrep ntfs-3g
 finish

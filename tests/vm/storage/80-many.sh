@@ -33,6 +33,8 @@ many() { # N
         target_new "many$n-$i" "many$i.img"
         names+=("many$n-$i")
     done
+    udevadm settle
+    host_view host.before
     session_new "many$(printf %04d "$n")" "${names[@]}"
     start=$EPOCHREALTIME
     must "$n disks: up" up "many$(printf %04d "$n")"
@@ -42,6 +44,7 @@ many() { # N
     check "$n disks: the files are there" has_files "/run/ilr/many$(printf %04d "$n")/volumes/over"
     check "$n disks: down" down "many$(printf %04d "$n")"
     check "$n disks: nothing is left" gone "many$(printf %04d "$n")"
+    check "$n disks: the host saw nothing" host_same
     check "$n disks: the backing stores are what they were" same_bytes
     [[ -z ${ILR_OUTSIDE-} ]] || check "$n disks: seen from outside, too" outside_same "many$n"
 }

@@ -52,15 +52,8 @@ make_images() {
     lvcreate -q -y -V 16M -T vgt/pool -n files
     mkfs.ext4 -q -d files /dev/vgt/files
     vgchange -q -an vgk vgt
-    mdadm --quiet --create /dev/md/kill --run --assume-clean -l 1 -n 2 /dev/loop13 /dev/loop14
-    mkfs.ext4 -q -L files -d files /dev/md/kill
-    mdadm --wait-clean /dev/md/kill || true
-    mdadm --quiet --stop /dev/md/kill
-    mkfs.btrfs -q -L files -d raid1 -m raid1 /dev/loop15 /dev/loop16
-    mkdir mnt
-    mount /dev/loop15 mnt
-    cp -a files/. mnt
-    umount mnt
+    made_mirror files /dev/loop13 /dev/loop14
+    made_btrfs files /dev/loop15 /dev/loop16
     printf key >key
     cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 --key-file key luks.img
     cryptsetup open --key-file key luks.img made
