@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# What happens at the same time: a release in each state on the way up, two at once, the caller leaving in each; several releases
-# when it is ready and on the way down. Each is brought about by waiting for what is to be disturbed, not by the clock. After each
-# nothing is left. A sample, all of them with --full.
+# What happens at the same time: a release in each state, on the way up, when ready and on the way down; the caller leaving in
+# each; releases at once; the point asked for again while it goes down; disks that vanish, and a partition table that changes,
+# between the look at it and the mount. Each is brought about by waiting for what is to be disturbed, not by the clock. After
+# each nothing is left. A sample, all of them with --full.
 set -eEuo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=tests/vm/lifecycle/lib.sh
@@ -13,6 +14,7 @@ cd "$(dirname "$0")"
 
 dir=/run/ilr-race
 kill_point_file=$dir/points
+TABLE=31 # its disk has a partition, with the files of a.img
 
 # ---- one step of a helper, to be waited at ----
 
@@ -36,15 +38,18 @@ disarm() {
     : >$dir/env
     [[ ! -e $kill_point_file ]] || kill_point_go
 }
-# step N DIRECTION PATTERN: the number of the first step of that point's way that fits; "3:PATTERN" of the third
+# step N DIRECTION PATTERN: the number of the first step of that point's way that fits; "3:PATTERN" of the third, "-:PATTERN" of
+# the one before the first
 step() {
     local which=${3%%:*} n
+    [[ -s $WORK/steps.$1.down ]] || counted "$1" >&2
     case $3 in
-        [0-9]:*) ;;
+        [0-9]:* | -:*) ;;
         *) which=1 ;;
     esac
-    n=$(grep -E -- "${3#[0-9]:}" "$WORK/steps.$1.$2" | sed -n "${which}p" | cut -d' ' -f1)
+    n=$(grep -E -- "${3#[0-9-]:}" "$WORK/steps.$1.$2" | sed -n "${which/-/1}p" | cut -d' ' -f1)
     [[ $n ]] || { echo "no step $2 fits $3" >&2; return 1; }
+    [[ $which != - ]] || n=$((n - 1))
     echo "$n"
 }
 counted() { # N: the steps of its ways
@@ -182,18 +187,83 @@ and_again() { # a second and a third one, and the step goes on
     wait $one
     wait $two
 }
+and_by_force() {
+    local one
+    timeout 100 ilrctl release --force "$id" & one=$!
+    eventually 10 asked 2
+    disarm
+    wait $one
+}
+and_who_asked_leaves() { # it goes on without him
+    pkill -KILL -P "$releaser" -x ilrctl
+    wait "$releaser" || true
+    releaser=
+    disarm
+    until_state closed
+}
+begin_again() { # by who is told that he has to wait
+    ilrctl provision "$(life_id $SINGLE)" >"$WORK/up" 2>&1 &
+    caller=$!
+    eventually 10 grep -q "waiting until session $id" "$WORK/up"
+}
+and_asked_for() { # who asks for it again gets another one, which is whole
+    local old=$id
+    begin_again
+    disarm
+    wait "$caller"
+    id=$(sessions)
+    [[ $id != "$old" ]]
+    sums_right "$id"
+    timeout 100 ilrctl release "$id"
+}
+and_asked_for_in_vain() { # he goes before it is his turn: there is no other one
+    begin_again
+    kill -KILL "$caller"
+    wait "$caller" || true
+    disarm
+}
+# Whatever became of it, what can be read is right, and it goes.
+comes_to_an_end() {
+    local status=0
+    timeout 120 tail --pid="$caller" -f /dev/null
+    wait "$caller" || status=$?
+    echo "the provision ended with $status: $(tail -n 1 "$WORK/up")" | tee "$WORK/ended"
+    for id in $(sessions); do
+        [[ ${mounted_is_right-} ]] && sums_right "$id"
+        timeout 100 ilrctl release "$id"
+    done
+}
+disks_vanish() {
+    local d
+    for d in /sys/block/sd*; do [[ ! -e $d/device/delete ]] || echo 1 >"$d/device/delete"; done
+    disarm
+    comes_to_an_end
+}
+table_image() {
+    truncate -s 44M $IMAGES/table.img
+    printf 'label: gpt\nstart=2048, size=81920\n' | sfdisk -q $IMAGES/table.img
+    dd if=$IMAGES/a.img of=$IMAGES/table.img bs=1M seek=1 conv=notrunc status=none
+}
+table_changes() {
+    printf 'label: gpt\nstart=4096, size=2048\nstart=2048, size=1024\n' |
+        sfdisk -q --no-reread --no-tell-kernel --force $IMAGES/table.img
+    disarm
+    mounted_is_right=1 comes_to_an_end
+    table_image
+}
 
 # ---- all of them ----
 
 # What is waited for on the way up: the record of the first target's session is written, the store of the first overlay has a
 # loop device, the first overlay's table is loaded, the first volume is mounted.
 LOGGED_IN='3:record .*/session.json' UNIT=' loop ' OVERLAYS='dm load' MOUNTED='mount mount [a-z0-9]+ /run/ilr/'
+filter='.vaults[0].items[30].points[0].disks = ["'$IMAGES'/table.img"]'
+life_sim "$filter"
+must "a disk with a partition can be made" table_image
 must "the helpers' steps can be waited at" prepare
 warm
-for n in $SINGLE $DOUBLE; do must "steps are counted" counted "$n"; done
-eventually 30 nothing_left azure
 
-sample=("released while the script runs" "the caller leaves while volumes are mounted")
+sample=("released while the script runs" "the caller leaves while volumes are mounted" "asked for again while it goes down")
 race() { # NAME COMMAND...
     local name=$1 before=$failed_checks start=$SECONDS
     shift
@@ -204,8 +274,9 @@ race() { # NAME COMMAND...
     fi
     ! done_before "race $name" || return 0
     time_left 120 || { unfinished=1; return 0; }
+    rm -f "$WORK/ended"
     check "$name" "$@"
-    say "$((SECONDS - start)) s"
+    say "$((SECONDS - start)) s$([[ ! -s $WORK/ended ]] || sed 's/^/; /' "$WORK/ended" | cut -c1-300)"
     if ((failed_checks == before)); then
         done_now "race $name"
     else
@@ -213,6 +284,7 @@ race() { # NAME COMMAND...
         scenario $SINGLE || true
         pkill -x ilrctl || true
         life_clean
+        life_sim "$filter"
     fi
 }
 unfinished=
@@ -241,6 +313,20 @@ ready() {
 }
 race "released twice at once when ready" ready
 race "released again while it is unmounted" going_down $DOUBLE 'umount /run/ilr/' and_again
+race "released again while devices go" going_down $DOUBLE 'dm remove' and_again
+race "released again while it logs out" going_down $DOUBLE 'exec iscsiadm' and_again
+race "who releases it leaves while it is unmounted" going_down $DOUBLE 'umount /run/ilr/' and_who_asked_leaves
+race "by force while it is unmounted" going_down $DOUBLE 'umount /run/ilr/' and_by_force
+race "by force while it logs out" going_down $DOUBLE 'exec iscsiadm' and_by_force
+race "asked for again while it goes down" going_down $SINGLE 'umount /run/ilr/' and_asked_for
+race "asked for again while it logs out" going_down $SINGLE 'exec iscsiadm' and_asked_for
+race "asked for again while it goes down, and given up" going_down $SINGLE 'dm remove' and_asked_for_in_vain
+race "the disks vanish before their overlays are made" at_step $DOUBLE "$UNIT" disks_vanish
+race "the disks vanish before their volumes are mounted" at_step $DOUBLE "-:$MOUNTED" disks_vanish
+race "the disks vanish when one volume is mounted" at_step $DOUBLE "$MOUNTED" disks_vanish
+race "the partition table changes before it was read" at_step $TABLE "$UNIT" table_changes
+race "the partition table changes when it was read" at_step $TABLE 'dm create ilr_[a-z0-9]+_d1p1' table_changes
+race "the partition table changes before the partition is mounted" at_step $TABLE "-:$MOUNTED" table_changes
 rm -rf /run/systemd/system/ilr{-helper@,-session@}.service.d
 systemctl daemon-reload
 finish || exit 1
