@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "failure.h"
 
+#include "utf8.h"
+
 #include <stdarg.h>
 
 #define CLEAN_TEXT_MAX 1024 /* bytes of a line, a message, a hint */
@@ -308,20 +310,17 @@ int failure_from_json(json_object *o, Failure **ret)
     return 0;
 }
 
-/* Cuts at max bytes (between characters) and puts a space for what a terminal would obey. */
+/* Cut between characters, and with a space for what a terminal would obey. */
 static void clean_text(char *s)
 {
-    unsigned char *p = (unsigned char *)s;
+    size_t n = strlen(s);
 
-    for (; *p && p - (unsigned char *)s < CLEAN_TEXT_MAX; p++) {
-        if (*p < ' ' || *p == 0x7f)
-            *p = ' ';
-        if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) /* the control characters above ASCII */
-            p[0] = p[1] = ' ';
+    if (n > CLEAN_TEXT_MAX) {
+        for (n = CLEAN_TEXT_MAX; n > 0 && ((unsigned char)s[n] & 0xc0) == 0x80; n--)
+            ;
+        s[n] = '\0';
     }
-    while (p > (unsigned char *)s && (*p & 0xc0) == 0x80)
-        p--;
-    *p = '\0';
+    utf8_disarm(s, ' ');
 }
 
 void failure_clean_lines(char **v)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "log.h"
 
+#include "utf8.h"
+
 #include <stdarg.h>
 #include <sys/stat.h>
 #define SD_JOURNAL_SUPPRESS_LOCATION
@@ -58,26 +60,13 @@ static void journal_send(int level, const char *session, char *const *fields, co
     (void)sd_journal_sendv(v, (int)n);
 }
 
-/* One line stays one, and nothing in it is obeyed by a terminal: much of it was written by others. */
-static void make_plain(char *line)
-{
-    unsigned char *p = (unsigned char *)line;
-
-    for (; *p; p++) {
-        if (*p < ' ' || *p == 0x7f)
-            *p = '?';
-        if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) /* the control characters above ASCII */
-            p[0] = p[1] = '?';
-    }
-}
-
 static void log_line(int level, const char *session, char *const *fields, char *line)
 {
     if (log_max_level < 0)
         log_open(program_invocation_short_name, LOG_INFO);
     if (level > log_max_level)
         return;
-    make_plain(line);
+    utf8_disarm(line, '?'); /* one line stays one: much of it was written by others */
     if (log_to_journal) {
         journal_send(level, session, fields, line);
         return;

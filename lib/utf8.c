@@ -44,6 +44,18 @@ bool utf8_valid(const char *s)
     return n == 0;
 }
 
+void utf8_disarm(char *s, char by)
+{
+    unsigned char *p = (unsigned char *)s;
+
+    for (; *p; p++) {
+        if (*p < ' ' || *p == 0x7f)
+            *p = (unsigned char)by;
+        if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)
+            p[0] = p[1] = (unsigned char)by;
+    }
+}
+
 /* The character in lower case; what is no UTF-8 becomes a number that no character has. */
 static int next_folded(const char *s, uint32_t *ret)
 {

@@ -10,6 +10,9 @@
 int utf8_decode(const char *s, uint32_t *ret);
 /* Is all of it UTF-8? */
 bool utf8_valid(const char *s);
+/* Puts by in the place of what a terminal would obey, byte by byte: control characters, also those above
+ * ASCII. The text may be anything. */
+void utf8_disarm(char *s, char by);
 /* Are both the same but for the case of letters? Bytes that are no UTF-8 are equal to themselves only. */
 bool utf8_equal_nocase(const char *a, const char *b);
 /* Letters that must be changed, put in or left out to make one of the other, ignoring case; max if it is more

@@ -341,6 +341,21 @@ static void test_log_is_one_line(void **state)
     close(saved);
 }
 
+/* Cut between characters, and nothing of it is obeyed. */
+static void test_failure_is_cleaned(void **state)
+{
+    _cleanup_failure_ Failure *f = failure_new(FAILURE_BUSY, "%01023d\xc3\xa9 and more", 0);
+    size_t i;
+
+    f->hint = strdup("a\x1b[2J\xc2\x9b"
+                     "31m\n");
+    failure_clean(f);
+    assert_int_equal(strlen(f->message), 1023);
+    for (i = 0; f->message[i]; i++)
+        assert_int_equal(f->message[i], '0');
+    assert_string_equal(f->hint, "a [2J  31m ");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +363,7 @@ int main(void)
         cmocka_unit_test(test_json_parse),
         cmocka_unit_test(test_json_of_bytes),
         cmocka_unit_test(test_log_is_one_line),
+        cmocka_unit_test(test_failure_is_cleaned),
         cmocka_unit_test(test_json_types_are_not_coerced),
         cmocka_unit_test(test_framing),
         cmocka_unit_test(test_timespan),
