@@ -83,6 +83,42 @@ static bool starts_empty(int fd, uint64_t start, uint64_t size)
     return n > 0 && buf[0] == 0 && memcmp(buf, buf + 1, (size_t)n - 1) == 0;
 }
 
+/* struct f2fs_super_block (linux/f2fs_fs.h): 1024 bytes into each of the first two blocks, whose size is that
+ * of the kernel's pages. */
+#define F2FS_SUPER_OFFSET 1024
+#define F2FS_MAGIC_LE "\x10\x20\xf5\xf2"
+#define F2FS_DEVICES_OFFSET 2201 /* devs[0].path */
+
+/* A f2fs over several devices has their paths in its superblock, and the kernel opens what these are here:
+ * disks of this host. 1: it is one. */
+static int f2fs_names_devices(int fd, uint64_t start)
+{
+    static const uint64_t blocks[] = {0, 4 * KIB, 16 * KIB, 64 * KIB};
+    size_t i;
+
+    for (i = 0; i < ELEMENTSOF(blocks); i++) {
+        off_t at = (off_t)(start + blocks[i] + F2FS_SUPER_OFFSET);
+        char magic[4] = {0}, path = 0;
+
+        if (pread(fd, magic, sizeof(magic), at) < 0 || pread(fd, &path, 1, at + F2FS_DEVICES_OFFSET) < 0)
+            return -errno;
+        if (memcmp(magic, F2FS_MAGIC_LE, sizeof(magic)) == 0 && path)
+            return 1;
+    }
+    return 0;
+}
+
+static int add_f2fs(json_object *o, int fd, uint64_t start)
+{
+    const char *type = NULL;
+    int r;
+
+    if (json_get_string(o, "type", &type) <= 0 || !streq(type, "f2fs"))
+        return 0;
+    r = f2fs_names_devices(fd, start);
+    return r > 0 ? json_add_bool(o, "namesDevices", true) : r;
+}
+
 static int add_value(json_object *o, blkid_probe pr, const char *name, const char *key)
 {
     _cleanup_free_ char *clean = NULL;
@@ -145,6 +181,8 @@ int content_probe(int fd, uint64_t start_bytes, uint64_t size_bytes, json_object
     else if ((r = add_value(o, pr, "TYPE", "type")) >= 0 && (r = add_value(o, pr, "USAGE", "usage")) >= 0 &&
              (r = add_value(o, pr, "LABEL", "label")) >= 0)
         r = add_value(o, pr, "UUID", "uuid");
+    if (r >= 0)
+        r = add_f2fs(o, fd, start_bytes);
     if (r < 0)
         return r;
     *ret = TAKE_PTR(o);
@@ -207,20 +245,25 @@ static int copy(char **field, const char *s)
 static int understand(Volume *v, json_object *o)
 {
     const char *type = NULL, *usage = NULL, *label = NULL, *uuid = NULL, *ambiguous = NULL, *why;
-    bool empty = false, damaged = false, part;
+    bool empty = false, damaged = false, names_devices = false, part;
     int r;
 
     if (json_get_string(o, "type", &type) < 0 || json_get_string(o, "usage", &usage) < 0 ||
         json_get_string(o, "label", &label) < 0 || json_get_string(o, "uuid", &uuid) < 0 ||
         json_get_string(o, "ambiguous", &ambiguous) < 0 || json_get_bool(o, "empty", &empty) < 0 ||
-        json_get_bool(o, "damaged", &damaged) < 0)
+        json_get_bool(o, "damaged", &damaged) < 0 || json_get_bool(o, "namesDevices", &names_devices) < 0)
         return -EBADMSG;
     if ((r = copy(&v->type, type)) < 0 || (r = copy(&v->label, label)) < 0 || (r = copy(&v->uuid, uuid)) < 0)
         return r;
     why = partition_type_reason(v->partition_type, &part);
-    if (type && type_mountable(type) && !damaged && !part)
+    if (type && type_mountable(type) && !damaged && !part && !names_devices)
         return 0;
-    if (part)
+    if (names_devices)
+        r = (v->reason = strdup("f2fs over several devices, which it names by paths: these would be this "
+                                "host's, so it is not mounted"))
+                ? 0
+                : -1;
+    else if (part)
         r = (v->reason = strdup(why)) ? 0 : -1;
     else if (ambiguous)
         r = asprintf(&v->reason, "several signatures at once (%s): what it is cannot be told", ambiguous);

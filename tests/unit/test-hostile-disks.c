@@ -10,6 +10,7 @@
 #include "md-super.h"
 #include "names.h"
 #include "paths.h"
+#include "probe.h"
 #include "record.h"
 #include "timeutil.h"
 #include "tower.h"
@@ -306,6 +307,41 @@ static void volumes_that_lead_to_each_other(void **state)
     lvm_segments_free(segments, volumes);
 }
 
+/* ---- file systems ---- */
+
+/* The kernel would open what a f2fs over several devices names: a disk of this host. */
+static void file_systems_that_name_devices(void **state)
+{
+    static const off_t copies[] = {1024, 4096 + 1024};
+    _cleanup_close_ int fd = -EBADF;
+    char path[PATH_MAX];
+    size_t i;
+
+    snprintf(path, sizeof(path), "%s/image", directory);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0 && ftruncate(fd, 8 * MIB) >= 0);
+    for (i = 0; i < ELEMENTSOF(copies); i++)
+        assert_int_equal(pwrite(fd, "\x10\x20\xf5\xf2\x01\x00\x0f\x00", 8, 1 * MIB + copies[i]), 8);
+    for (i = 0; i <= ELEMENTSOF(copies); i++) {
+        Volume *v = calloc(1, sizeof(*v));
+
+        assert_non_null(v);
+        v->start_bytes = 1 * MIB;
+        v->size_bytes = 7 * MIB;
+        assert_int_equal(volume_probe(fd, v, 30 * USEC_PER_SEC), 0);
+        assert_string_equal(v->type, "f2fs");
+        if (i == 0)
+            assert_null(v->reason);
+        else
+            assert_non_null(strstr(v->reason, "several devices"));
+        volumes_free(v, 1);
+        if (i == 0) /* in the second copy alone, then in both */
+            assert_int_equal(pwrite(fd, "/dev/sda", 8, 1 * MIB + copies[1] + 2201), 8);
+        else
+            assert_int_equal(pwrite(fd, "/dev/sda", 8, 1 * MIB + copies[0] + 2201), 8);
+    }
+}
+
 /* ---- what takes its time ---- */
 
 /* The kernel keeps whoever scans for a target that does not answer; here a pipe does, which nobody reads. */
@@ -407,6 +443,7 @@ int main(void)
         cmocka_unit_test(layers_have_an_end),
         cmocka_unit_test(lines_that_lead_to_each_other),
         cmocka_unit_test(volumes_that_lead_to_each_other),
+        cmocka_unit_test_setup_teardown(file_systems_that_name_devices, setup, teardown),
         cmocka_unit_test_setup_teardown(targets_that_do_not_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(records_of_the_wrong_kind, setup, teardown),
     };
