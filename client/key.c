@@ -217,7 +217,7 @@ int keys_of_files(const Client *c, json_object *parameters, int fds[static KEYS_
         const char *path = split(*word, &volume);
 
         key = json_object_new_object();
-        if (!key || json_object_array_add(keys, key) < 0 || json_add_string(key, "volume", volume) < 0)
+        if (json_append(keys, key) < 0 || json_add_string(key, "volume", volume) < 0)
             out_of_memory();
         code = key_of_file(c, path, &fds[*ret_n]);
         if (code != 0)

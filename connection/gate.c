@@ -131,15 +131,14 @@ static json_object *target_json(const GateTarget *t, bool session)
 static void reply_table(Gate *g, ControlClient *client, bool sessions)
 {
     _cleanup_json_ json_object *o = json_object_new_object();
-    json_object *list = json_object_new_array(), *e;
+    json_object *list = json_object_new_array();
     size_t i;
     int r = o && list ? 0 : -ENOMEM;
 
     for (i = 0; i < g->n_targets && r >= 0; i++) {
         if (sessions && g->targets[i].sid < 0)
             continue;
-        e = target_json(g->targets + i, sessions);
-        r = e && json_object_array_add(list, e) >= 0 ? 0 : -ENOMEM;
+        r = json_append(list, target_json(g->targets + i, sessions));
     }
     if (r >= 0)
         r = json_add(o, sessions ? "sessions" : "targets", list);

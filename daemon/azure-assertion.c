@@ -162,7 +162,7 @@ static int make_header(const Config *c, const Identity *id, json_object **ret)
         if (n > 0 && (text = malloc(4 * ((size_t)n + 2) / 3 + 4)))
             EVP_EncodeBlock((unsigned char *)text, der, n);
         OPENSSL_free(der);
-        if (!text || json_object_array_add(chain, json_object_new_string(text)) < 0)
+        if (!text || json_append(chain, json_object_new_string(text)) < 0)
             return -ENOMEM;
     }
     if (c->send_certificate_chain && (r = json_add(o, "x5c", TAKE_PTR(chain))) < 0)

@@ -99,10 +99,8 @@ static const char *last_piece(const char *id)
 
 void azure_find_page_add(AzureFind *f, json_object *page, json_object *entry)
 {
-    if (!entry || json_object_array_add(page, entry) < 0) {
-        json_object_put(entry);
+    if (json_append(page, entry) < 0)
         f->no_memory = true;
-    }
 }
 
 /* ---- items ---- */

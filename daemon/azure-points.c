@@ -207,11 +207,8 @@ int azure_point_info_to_json(const AzurePointInfo *i, json_object **ret)
         if (i->tiers[n] == AZURE_TIER_STATUS_NONE)
             continue;
         t = json_object_new_object();
-        if (!t || json_object_array_add(tiers, t) < 0) {
-            json_object_put(t);
-            return -ENOMEM;
-        }
-        if ((r = json_add_string(t, "tier", azure_tier_to_string(n))) < 0 ||
+        if ((r = json_append(tiers, t)) < 0 ||
+            (r = json_add_string(t, "tier", azure_tier_to_string(n))) < 0 ||
             (r = json_add_string(t, "status", azure_tier_status_to_string(i->tiers[n]))) < 0)
             return r;
     }

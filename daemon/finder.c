@@ -122,14 +122,9 @@ static void on_page(json_object *entries, const AzureItem *item, void *userdata)
         s->too_many = true;
         return;
     }
-    for (i = 0; i < json_object_array_length(entries); i++) {
-        json_object *e = json_object_get(json_object_array_get_idx(entries, i));
-
-        if (json_object_array_add(s->kept, e) < 0) {
-            json_object_put(e);
+    for (i = 0; i < json_object_array_length(entries); i++)
+        if (json_append(s->kept, json_object_get(json_object_array_get_idx(entries, i))) < 0)
             s->too_many = true;
-        }
-    }
 }
 
 /* The call's end here; the caller of this answers it or has it answered. */

@@ -120,7 +120,8 @@ static int method_list(VarlinkCall *call, json_object *parameters, void *userdat
         r = session_describe(session, &d);
         if (r < 0)
             return r;
-        json_object_array_add(list, d);
+        if (json_append(list, d) < 0)
+            return -ENOMEM;
     }
     if (json_add(o, "sessions", TAKE_PTR(list)) < 0)
         return -ENOMEM;

@@ -95,9 +95,8 @@ int session_holders_to_json(const SessionHolders *h, json_object **ret)
             json_add_string(o, "caller", holder->caller) < 0 ||
             json_add_string(o, "reason", holder->reason) < 0 ||
             json_add_int64(o, "sinceUsec", (int64_t)holder->since_usec) < 0 ||
-            json_object_array_add(array, o) < 0)
+            json_append(array, TAKE_PTR(o)) < 0)
             return -ENOMEM;
-        TAKE_PTR(o);
     }
     *ret = TAKE_PTR(array);
     return 0;

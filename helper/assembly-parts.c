@@ -31,9 +31,8 @@ int assembly_parts_to_json(const Assembly *a, json_object **ret)
             (r = json_add_bool(e, "used", v->used)) < 0 || (r = json_add_bool(e, "waits", v->waits)) < 0 ||
             (v->layers && (r = json_add_strv(e, "layers", v->layers)) < 0) ||
             (v->partners && (r = json_add_strv(e, "partners", v->partners)) < 0) ||
-            json_object_array_add(list, e) < 0)
+            json_append(list, TAKE_PTR(e)) < 0)
             return -ENOMEM;
-        TAKE_PTR(e);
     }
     if ((r = json_add_int64(o, "made", a->n_made)) < 0 || (r = json_add(o, "volumes", TAKE_PTR(list))) < 0)
         return r;

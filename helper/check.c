@@ -37,7 +37,7 @@ static int add(json_object *array, const char *name, const char *hint, const cha
         (r = json_add_string(o, "result", hint ? "failed" : "ok")) < 0 ||
         (r = json_add_string(o, "message", message)) < 0 || (r = json_add_string(o, "hint", hint)) < 0)
         return r;
-    return json_object_array_add(array, TAKE_PTR(o)) < 0 ? -ENOMEM : 0;
+    return json_append(array, TAKE_PTR(o));
 }
 
 bool version_at_least(const char *text, unsigned major, unsigned minor)

@@ -77,12 +77,10 @@ int discovery_parse(const char *output, json_object **ret)
         if (json_object_array_length(array) == DISCOVERED_MAX)
             return -E2BIG;
         r = discovery_line(*line, &o);
+        if (r >= 0)
+            r = json_append(array, o);
         if (r < 0)
             return r;
-        if (json_object_array_add(array, o) < 0) {
-            json_object_put(o);
-            return -ENOMEM;
-        }
     }
     *ret = TAKE_PTR(array);
     return 0;

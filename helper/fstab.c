@@ -139,18 +139,10 @@ static int row_add(json_object *list, const char *const *values, size_t n)
     _cleanup_json_ json_object *row = json_object_new_array();
     size_t i;
 
-    for (i = 0; row && i < n; i++) {
-        json_object *s = json_object_new_string(values[i]);
-
-        if (!s || json_object_array_add(row, s) < 0) {
-            json_object_put(s);
+    for (i = 0; row && i < n; i++)
+        if (json_append(row, json_object_new_string(values[i])) < 0)
             return -ENOMEM;
-        }
-    }
-    if (!row || json_object_array_add(list, row) < 0)
-        return -ENOMEM;
-    TAKE_PTR(row);
-    return 0;
+    return json_append(list, TAKE_PTR(row));
 }
 
 int fstab_to_json(const Fstab *f, json_object **ret)

@@ -141,10 +141,7 @@ static int add_holder(json_object *array, int dir, int64_t pid, const char *path
     if ((r = json_add_int64(o, "pid", pid)) < 0 || (r = json_add_string(o, "command", command)) < 0 ||
         (r = json_add_int64(o, "uid", uid)) < 0 || (r = json_add_string(o, "path", clean)) < 0)
         return r;
-    if (json_object_array_add(array, o) < 0)
-        return -ENOMEM;
-    TAKE_PTR(o);
-    return 0;
+    return json_append(array, TAKE_PTR(o));
 }
 
 typedef struct Scan {

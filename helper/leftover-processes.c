@@ -35,9 +35,8 @@ static int found_add(Scan *s, const Leftover *item, int64_t pid, const char *det
     if (!o || json_add_int64(o, "kind", item->kind) < 0 || json_add_int64(o, "pid", pid) < 0 ||
         json_add_string(o, "detail", detail) < 0 || json_add_string(o, "session", item->session) < 0 ||
         json_add_bool(o, "ours", item->ours) < 0 || json_add_int64(o, "since", (int64_t)item->since) < 0 ||
-        json_add_int64(o, "port", item->port) < 0 || json_object_array_add(s->found, o) < 0)
+        json_add_int64(o, "port", item->port) < 0 || json_append(s->found, TAKE_PTR(o)) < 0)
         return -ENOMEM;
-    TAKE_PTR(o);
     return 0;
 }
 

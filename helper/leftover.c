@@ -354,12 +354,8 @@ int leftovers_to_json(const Leftovers *l, char *const *known, json_object **ret)
 
         if (*l->items[i].session && strv_contains(known, l->items[i].session))
             continue;
-        if (item_to_json(&l->items[i], &o) < 0)
+        if (item_to_json(&l->items[i], &o) < 0 || json_append(array, o) < 0)
             return -ENOMEM;
-        if (json_object_array_add(array, o) < 0) {
-            json_object_put(o);
-            return -ENOMEM;
-        }
     }
     *ret = TAKE_PTR(array);
     return 0;

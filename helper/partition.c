@@ -150,9 +150,8 @@ int partition_table_to_json(const PartitionTable *t, json_object **ret)
             (r = json_add_int64(e, "size", (int64_t)p->size_bytes)) < 0 ||
             (r = json_add_string(e, "type", p->type)) < 0 ||
             (r = json_add_string(e, "label", p->label)) < 0 ||
-            (r = json_add_string(e, "uuid", p->uuid)) < 0 || json_object_array_add(list, e) < 0)
+            (r = json_add_string(e, "uuid", p->uuid)) < 0 || json_append(list, TAKE_PTR(e)) < 0)
             return -ENOMEM;
-        TAKE_PTR(e);
     }
     if ((r = json_add_string(o, "table", t->type)) < 0 ||
         (r = json_add_int64(o, "sectorBytes", t->sector_bytes)) < 0 ||

@@ -219,11 +219,9 @@ int record_save(const Record *record)
 
         if (!t || (r = json_add_string(t, "name", record->targets[i].name)) < 0 ||
             (r = json_add_string(t, "portal", record->targets[i].portal)) < 0 ||
-            (r = json_add_int64(t, "sid", record->targets[i].sid)) < 0)
+            (r = json_add_int64(t, "sid", record->targets[i].sid)) < 0 ||
+            (r = json_append(targets, TAKE_PTR(t))) < 0)
             return -ENOMEM;
-        if (json_object_array_add(targets, t) < 0)
-            return -ENOMEM;
-        TAKE_PTR(t);
     }
     if ((r = record_version_add(o)) < 0 || (r = json_add_string(o, "session", record->session)) < 0 ||
         (r = json_add(o, "targets", TAKE_PTR(targets))) < 0 ||

@@ -172,7 +172,7 @@ static int request_file_make(const char *directory, const SessionOwner *owner, c
         return -ENOMEM;
     }
     for (i = 0, r = 0; i < portal->n_addresses && r >= 0; i++)
-        r = json_object_array_add(addresses, json_object_new_string(portal->addresses[i]));
+        r = json_append(addresses, json_object_new_string(portal->addresses[i]));
     if (r < 0) {
         json_object_put(p);
         json_object_put(addresses);

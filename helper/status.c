@@ -173,10 +173,9 @@ static int add_lingering(const char *id, json_object *array)
         r = status_lingering(id, &o);
         if (r < 0)
             return r;
-        if (json_object_array_add(array, o) < 0) {
-            json_object_put(o);
-            return -ENOMEM;
-        }
+        r = json_append(array, o);
+        if (r < 0)
+            return r;
     }
     return json_add_int64(o, "lingering", (int64_t)n);
 }

@@ -71,9 +71,8 @@ static int tell(Sweep *s, const char *kind, const char *name, const char *messag
         return 0;
     if (!o || !clean || !why || json_add_string(o, "kind", kind) < 0 ||
         json_add_string(o, "name", clean) < 0 || json_add_string(o, "message", why) < 0 ||
-        json_object_array_add(s->failures, o) < 0)
+        json_append(s->failures, TAKE_PTR(o)) < 0)
         return -ENOMEM;
-    TAKE_PTR(o);
     return 0;
 }
 

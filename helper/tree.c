@@ -114,9 +114,8 @@ static int add_mount(json_object *mounts, const Volume *v, const GuestMount *m)
 
     if (!o || json_add_string(o, "where", m->entry->where) < 0 || json_add_string(o, "volume", v->name) < 0 ||
         (!isempty(m->subvolume) && json_add_string(o, "subvolume", m->subvolume) < 0) ||
-        json_object_array_add(mounts, o) < 0)
+        json_append(mounts, TAKE_PTR(o)) < 0)
         return -ENOMEM;
-    TAKE_PTR(o);
     return 0;
 }
 
@@ -159,9 +158,8 @@ static int root_to_json(const TreeCall *c, const char *name, json_object *mounts
 
         if (!e || json_add_string(e, "where", m->entry->where) < 0 ||
             json_add_string(e, "what", m->entry->what) < 0 || json_add_string(e, "reason", m->reason) < 0 ||
-            json_object_array_add(missing, e) < 0)
+            json_append(missing, TAKE_PTR(e)) < 0)
             return -ENOMEM;
-        TAKE_PTR(e);
     }
     if (json_add(o, "missing", TAKE_PTR(missing)) < 0)
         return -ENOMEM;
@@ -255,11 +253,7 @@ static int look(Up *u, size_t volume, json_object *roots)
         o = old ? json_object_get(old) : NULL;
         r = 0;
     }
-    if (r >= 0 && o && json_object_array_add(roots, o) < 0) {
-        json_object_put(o);
-        r = -ENOMEM;
-    }
-    return r;
+    return r < 0 || !o ? r : json_append(roots, o);
 }
 
 int roots_build(Up *u)

@@ -59,13 +59,13 @@ int up_save(Up *u)
         return -ENOMEM;
     for (i = 0; i < u->a.n_disks; i++) {
         r = disk_to_json(&u->a.disks[i], &o);
-        if (r < 0 || json_object_array_add(disks, o) < 0)
-            return r < 0 ? r : -ENOMEM;
+        if (r < 0 || (r = json_append(disks, o)) < 0)
+            return r;
     }
     for (i = 0; i < u->a.n_volumes; i++) {
         r = volume_to_json(&u->a.volumes[i], u->a.disks, u->mounts, &o);
-        if (r < 0 || json_object_array_add(volumes, o) < 0)
-            return r < 0 ? r : -ENOMEM;
+        if (r < 0 || (r = json_append(volumes, o)) < 0)
+            return r;
     }
     r = assembly_parts_to_json(&u->a, &o);
     if (r < 0)

@@ -155,6 +155,14 @@ int json_add(json_object *o, const char *key, json_object *value)
     return 0;
 }
 
+int json_append(json_object *array, json_object *value)
+{
+    if (value && json_object_array_add(array, value) >= 0)
+        return 0;
+    json_object_put(value);
+    return -ENOMEM;
+}
+
 /* What is no UTF-8 would make a text that json_parse() refuses as a whole: a name that somebody gave his
  * process or his disk shall not cost a record or an answer. */
 static json_object *string_new(const char *value)
@@ -195,15 +203,8 @@ int json_add_strv(json_object *o, const char *key, char *const *v)
 
     if (!a)
         return -ENOMEM;
-    for (i = v; i && *i; i++) {
-        json_object *s = string_new(*i);
-
-        if (!s)
+    for (i = v; i && *i; i++)
+        if (json_append(a, string_new(*i)) < 0)
             return -ENOMEM;
-        if (json_object_array_add(a, s) < 0) {
-            json_object_put(s);
-            return -ENOMEM;
-        }
-    }
     return json_add(o, key, TAKE_PTR(a));
 }

@@ -36,9 +36,11 @@ json_object *json_get_nocase(json_object *o, const char *key);
 /* The first key of o that is not in the NULL-terminated list, or NULL: for refusing what is not known. */
 const char *json_unknown_key(json_object *o, const char *const *known);
 
-/* Adders. A NULL string adds nothing; bytes that are no UTF-8 become "?". Return 0 or -ENOMEM. json_add takes
- * ownership of value in every case. */
+/* Adders. A NULL string adds nothing; bytes that are no UTF-8 become "?". Return 0 or -ENOMEM. json_add and
+ * json_append take ownership of value in every case, and NULL is -ENOMEM. */
 int json_add(json_object *o, const char *key, json_object *value);
+/* To an array. */
+int json_append(json_object *array, json_object *value);
 int json_add_string(json_object *o, const char *key, const char *value);
 int json_add_int64(json_object *o, const char *key, int64_t value);
 int json_add_bool(json_object *o, const char *key, bool value);
