@@ -382,6 +382,15 @@ static void on_post(const AzureAnswer *a, Failure *failure, void *userdata)
     }
     if (l->posted)
         l->posted(l->operation_id, l->userdata);
+    /* Only now: until here the request itself ends in time, and knows why it was not sent, or not answered.
+     */
+    r = sd_event_add_time(l->client->event, &l->deadline, CLOCK_BOOTTIME, l->deadline_usec, 0, on_deadline,
+                          l);
+    if (r < 0) {
+        finish_errno(l, r);
+        return;
+    }
+    (void)sd_event_source_set_description(l->deadline, "azure-deadline");
     tell(l, "Accepted");
     poll_later(l);
 }
@@ -416,10 +425,6 @@ int azure_long_start(AzureClient *c, const AzureLongOptions *o, AzureLongDone do
     l->userdata = userdata;
     l->started_usec = now;
     l->deadline_usec = o->deadline_usec;
-    r = sd_event_add_time(c->event, &l->deadline, CLOCK_BOOTTIME, l->deadline_usec, 0, on_deadline, l);
-    if (r < 0)
-        return r;
-    (void)sd_event_source_set_description(l->deadline, "azure-deadline");
     r = azure_request_start(c,
                             &(AzureRequestOptions){.method = "POST",
                                                    .url = l->url,

@@ -113,12 +113,40 @@ static void one_deadline_for_all(void **state)
     world_done(&w);
 }
 
+static int on_hold(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    World *w = userdata;
+
+    azure_limit_hold(w->azure->client.limit, AZURE_LIMIT_WRITE, AZURE_UID_HOST,
+                     now_usec(CLOCK_BOOTTIME) + USEC_PER_HOUR);
+    return 0;
+}
+
+/* What waited for its turn until the end is told so, and has done nothing that would have to be revoked. */
+static void no_turn_to_begin(void **state)
+{
+    static const Exchange lookup[] = {LOOKUP, {}};
+    World w;
+
+    world_init(&w, lookup);
+    w.config.operation_timeout_usec = 3 * USEC_PER_SEC;
+    azure_limit_hold(w.azure->client.limit, AZURE_LIMIT_WRITE, AZURE_UID_HOST,
+                     now_usec(CLOCK_BOOTTIME) + 2 * USEC_PER_SEC);
+    assert_true(sd_event_add_time_relative(w.event, NULL, CLOCK_BOOTTIME, USEC_PER_SEC, 1, on_hold, &w) >= 0);
+    provision(&w);
+    assert_failure(&w, FAILURE_AZURE_THROTTLED, "too many requests were waiting");
+    assert_true(w.nothing_sent);
+    assert_played(&w, 1);
+    world_done(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_turn_in_time),
         cmocka_unit_test(no_answer_in_time),
         cmocka_unit_test(one_deadline_for_all),
+        cmocka_unit_test(no_turn_to_begin),
     };
 
     log_open("test-azure-deadline", LOG_ERR);
