@@ -17,7 +17,7 @@ array() { # NAME METADATA LEVEL OPTIONS... DEVICES
     local name=$1 metadata=$2
     shift 2
     mdadm --quiet --create /dev/md/"$name" --run --assume-clean --metadata="$metadata" "$@"
-    udevadm settle # mdadm waits for its link, but not for long
+    eventually 60 test -b /dev/md/"$name" # mdadm does not wait for long
     mkfs.ext4 -q -b 1024 -L "$name" -d files "/dev/md/$name"
 }
 make_images() {
@@ -47,7 +47,7 @@ make_images() {
     array line 1.2 -l linear -n 4 /dev/loop1[1-4]p10
     # A raid1 on whole disks whose partition table lies at the start of its members.
     mdadm --quiet --create /dev/md/tabled --run --assume-clean --metadata=1.0 -l 1 -n 2 /dev/loop17 /dev/loop18
-    udevadm settle
+    eventually 60 test -b /dev/md/tabled
     echo 'start=2048, size=16384' | sfdisk -q -X gpt /dev/md/tabled
     truncate -s 8M fs
     mkfs.ext4 -q -L inside -d files fs

@@ -137,7 +137,7 @@ has_files() { (cd "$1" && sha256sum --quiet --strict -c $work/files.sha256); } #
 # The files on two loop devices, which then are free of it.
 made_mirror() { # LABEL DEVICE DEVICE
     mdadm --quiet --create /dev/md/made --run --assume-clean -l 1 -n 2 "$2" "$3"
-    udevadm settle # mdadm waits for its link, but not for long
+    eventually 60 test -b /dev/md/made # mdadm does not wait for long
     mkfs.ext4 -q -L "$1" -d files /dev/md/made
     mdadm --wait-clean /dev/md/made || true
     mdadm --quiet --stop /dev/md/made
