@@ -134,29 +134,6 @@ static int scan_child(void *userdata, int fd)
     return file_write_attribute(userdata, "- - -");
 }
 
-/* All beside each other: the kernel waits for a target that does not answer, and each has one. */
-static int hosts_scan(const IscsiSession *sessions, size_t n, uint64_t timeout_usec)
-{
-    _cleanup_free_ ChildCall *calls = calloc(n + 1, sizeof(*calls));
-    _cleanup_strv_free_ char **paths_of_hosts = NULL;
-    size_t i;
-    int r = calls ? 0 : -ENOMEM;
-
-    for (i = 0; r >= 0 && i < n; i++)
-        r = strv_extendf(&paths_of_hosts, "%s/class/scsi_host/host%u/scan", paths.sysfs, sessions[i].host);
-    if (r < 0)
-        return r;
-    for (i = 0; i < n; i++)
-        calls[i].userdata = paths_of_hosts[i];
-    child_call_each(scan_child, calls, n, timeout_usec);
-    for (i = 0; i < n; i++) {
-        free(calls[i].text);
-        if (r >= 0 && calls[i].result < 0 && calls[i].result != -ETIMEDOUT && calls[i].result != -ENOENT)
-            r = calls[i].result;
-    }
-    return r;
-}
-
 /* One logical unit of a target as sysfs has it now. */
 typedef struct Unit {
     uint64_t lun;
@@ -295,19 +272,45 @@ static int block_state(struct udev *udev, const char *name)
 typedef struct Search {
     const IscsiSession *sessions;
     size_t n_sessions;
+    bool *whole; /* of each session: all its disks are there */
     struct udev *udev;
     Disk *disks;
     size_t n_disks;
     char *missing; /* what is being waited for, for the message */
 } Search;
 
-static void search_reset(Search *s)
+static void search_done(Search *s)
 {
     disks_free(s->disks, s->n_disks);
-    s->disks = NULL;
-    s->n_disks = 0;
     free(s->missing);
-    s->missing = NULL;
+    free(s->whole);
+}
+
+/* Of the targets of which something is missing, all beside each other: the kernel waits for one that does not
+ * answer. */
+static int search_scan(Search *s, uint64_t timeout_usec)
+{
+    _cleanup_free_ ChildCall *calls = calloc(s->n_sessions + 1, sizeof(*calls));
+    _cleanup_strv_free_ char **files = NULL;
+    size_t i, n = 0;
+    int r = calls ? 0 : -ENOMEM;
+
+    for (i = 0; r >= 0 && i < s->n_sessions; i++)
+        if (!s->whole[i]) {
+            r = strv_extendf(&files, "%s/class/scsi_host/host%u/scan", paths.sysfs, s->sessions[i].host);
+            n++;
+        }
+    if (r < 0)
+        return r;
+    for (i = 0; i < n; i++)
+        calls[i].userdata = files[i];
+    child_call_each(scan_child, calls, n, timeout_usec);
+    for (i = 0; i < n; i++) {
+        free(calls[i].text);
+        if (r >= 0 && calls[i].result < 0 && calls[i].result != -ETIMEDOUT && calls[i].result != -ENOENT)
+            r = calls[i].result;
+    }
+    return r;
 }
 
 static int disk_add(Search *s, const IscsiSession *session, const Unit *u, dev_t device, uint64_t size_bytes)
@@ -346,6 +349,7 @@ static int note_missing(Search *s, const IscsiSession *session, int64_t lun, con
     return 0;
 }
 
+/* 1: it is there; 0: not yet. */
 static int unit_check(Search *s, const IscsiSession *session, const Unit *u, Failure **ret_failure)
 {
     _cleanup_free_ char *path = NULL;
@@ -372,15 +376,17 @@ static int unit_check(Search *s, const IscsiSession *session, const Unit *u, Fai
     r = read_number(path, "size", &sectors);
     if (r < 0 || sectors == 0)
         return note_missing(s, session, (int64_t)u->lun, "the disk is there with no size");
-    return disk_add(s, session, u, device, sectors * 512);
+    r = disk_add(s, session, u, device, sectors * 512);
+    return r < 0 ? r : 1;
 }
 
-/* Looks at one target. What is missing goes into s->missing. */
+/* Looks at one target. 1: all of it is there; 0: something is missing, s->missing says what. */
 static int target_check(Search *s, const IscsiSession *session, Failure **ret_failure)
 {
     _cleanup_free_ Unit *units = NULL;
     _cleanup_free_ uint64_t *luns = NULL;
     size_t n_units, n_luns, i, k;
+    bool waiting = false;
     dev_t device = 0;
     int r;
 
@@ -392,12 +398,13 @@ static int target_check(Search *s, const IscsiSession *session, Failure **ret_fa
             r = unit_check(s, session, &units[i], ret_failure);
             if (r < 0)
                 return r;
+            waiting = waiting || r == 0;
             if (!device && *units[i].block)
                 (void)block_number(units[i].block, &device);
         }
     if (!device)
         return note_missing(s, session, -1, "no disk");
-    if (s->missing) /* no need to ask yet */
+    if (waiting) /* no need to ask yet */
         return 0;
     r = report_luns(device, &luns, &n_luns);
     if (r < 0)
@@ -409,20 +416,25 @@ static int target_check(Search *s, const IscsiSession *session, Failure **ret_fa
             return note_missing(s, session, (int64_t)luns[k],
                                 "reported by the target, not found by the kernel");
     }
-    return 0;
+    return 1;
 }
 
-/* 1: all there. */
+/* 1: all there. A target that is whole is not looked at again: udev tells of every disk, and many targets
+ * would be looked at that many times. */
 static int search_once(Search *s, Failure **ret_failure)
 {
     size_t i;
-    int r;
 
-    search_reset(s);
+    free_and_replace(&s->missing, NULL);
     for (i = 0; i < s->n_sessions; i++) {
-        r = target_check(s, &s->sessions[i], ret_failure);
+        size_t before = s->n_disks;
+        int r = s->whole[i] ? 1 : target_check(s, &s->sessions[i], ret_failure);
+
         if (r < 0)
             return r;
+        s->whole[i] = r > 0;
+        for (; r == 0 && s->n_disks > before; s->n_disks--)
+            disk_done(&s->disks[s->n_disks - 1]);
     }
     return !s->missing;
 }
@@ -446,8 +458,7 @@ static int search_wait(Search *s, struct udev_monitor *monitor, uint64_t timeout
         struct udev_device *d;
 
         if (scanned == 0 || now - scanned >= RESCAN_USEC) {
-            r = hosts_scan(s->sessions, s->n_sessions,
-                           MIN(SCAN_TIMEOUT_USEC, timeout_usec - MIN(now - start, timeout_usec)));
+            r = search_scan(s, MIN(SCAN_TIMEOUT_USEC, timeout_usec - MIN(now - start, timeout_usec)));
             if (r < 0)
                 return r;
             scanned = now_usec(CLOCK_MONOTONIC);
@@ -469,7 +480,7 @@ static int search_wait(Search *s, struct udev_monitor *monitor, uint64_t timeout
 int disks_wait(const IscsiSession *sessions, size_t n_sessions, uint64_t timeout_usec, Disk **ret,
                size_t *ret_n, Failure **ret_failure)
 {
-    Search s = {.sessions = sessions, .n_sessions = n_sessions};
+    _cleanup_(search_done) Search s = {.sessions = sessions, .n_sessions = n_sessions};
     _cleanup_(udev_monitor_unrefp) struct udev_monitor *monitor = NULL;
     _cleanup_(udev_unrefp) struct udev *udev = udev_new();
     size_t i;
@@ -478,6 +489,9 @@ int disks_wait(const IscsiSession *sessions, size_t n_sessions, uint64_t timeout
     if (!udev)
         return -ENOMEM;
     s.udev = udev;
+    s.whole = calloc(n_sessions + 1, sizeof(*s.whole));
+    if (!s.whole)
+        return -ENOMEM;
     monitor = udev_monitor_new_from_netlink(udev, "udev");
     if (!monitor || udev_monitor_filter_add_match_subsystem_devtype(monitor, "block", NULL) < 0 ||
         udev_monitor_enable_receiving(monitor) < 0)
@@ -497,7 +511,6 @@ int disks_wait(const IscsiSession *sessions, size_t n_sessions, uint64_t timeout
         *ret_n = s.n_disks;
         s.n_disks = 0;
     }
-    search_reset(&s);
     return r;
 }
 

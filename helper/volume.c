@@ -11,16 +11,20 @@
  * as long as the one below it. */
 #define LAYER_TEXT_MAX 200
 
+void disk_done(Disk *d)
+{
+    free(d->name);
+    free(d->target);
+    free(d->kernel_name);
+    free(d->table);
+}
+
 void disks_free(Disk *disks, size_t n)
 {
     size_t i;
 
-    for (i = 0; i < n; i++) {
-        free(disks[i].name);
-        free(disks[i].target);
-        free(disks[i].kernel_name);
-        free(disks[i].table);
-    }
+    for (i = 0; i < n; i++)
+        disk_done(&disks[i]);
     free(disks);
 }
 

@@ -57,6 +57,8 @@ typedef struct Volume {
     json_object *subvolumes; /* of a mounted btrfs (helper/subvolume.h); NULL: none */
 } Volume;
 
+/* What it holds, not itself. */
+void disk_done(Disk *d);
 void disks_free(Disk *disks, size_t n);
 void volumes_free(Volume *volumes, size_t n);
 
