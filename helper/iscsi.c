@@ -15,6 +15,7 @@
 #define SESSIONS_MAX 4096
 #define GONE_POLL_MSEC 20
 #define LOGOUT_RETRY_MSEC 500
+#define LOGOUT_TURN_USEC (500 * USEC_PER_MSEC)
 #define LOGOUT_GRACE_USEC (3 * USEC_PER_SEC)
 
 static void session_done(IscsiSession *s)
@@ -324,6 +325,8 @@ int iscsi_sessions_logout(const char *id, IscsiLogout *logouts, size_t n, uint64
 
     if (!calls)
         return -ENOMEM;
+    /* iscsid serves one after the other, and a slow host starts one iscsiadm after the other. */
+    timeout_usec += n * LOGOUT_TURN_USEC;
     for (i = 0; i < n; i++) {
         logouts[i].id = id;
         logouts[i].timeout_usec = timeout_usec;

@@ -40,7 +40,8 @@ int iscsi_session_set_recovery(int64_t sid, const char *seconds);
  * failure that names target and code. */
 int iscsi_session_logout(const char *id, int64_t sid, uint64_t timeout_usec, Failure **ret_failure);
 
-/* The same for several beside each other: with dead targets each takes its time. */
+/* The same for several beside each other, which all have timeout_usec and half a second more for each: with
+ * dead targets each takes its time. */
 typedef struct IscsiLogout {
     int64_t sid;
     int result; /* as iscsi_session_logout() returns it */
