@@ -6,8 +6,11 @@ The programs are those of $ILRD_BUILD (default: the current directory)."""
 
 import base64
 import contextlib
+import functools
 import json
 import os
+import pathlib
+import re
 import select
 import shutil
 import signal
@@ -44,6 +47,14 @@ def wait_for(what, condition, seconds=30):
             return value
         time.sleep(0.02)
     raise AssertionError(f"{what}: not within {seconds} s")
+
+
+@functools.lru_cache(None)
+def helper_parameters():
+    """What the real helper takes with each verb, as its table has it: the stand-in refuses the rest, too."""
+    table = (pathlib.Path(__file__).resolve().parents[2] / "helper" / "request.c").read_text()
+    return {verb: set(re.findall(r'"([^"]+)"', keys))
+            for verb, keys in re.findall(r'\{"([a-z-]+)",[^{}]*?KEYS\(([^)]*)\)', table)}
 
 
 class Helper(threading.Thread):
@@ -88,6 +99,13 @@ class Helper(threading.Thread):
             request = json.loads(data[:-1])
             self.asked.append(request)
             verb = request["verb"]
+            strange = set(request) - {"verb"} - helper_parameters().get(verb, set())
+            if strange:
+                with contextlib.suppress(OSError):
+                    connection.sendall(json.dumps({"failure": {
+                        "name": "InvalidRequest",
+                        "message": f"{sorted(strange)[0]}: no such parameter of {verb}"}}).encode() + b"\0")
+                return
             held = self.hold.get(verb)
             if held:
                 while not held.is_set():
