@@ -161,8 +161,7 @@ def faults_at_the_point():
 
 
 def faults_at_the_provision():
-    # What is told to wait holds the others back, too: with all of it at a time the last one is refused after 20 s.
-    run_group("provision", 40)
+    run_group("provision")
 
 
 def faults_at_the_status():
