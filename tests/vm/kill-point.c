@@ -9,7 +9,7 @@
  * before), in the program and in the children that it forks; programs that it executes are not watched.
  *
  *   record   rename to a file NAME.json
- *   mount    mount, umount2, move_mount
+ *   mount    mount, umount2, move_mount; not in a name space that a child has made for itself
  *   dm       device-mapper's ioctls that change something
  *   loop     those of loop devices
  *   btrfs    those of btrfs
@@ -20,11 +20,12 @@
  *
  * Environment (the loaded program's own one loses all of it):
  *   KILL_POINT_FILE     file of 256 KiB that is shared by all that count, made if it is not there (0666).
- * Numbers of 32 bits in the machine's order: count, reached (the pid that waits), go, length of the text;
- *                       from byte 64 on the text: a line "N PROGRAM KIND WORDS" for each point
- *   KILL_POINT_MODE     count   only counts
- *                       self    point KILL_POINT_AT is the last thing that the program's first process does:
- * SIGKILL barrier at that point whoever is there waits until go is not 0, at most 20 s KILL_POINT_AT       N
+ *                       Numbers of 32 bits in the machine's order: count, reached (the pid that waits), go,
+ *                       length of the text; from byte 64 on the text: a line "N PROGRAM KIND WORDS" for each
+ *   KILL_POINT_AT       N
+ *   KILL_POINT_MODE     count: only counts
+ *                       self: point N is the last thing that the program's first process does, SIGKILL
+ *                       barrier: at point N whoever is there waits until go is not 0, at most 20 s
  *   KILL_POINT_KINDS    kinds with commas between them; default record,mount,dm,loop,btrfs,exec
  *   KILL_POINT_PROGRAM  watch only if the program has this name */
 
@@ -33,6 +34,7 @@
 #include <fcntl.h>
 #include <linux/dm-ioctl.h>
 #include <linux/loop.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -65,6 +67,7 @@ static Shared *shared;
 static char kinds[256] = "record,mount,dm,loop,btrfs,exec", mode[16] = "count";
 static uint32_t at;
 static pid_t first;
+static bool own_mounts; /* this process has made itself a mount name space */
 
 static void wrong(const char *what)
 {
@@ -131,7 +134,7 @@ __attribute__((format(printf, 2, 3))) static void point(const char *kind, const 
     uint32_t number, start;
     va_list ap;
 
-    if (!shared || !wanted(kind))
+    if (!shared || !wanted(kind) || (own_mounts && strcmp(kind, "mount") == 0))
         return;
     va_start(ap, format);
     vsnprintf(words, sizeof(words), format, ap);
@@ -194,6 +197,15 @@ int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsign
     int r = NEXT(renameat2)(from_dir, from, to_dir, to, flags);
 
     renamed(to);
+    return r;
+}
+
+int unshare(int flags)
+{
+    int r = NEXT(unshare)(flags);
+
+    if (r == 0 && (flags & CLONE_NEWNS))
+        own_mounts = true;
     return r;
 }
 

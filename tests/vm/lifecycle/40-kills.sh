@@ -4,7 +4,8 @@
 # The kill matrix: ilrd, a helper, the connection's script, its tunnel, iscsid and ilr-connect, each killed with SIGKILL after
 # each step by which ilrd or a helper changes the world, on the way up and on the way down, with one target and with two. Then
 # what was killed is started again, and either the session stands with all its files, or nothing is left.
-# ILR_KILLS points of it, chosen by the seed, 2 by default; all with --full, in as many boots as that takes.
+# ILR_KILLS points of it, chosen by the seed, 2 by default; all with --full, in as many boots as that takes. ILR_KILL_KINDS="single"
+# takes only those with one target.
 set -eEuo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=tests/vm/lifecycle/lib.sh
@@ -84,8 +85,9 @@ points_of() { # KIND: lines "KIND DIRECTION WHO BASE STEPS"
     kill_point_list >"$ILR_RESULTS/points.$1.down"
     disarm
 }
-kinds=(double)
-[[ ! ${ILR_FULL-} ]] || kinds=(single double)
+kinds=double
+[[ ! ${ILR_FULL-} ]] || kinds="single double"
+read -ra kinds <<<"${ILR_KILL_KINDS:-$kinds}"
 points=$ILR_RESULTS/points
 if [[ ! ${ILR_FULL-} || ! -s $points ]]; then
     for kind in "${kinds[@]}"; do points_of "$kind"; done >"$points.new"
@@ -99,7 +101,8 @@ must "steps were counted" counted
 eventually 30 nothing_left azure
 world_keep
 
-# Lines "KIND DIRECTION VICTIM POINT", in an order that the seed gives: a part of them is a fair sample.
+# Lines "KIND DIRECTION VICTIM POINT", in an order that the seed gives: a part of them is a fair sample. After one on the way up
+# comes one on the way down, which takes the session that the first one left standing.
 items() {
     local kind direction who base steps victim n
     while read -r kind direction who base steps; do
@@ -111,7 +114,8 @@ items() {
             for ((n = 1; n <= steps; n++)); do echo "$kind $direction $victim $((base + n))"; done
         done
     done <"$points" | python3 -c 'import hashlib, sys
-sys.stdout.writelines(sorted(sys.stdin, key=lambda line: hashlib.md5((sys.argv[1] + line).encode()).digest()))' "$seed"
+sys.stdout.writelines(sorted(sys.stdin, key=lambda line: hashlib.md5((sys.argv[1] + line).encode()).digest()))' "$seed" |
+        awk '{print ++n[$1, $2], $1, $2 == "down", $0}' | sort -s -k1,1n -k2,2 -k3,3n | cut -d' ' -f4-
 }
 
 # ---- one of them ----
@@ -131,13 +135,27 @@ settled() { # nothing is under way any more
     ilrctl list --json >"$WORK/list" || return 1
     jq -e '[.sessions[] | select(.state != "ready")] | length == 0' "$WORK/list" >/dev/null || { cat "$WORK/list"; return 1; }
 }
+stand() { # nothing of what came before but the session that is written down
+    local id
+    id=$(cat "$WORK/standing")
+    : >"$WORK/standing"
+    [[ ! $id ]] || ilrctl release "$id"
+    promise1
+}
 item() { # KIND DIRECTION VICTIM POINT: the words about what became of it in $WORK/item
     local kind=$1 direction=$2 victim=$3 at=$4 n=$SINGLE id='' who=helper mode=barrier acting victims_pids hit=''
     [[ $kind != double ]] || n=$DOUBLE
     [[ $victim != ilrd ]] || who=ilrd
     [[ $victim != ilrd && $victim != helper ]] || mode=self
-    disarm
-    if [[ $direction == down ]]; then id=$(life_up "$n"); fi
+    [[ $direction == up ]] || id=$(cat "$WORK/standing")
+    : >"$WORK/standing"
+    : >"$dir/helper.env"
+    if [[ $direction == down && ! $id ]]; then
+        disarm
+        id=$(life_up "$n")
+    elif [[ $who != ilrd ]]; then
+        disarm
+    fi
     arm "$who" "$mode" "$at"
     act "$n" "$direction" "$id" >"$WORK/act" 2>&1 &
     acting=$!
@@ -163,49 +181,78 @@ item() { # KIND DIRECTION VICTIM POINT: the words about what became of it in $WO
     wait $acting || true
     : >"$dir/helper.env"
     eventually 90 settled
-    for id in $(sessions); do
-        sums_right "$id"
-        ilrctl release "$id"
-    done
+    id=$(sessions)
+    [[ ! $id ]] || sums_right "$id"
+    if [[ $id && $direction == up ]]; then
+        echo "$id" >"$WORK/standing"
+        return
+    fi
+    [[ ! $id ]] || ilrctl release "$id"
     promise1
 }
+# What is not there at one step is not there at those on the other side of it either: on the way down nobody starts anew, on the
+# way up each begins and ends once. $ILR_RESULTS/there has what was seen: the item, and whether it was there.
+not_there() { # KIND DIRECTION VICTIM POINT
+    awk -v at="$4" -v way="$2" -v who="$1 $2 $3" '
+        $1 " " $2 " " $3 != who {next}
+        $5 == "killed" {if (!first || $4 < first) first = $4; if ($4 > last) last = $4; next}
+        {absent[$4] = 1}
+        END {
+            for (p in absent) {
+                if (at + 0 >= p + 0 && (way == "down" || (last && last + 0 < p + 0))) found = 1
+                if (at + 0 <= p + 0 && way == "up" && first && first + 0 > p + 0) found = 1
+            }
+            exit !found
+        }' "$ILR_RESULTS/there"
+}
 
-done_items=0 hits=0 tried_items=0 left=0
+hits=0 tried_items=0 absent_items=0 left=0 kind=
 wanted=${ILR_KILLS:-2}
 [[ ! ${ILR_FULL-} || ${ILR_KILLS-} ]] || wanted=1000000
 items >"$WORK/items"
 if [[ ${ILR_KILL_ITEM-} ]]; then echo "$ILR_KILL_ITEM" >"$WORK/items"; fi
 total=$(wc -l <"$WORK/items")
-# A sample takes turns.
-if [[ ! ${ILR_FULL-} && ! ${ILR_KILL_ITEM-} ]]; then
-    awk '{c[$2]++; print c[$2], NR, $0}' "$WORK/items" | sort -n -k1,1 -k2,2 | cut -d' ' -f3- >"$WORK/items.fair"
-    mv "$WORK/items.fair" "$WORK/items"
-fi
+touch "$ILR_RESULTS/there"
+: >"$WORK/standing"
 while read -r -u 4 line; do
     ! done_before "kill $line" || continue
     ((tried_items < wanted)) || break
+    # shellcheck disable=SC2086 # the item's four words
+    if not_there $line; then
+        done_now "kill $line"
+        absent_items=$((absent_items + 1))
+        continue
+    fi
     time_left 150 || { left=1; break; }
     tried_items=$((tried_items + 1))
     start=$SECONDS
     before=$failed_checks
-    # shellcheck disable=SC2086 # the item's four words
+    if [[ -s $WORK/standing && $line != "$kind down "* ]]; then check "what was left standing goes" stand; fi
+    # shellcheck disable=SC2086
     check "killed: $line" item $line
     say "$line: $(cat "$WORK/item"), $((SECONDS - start)) s"
-    grep -q ^killed "$WORK/item" && hits=$((hits + 1))
+    kind=${line%% *}
+    if grep -q ^killed "$WORK/item"; then
+        hits=$((hits + 1))
+        echo "$line killed" >>"$ILR_RESULTS/there"
+    elif grep -q '^not there' "$WORK/item"; then
+        echo "$line absent" >>"$ILR_RESULTS/there"
+    fi
     if ((failed_checks == before)); then
         done_now "kill $line"
-        done_items=$((done_items + 1))
     else
         journalctl --since "-$((SECONDS - start + 2))s" --no-pager -o short-precise | sed 's/^/#K /' | tail -n 120
+        : >"$WORK/standing"
         disarm
         life_clean
     fi
 done 4<"$WORK/items"
+check "what was left standing goes" stand
 disarm
 rm -rf /run/systemd/system/ilr{-helper@,-session@,d}.service.d
 systemctl daemon-reload
 systemctl restart ilrd.service
-say "$tried_items points tried now, $hits of them seen killed; $(grep -c ^kill "$ILR_RESULTS/done" || true) of $total done, seed $seed"
+say "$tried_items points tried now, $hits of them seen killed, at $absent_items more there was nobody to kill; $(grep -c ^kill "$ILR_RESULTS/done" || true) of $total done, seed $seed"
 check "somebody was killed" test "$hits" -gt 0
 finish || exit 1
 ((!left)) || exit 75
