@@ -8,6 +8,10 @@ cd "$(dirname "$0")"
 # shellcheck source=tests/vm/storage/lib.sh
 . ./lib.sh
 
+host_clean_up() {
+    vgchange -an vgother >/dev/null 2>&1 || true
+    losetup -D
+}
 make_images() {
     local loop
     mkdir -p files/etc files/dir
@@ -29,6 +33,13 @@ make_images() {
     echo 'start=2048, size=49152, name="cut512"' | sfdisk -q -X gpt wrong.img
     truncate -s 24M wrong.fs; mkfs.ext4 -q -b 4096 -d files wrong.fs; put wrong.img 2048 wrong.fs
     rm -- *.fs
+    truncate -s 16M other.img
+    losetup /dev/loop9 other.img
+    vgcreate -q -s 1M vgother /dev/loop9
+    lvcreate -q -y -n other -L 8M vgother
+    mkfs.ext4 -q -d files /dev/vgother/other
+    vgchange -q -an vgother
+    losetup -d /dev/loop9
     images_done
 }
 
@@ -91,6 +102,18 @@ kill $holder
 wait $holder || true
 check "the rest went with its holder" eventually 10 gone bbbbbbbb
 umount mnt
+
+# ---- a disk that does not call itself what Azure's do ----
+
+target_new d other.img
+tgtadm --lld iscsi --op update --mode logicalunit --tid $((next_tid - 1)) --lun 1 --params vendor_id=OTHER
+session_new dddddddd d
+must "up with a disk that names another vendor" up dddddddd
+check "it has its files" is /run/ilr/dddddddd/volumes/other/etc/hostname debian
+check "the host's LVM does not see its volume group" not grep vgother <(vgs 2>&1)
+check "there is no link to it" not grep . <(find /dev/disk -lname '*sd[a-z]*')
+check "down" down dddddddd
+check "nothing is left" gone dddddddd
 
 # ---- no rules, no protection ----
 
