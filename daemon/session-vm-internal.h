@@ -48,8 +48,8 @@ static inline const VmServices *services(const Session *s)
 /* How long the helper may take to stop something: longer than all that it waits for by itself, one after the
  * other (helper/down.c, helper/connect.c; tests/cli/manual.sh adds it up). Whoever gave up before that would
  * tell of a helper that is silent, and ask a second one that has to wait for the first. */
-#define HELPER_DOWN_USEC (7 * USEC_PER_MINUTE)
-#define HELPER_DISCONNECT_USEC (10 * USEC_PER_MINUTE)
+#define HELPER_DOWN_USEC (8 * USEC_PER_MINUTE)
+#define HELPER_DISCONNECT_USEC (11 * USEC_PER_MINUTE)
 
 /* The question of a step. script: a secret member of that name, or NULL. */
 int session_vm_ask(Session *s, json_object *request, Secret *script, uint64_t timeout_usec, HelperDone done);

@@ -82,8 +82,8 @@ daemon/manager.c|STATUS_TIMEOUT_USEC (30 * USEC_PER_SEC)|must tell within 30 s w
 daemon/manager.c|STATUS_TRIES_MAX 3|told after three times
 daemon/service-turn.c|TURN_USEC (10 * USEC_PER_MINUTE)|waits for that for 10 min
 daemon/session.c|RETRY_MAX_USEC (5 * USEC_PER_MINUTE)|at last each 5 min
-daemon|HELPER_DOWN_USEC (7 * USEC_PER_MINUTE)|Release, 7 min for the volumes
-daemon|HELPER_DISCONNECT_USEC (10 * USEC_PER_MINUTE)|then 10 min for the connection
+daemon|HELPER_DOWN_USEC (8 * USEC_PER_MINUTE)|Release, 8 min for the volumes
+daemon|HELPER_DISCONNECT_USEC (11 * USEC_PER_MINUTE)|then 11 min for the connection
 daemon/sweep.c|LIST_TIMEOUT_USEC (2 * USEC_PER_MINUTE)|2 min for the list
 daemon/sweep.c|TASK_TIMEOUT_USEC (10 * USEC_PER_MINUTE)|10 min for each session
 helper/discover.c|DISCOVER_TIMEOUT_USEC (45 * USEC_PER_SEC)|Each discovery and each login has 45 s
@@ -99,6 +99,7 @@ helper/down.c|DISMANTLE_FORCED_USEC (25 * USEC_PER_SEC)|25 s for taking apart
 helper/dismantle.c|STEP_USEC (20 * USEC_PER_SEC)|a single call into the kernel 20 s
 helper/dismantle.c|STEP_FORCED_USEC (5 * USEC_PER_SEC)|5 s for a single call into the kernel
 helper/iscsi.h|ISCSI_LOGOUT_TIMEOUT_USEC (15 * USEC_PER_SEC)|logging out 15 s
+helper/iscsi.c|LOGOUT_TURN_USEC (500 * USEC_PER_MSEC)|0.5 s for each target
 helper/sweep.c|STEP_USEC (15 * USEC_PER_SEC)|of which a single call into the kernel has 15 s
 helper/serve.c|RECEIVE_TIMEOUT_USEC (30 * USEC_PER_SEC)|said what it wants within 30 s
 helper/serve.c|SEND_TIMEOUT_SEC 30|take the answer within 30 s
@@ -135,7 +136,9 @@ seconds() { # FILE NAME
     *) echo "# $1: no $2" >&2; echo 1000000 ;;
     esac
 }
-logout=$(($(seconds helper/iscsi.h ISCSI_LOGOUT_TIMEOUT_USEC) + $(seconds helper/iscsi.c LOGOUT_GRACE_USEC)))
+# Half a second for each target.
+turns=$(($(sed -n 's/^#define RECORD_TARGETS_MAX //p' "$top/helper/record.h") / 2))
+logout=$(($(seconds helper/iscsi.h ISCSI_LOGOUT_TIMEOUT_USEC) + turns + $(seconds helper/iscsi.c LOGOUT_GRACE_USEC)))
 lock=$(seconds helper/connect.c LOCK_TIMEOUT_USEC)
 down=$((lock + 2 * $(seconds helper/down.c DISMANTLE_USEC) + 3 * logout))
 disconnect=$((lock + $(seconds helper/connect.c STOP_SESSION_TIMEOUT_USEC) + 2 * $(seconds helper/connect.c STOP_CONNECTION_TIMEOUT_USEC) +
