@@ -192,8 +192,18 @@ static int give_up_all(Dismantle *d)
     return 0;
 }
 
+/* Between its creation and its first table a device stands on nothing yet, and since Linux 5.15 it is not in
+ * sysfs before. Whoever made it was killed there. */
+static bool is_empty(dev_t device)
+{
+    uint64_t sectors;
+    int r = device_sectors(device, &sectors);
+
+    return r == -EIO || r == -ENOENT;
+}
+
 /* Whoever else has one of the devices open for a moment (udev) is waited for by libdevmapper's own retries.
- * only: nothing but these, directories of sysfs; NULL: all. */
+ * only: nothing but these, directories of sysfs, and what is empty; NULL: all. */
 static int remove_all(Dismantle *d, char *const *only, Failure **ret_failure)
 {
     _cleanup_free_ char *what = NULL;
@@ -204,7 +214,7 @@ static int remove_all(Dismantle *d, char *const *only, Failure **ret_failure)
     if (r < 0)
         return log_errno_full(LOG_WARNING, d->id, r, "Cannot list device-mapper's devices");
     for (i = 0; i < d->n_devices; i++) {
-        if (only && !tower_has(only, d->devices[i].device))
+        if (only && !tower_has(only, d->devices[i].device) && !is_empty(d->devices[i].device))
             continue;
         if (d->devices[i].deferred) {
             d->n_left++;

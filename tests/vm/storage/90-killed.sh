@@ -140,6 +140,8 @@ for layout in "${layouts[@]}"; do
     check "$layout: nothing is left" gone "$id"
     most=$((ups > downs ? ups : downs))
     points=($((downs / 2)) $((ups * 3 / 4)))
+    # A map over the opened volume that has no table yet stands on nothing.
+    [[ $layout != luks ]] || points+=(2)
     [[ ! ${ILR_FULL-} ]] || mapfile -t points < <(seq "$most")
     tries=0 hits=0 failed=0
     for n in "${points[@]}"; do
