@@ -327,6 +327,9 @@ int md_plan(const MdSuper *members, size_t n, MdPlan *ret, char reason[static 16
     r = plan_by_level(f, ret, reason);
     if (r < 0)
         return r;
+    /* Only linear and raid0 have no size of their own, and only they have all their legs. */
+    if (f->level >= 1 && (ret->leg_sectors == 0 || ret->sectors == 0))
+        return refuse(reason, "its size is not known");
     if (ret->n_present < ret->n_needed || ret->n_present == 0) {
         snprintf(reason, 160, "%u of its %u members are there, it needs %u", ret->n_present, ret->n_legs,
                  MAX(ret->n_needed, 1U));

@@ -238,6 +238,40 @@ static void members_that_differ(void **state)
     assert_non_null(strstr(reason, "1 of its 2 members are there"));
 }
 
+/* What has redundancy says how large its members are, or it would be taken for one of those that need them
+ * all.
+ */
+static void members_of_no_size(void **state)
+{
+    static const struct {
+        int level;
+        uint32_t layout;
+        uint64_t size;
+    } cases[] = {{1, 0, 0},   {4, 0, 0},        {4, 0, 127},     {5, 2, 0},
+                 {5, 2, 127}, {10, 0x102, 127}, {10, 0x201, 128}};
+    _cleanup_free_ MdSuper *m = calloc(1, sizeof(*m));
+    size_t i;
+
+    assert_non_null(m);
+    for (i = 0; i < ELEMENTSOF(cases); i++) {
+        char reason[160] = "";
+        MdPlan plan;
+
+        /* The first one is missing. */
+        *m = (MdSuper){.level = cases[i].level,
+                       .layout = cases[i].layout,
+                       .size = cases[i].size,
+                       .chunk_sectors = 128,
+                       .raid_disks = 2,
+                       .data_size = 1024,
+                       .number = 1,
+                       .clean = true,
+                       .roles = {0, 1}};
+        assert_int_equal(md_plan(m, 1, &plan, reason), -EINVAL);
+        assert_string_equal(reason, "its size is not known");
+    }
+}
+
 /* An array of four partitions of an array of four partitions ... */
 static void layers_have_an_end(void **state)
 {
@@ -440,6 +474,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(towers_are_climbed_once, setup, teardown),
         cmocka_unit_test(names_of_arrays_are_text),
         cmocka_unit_test(members_that_differ),
+        cmocka_unit_test(members_of_no_size),
         cmocka_unit_test(layers_have_an_end),
         cmocka_unit_test(lines_that_lead_to_each_other),
         cmocka_unit_test(volumes_that_lead_to_each_other),
