@@ -20,12 +20,16 @@
 #define RAID_MAGIC 0x64526d44
 
 #define DEPTH_MAX 4
+/* Volumes and their pieces that are looked at for one group: metadata that somebody made up may lead to each
+ * of them in more ways than anybody can go. */
+#define STEPS_MAX 32768
 #define MISSING "[unknown]"
 
 typedef struct Partial {
     Group *g;
     LvmSegment *segments;
     size_t n_segments;
+    size_t steps;
 } Partial;
 
 /* What one volume is made of. */
@@ -325,11 +329,13 @@ static int build(Partial *p, const char *lv, unsigned depth, Build *b)
     size_t i;
     int r = 0;
 
-    for (i = 0; r >= 0 && i < p->n_segments && !*b->reason; i++) {
+    p->steps++;
+    for (i = 0; r >= 0 && i < p->n_segments && !*b->reason && p->steps <= STEPS_MAX; i++) {
         const LvmSegment *s = &p->segments[i];
 
         if (!streq(s->lv, lv))
             continue;
+        p->steps += strv_length(s->pieces);
         if (*s->origin && !streq(s->type, "thin") && !streq(s->type, "cache"))
             snprintf(b->reason, sizeof(b->reason), "a snapshot needs the whole group");
         else if (depth < DEPTH_MAX && (streq(s->type, "linear") || streq(s->type, "striped")))
@@ -343,6 +349,8 @@ static int build(Partial *p, const char *lv, unsigned depth, Build *b)
         else
             snprintf(b->reason, sizeof(b->reason), "volumes of type %s need the whole group", s->type);
     }
+    if (p->steps > STEPS_MAX && !*b->reason)
+        snprintf(b->reason, sizeof(b->reason), "its volumes are made of more pieces than are looked at");
     return r;
 }
 

@@ -7,6 +7,7 @@
 #include "files.h"
 #include "guest.h"
 #include "lvm-report.h"
+#include "lvm.h"
 #include "md-super.h"
 #include "names.h"
 #include "paths.h"
@@ -341,6 +342,43 @@ static void volumes_that_lead_to_each_other(void **state)
     lvm_segments_free(segments, volumes);
 }
 
+/* The first volume of a group that misses one is made of many pieces of the second, and so on; below is a
+ * hole. */
+static void volumes_over_a_hole(void **state)
+{
+    const unsigned volumes = 4, pieces = 400, n = volumes * pieces;
+    const LvmPv pv = {.vg = "vg0", .extent_sectors = 8192};
+    LvmSegment *segments = calloc(n, sizeof(*segments));
+    Assembly a = {.id = "abcd1234"};
+    size_t member = 0;
+    Group g = {
+        .a = &a, .members = &member, .n_members = 1, .pvs = &pv, .n_pvs = 1, .first = &pv, .n_missing = 1};
+    unsigned i;
+
+    assert_non_null(segments);
+    assert_non_null(assembly_add(&a, 0, 0, 1 * MIB));
+    for (i = 0; i < n; i++) {
+        LvmSegment *s = &segments[i];
+
+        snprintf(s->lv, sizeof(s->lv), "v%u", i / pieces);
+        strcpy(s->type, "linear");
+        s->start = (uint64_t)(i % pieces) * pv.extent_sectors;
+        s->sectors = pv.extent_sectors;
+        assert_int_equal(i / pieces + 1 < volumes
+                             ? strv_extendf(&s->pieces, "v%u(%u)", i / pieces + 1, i % pieces)
+                             : strv_extend(&s->pieces, "[unknown](0)"),
+                         0);
+    }
+    (void)alarm(20);
+    assert_int_equal(lvm_map(&g, segments, n, "v0"), 0);
+    (void)alarm(0);
+    assert_int_equal(a.n_volumes, 2);
+    assert_non_null(strstr(a.volumes[1].reason, "more pieces than are looked at"));
+    assert_int_equal(a.n_devices, 0);
+    lvm_segments_free(segments, n);
+    assembly_done(&a);
+}
+
 /* ---- file systems ---- */
 
 /* The kernel would open what a f2fs over several devices names: a disk of this host. */
@@ -478,6 +516,7 @@ int main(void)
         cmocka_unit_test(layers_have_an_end),
         cmocka_unit_test(lines_that_lead_to_each_other),
         cmocka_unit_test(volumes_that_lead_to_each_other),
+        cmocka_unit_test(volumes_over_a_hole),
         cmocka_unit_test_setup_teardown(file_systems_that_name_devices, setup, teardown),
         cmocka_unit_test_setup_teardown(targets_that_do_not_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(records_of_the_wrong_kind, setup, teardown),
