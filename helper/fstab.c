@@ -67,6 +67,11 @@ static char *clean(const char *s)
     return text_clean(s ? s : "", FIELD_MAX);
 }
 
+static bool too_long(const char *field)
+{
+    return field && strlen(field) > FIELD_MAX;
+}
+
 static int entry_add(Fstab *f, const char *what, const char *where, const char *type, const char *options)
 {
     FstabEntry *more = realloc(f->entries, (f->n_entries + 1) * sizeof(*more)), *e;
@@ -101,8 +106,8 @@ int fstab_parse(const char *text, size_t size, Fstab *f)
         const char *what = mnt_fs_get_source(fs), *where = mnt_fs_get_target(fs),
                    *type = mnt_fs_get_fstype(fs), *options = mnt_fs_get_options(fs);
 
-        /* Too long for a path of anybody: cut off it would be another one. */
-        if ((what && strlen(what) > FIELD_MAX) || (where && strlen(where) > FIELD_MAX))
+        /* Too long for a path of anybody: cut off it would be another one, or name another subvolume. */
+        if (too_long(what) || too_long(where) || too_long(options))
             continue;
         if (!left_out(what, where, type ? type : "", options))
             r = entry_add(f, what, where, type, options);

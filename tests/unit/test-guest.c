@@ -81,6 +81,10 @@ static void hostile_fstab(void **state)
     p = many + sprintf(many, "UUID=x /%0300d ext4\n", 0);
     assert_int_equal(fstab_parse(many, (size_t)(p - many), &f), 0);
     assert_int_equal(f.n_entries, 0);
+    /* Cut off it would be subvol=@. */
+    p = many + sprintf(many, "UUID=x /home btrfs x%0246d,subvol=@home\n", 0);
+    assert_int_equal(fstab_parse(many, (size_t)(p - many), &f), 0);
+    assert_int_equal(f.n_entries, 0);
 }
 
 #define LV_UUID "abcdefghijklmnopqrstuvwxyz012345"
