@@ -199,7 +199,7 @@ static bool is_empty(dev_t device)
     uint64_t sectors;
     int r = device_sectors(device, &sectors);
 
-    return r == -EIO || r == -ENOENT;
+    return r == -ENODATA || r == -ENOENT;
 }
 
 /* Whoever else has one of the devices open for a moment (udev) is waited for by libdevmapper's own retries.

@@ -41,8 +41,10 @@ int device_sectors(dev_t device, uint64_t *ret)
     r = file_read_line(path, &line);
     if (r < 0)
         return r;
-    if (sscanf(line, "%llu", &n) != 1 || n == 0)
-        return -EIO;
+    if (sscanf(line, "%llu", &n) != 1)
+        return -EBADMSG;
+    if (n == 0)
+        return -ENODATA;
     *ret = n;
     return 0;
 }

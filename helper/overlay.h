@@ -35,6 +35,6 @@ int overlay_stores_release(const char *id, bool forced, uint64_t timeout_usec);
 
 /* A descriptor on a block device by its number: its name in /dev may be gone or may not be ours. */
 int device_open(dev_t device, int flags);
-/* The size of a block device, by sysfs, in sectors of 512 bytes. -EIO: it has none, -ENOENT: it is not there;
- * one of device-mapper may have no table yet. */
+/* The size of a block device, by sysfs, in sectors of 512 bytes. -ENODATA: it has none, -ENOENT: it is not
+ * there; one of device-mapper may have no table yet. */
 int device_sectors(dev_t device, uint64_t *ret);

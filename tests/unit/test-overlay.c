@@ -93,13 +93,30 @@ static void what_lies_on_what(void **state)
     assert_false(device_lies_on(makedev(253, 9), "ilr_aaaaaaaa_d1"));
 }
 
+/* Before its first table a device has no size; that it cannot be told is something else. */
+static void sizes_of_devices(void **state)
+{
+    static const struct {
+        const char *text;
+        int result;
+    } sizes[] = {{"2048\n", 0}, {"0\n", -ENODATA}, {"", -EBADMSG}};
+    uint64_t n = 0;
+    size_t i;
+
+    paths.sysfs = scratch;
+    for (i = 0; i < ELEMENTSOF(sizes); i++) {
+        scratch_put("dev/block/253:1/size", sizes[i].text);
+        assert_int_equal(device_sectors(makedev(253, 1), &n), sizes[i].result);
+    }
+    assert_int_equal(n, 2048);
+    assert_int_equal(device_sectors(makedev(253, 2), &n), -ENOENT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(store_sizes),
-        cmocka_unit_test(overlay_words),
-        cmocka_unit_test(dm_words),
-        SCRATCH_TEST(what_lies_on_what),
+        cmocka_unit_test(store_sizes),   cmocka_unit_test(overlay_words), cmocka_unit_test(dm_words),
+        SCRATCH_TEST(what_lies_on_what), SCRATCH_TEST(sizes_of_devices),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
