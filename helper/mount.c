@@ -16,8 +16,12 @@
 static const struct {
     const char *type, *options, *no_replay;
 } types[] = {
-    {"ext3", NULL, "noload"},
-    {"ext4", NULL, "noload"},
+    /* The superblock may say that the kernel shall panic over an error. Not remount-ro: an error in the list
+     * of files to be removed, which the kernel works off although it mounts read-only, would end the mount.
+     */
+    {"ext2", "errors=continue", NULL},
+    {"ext3", "errors=continue", "noload"},
+    {"ext4", "errors=continue", "noload"},
     /* The kernel remembers the UUID of an XFS mounted without nouuid and refuses the next one. */
     {"xfs", "nouuid", "norecovery"},
     /* Always from the top: another default subvolume would hide the others. */

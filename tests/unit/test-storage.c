@@ -235,10 +235,11 @@ static void types(void **state)
         bool replay, degraded;
         const char *options;
     } mounts[] = {
-        {"ext4", true, false, "ro,nosuid,nodev,noexec"},
-        {"ext4", false, false, "ro,nosuid,nodev,noexec,noload"},
-        {"ext4", true, true, "ro,nosuid,nodev,noexec"},
-        {"ext2", false, false, "ro,nosuid,nodev,noexec"},
+        {"ext4", true, false, "ro,nosuid,nodev,noexec,errors=continue"},
+        {"ext4", false, false, "ro,nosuid,nodev,noexec,errors=continue,noload"},
+        {"ext4", true, true, "ro,nosuid,nodev,noexec,errors=continue"},
+        {"ext3", false, false, "ro,nosuid,nodev,noexec,errors=continue,noload"},
+        {"ext2", false, false, "ro,nosuid,nodev,noexec,errors=continue"},
         {"xfs", true, false, "ro,nosuid,nodev,noexec,nouuid"},
         {"xfs", false, false, "ro,nosuid,nodev,noexec,nouuid,norecovery"},
         {"btrfs", false, true, "ro,nosuid,nodev,noexec,subvolid=5,rescue=nologreplay,degraded"},

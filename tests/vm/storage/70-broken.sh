@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Disks that answer with errors: at their start, in the middle, in one half of a mirror.
+# Disks that answer with errors: at their start, in the middle, in one half of a mirror. And an ext4 that wants the kernel to
+# panic over an error, and has one.
 set -eEuo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=tests/vm/storage/lib.sh
@@ -45,6 +46,11 @@ make_images() {
     at=$(debugfs -R "bmap /large 500" half.img 2>/dev/null)
     mkfs.ext4 -q -L start -d files start.img
     mkfs.ext4 -q -L good -d files good.img
+    truncate -s 24M panic.img
+    mkfs.ext4 -q -L panic -d files panic.img
+    tune2fs -e panic panic.img
+    # The list of files to be removed begins with one that there cannot be, which is met while the kernel may write.
+    debugfs -w -R 'set_super_value last_orphan 3' panic.img
     losetup /dev/loop11 m1.img
     losetup /dev/loop12 m2.img
     made_mirror mirror /dev/loop11 /dev/loop12
@@ -57,13 +63,15 @@ make_images() {
 }
 must "the images can be made" make_images
 host_view host.before
-target_new a bad1 bad2 good.img
+target_new a bad1 bad2 good.img panic.img
 target_new b bad3 m2.img
 session_new aaaaaaaa a b
 must "up" up aaaaaaaa
 v=/run/ilr/aaaaaaaa/volumes
 jq -c '.volumes[] | [.name, .layers, .reason]' /run/ilr-private/aaaaaaaa/session.json | sed 's/^/# /'
 check "a good disk among bad ones" has_files $v/good
+check "the error that there was to be a panic over was met" grep 'bad orphan inode 3' <(dmesg)
+check "and the rest can be read" has_files $v/panic
 check "what is whole of a disk with a bad spot" has_files $v/half
 check "the bad spot is an error" not cat $v/half/large
 check "a disk that cannot be read says so" record aaaaaaaa '.volumes[] | select(.name == "disk2") | .reason | contains("cannot be read")'
