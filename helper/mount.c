@@ -2,7 +2,9 @@
 #include "mount.h"
 
 #include "child.h"
+#include "ext-journal.h"
 #include "mount-cleanup.h"
+#include "overlay.h"
 #include "paths.h"
 #include "tool.h"
 
@@ -137,22 +139,39 @@ typedef struct MountCall {
     dev_t device;
 } MountCall;
 
+/* What the child says first. */
+#define SAYS_REPLAYED 1
+#define SAYS_JOURNAL_ELSEWHERE 2
+
+static int journal_elsewhere(const MountCall *c)
+{
+    _cleanup_close_ int fd = -EBADF;
+
+    if (!streq(c->type, "ext3") && !streq(c->type, "ext4"))
+        return 0;
+    fd = device_open(c->device, O_RDONLY);
+    return fd < 0 ? fd : ext_journal_elsewhere(fd);
+}
+
 static int mount_child(void *userdata, int fd)
 {
     const MountCall *c = userdata;
     _cleanup_(mnt_free_contextp) struct libmnt_context *context = mnt_new_context();
     _cleanup_close_ int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     _cleanup_free_ char *said = NULL;
+    int r, elsewhere = journal_elsewhere(c);
     char name[16];
     bool replayed;
-    int r;
 
     if (!context)
         return -ENOMEM;
+    if (elsewhere < 0)
+        return elsewhere;
     if (kmsg >= 0)
         (void)lseek(kmsg, 0, SEEK_END);
     if (mnt_context_set_source(context, c->node) < 0 || mnt_context_set_target(context, c->directory) < 0 ||
         mnt_context_set_fstype(context, c->type) < 0 || mnt_context_set_options(context, c->options) < 0 ||
+        (elsewhere && mnt_context_append_options(context, "noload") < 0) ||
         mnt_context_set_optsmode(context, MNT_OMODE_NOTAB) < 0 ||
         mnt_context_disable_helpers(context, true) < 0 || mnt_context_disable_mtab(context, true) < 0)
         return -ENOMEM;
@@ -163,7 +182,8 @@ static int mount_child(void *userdata, int fd)
         r = -EIO;
     snprintf(name, sizeof(name), "dm-%u", minor(c->device));
     replayed = kernel_said(kmsg, name, &said);
-    dprintf(fd, "%d%s", replayed, said ? said : "");
+    dprintf(fd, "%d%s", (replayed ? SAYS_REPLAYED : 0) | (elsewhere ? SAYS_JOURNAL_ELSEWHERE : 0),
+            said ? said : "");
     return r;
 }
 
@@ -210,14 +230,14 @@ static int mount_ntfs(const char *node, const char *directory, const char *optio
 }
 
 int volume_mount(const Volume *v, const char *directory, bool replay, uint64_t timeout_usec,
-                 char **ret_reason, bool *ret_replayed)
+                 char **ret_reason, bool *ret_replayed, bool *ret_journal_elsewhere)
 {
     _cleanup_free_ char *text = NULL, *node = NULL, *options = mount_options(v, replay);
     MountCall call = {.type = v->type, .directory = directory, .device = v->device};
     int r;
 
     *ret_reason = NULL;
-    *ret_replayed = false;
+    *ret_replayed = *ret_journal_elsewhere = false;
     if (!options || asprintf(&node, "/dev/mapper/%s", v->node) < 0)
         return (node = NULL), -ENOMEM;
     if (streq(v->type, "ntfs"))
@@ -229,7 +249,8 @@ int volume_mount(const Volume *v, const char *directory, bool replay, uint64_t t
         return r;
     if (r < 0)
         return reason_make(ret_reason, r, v->type, isempty(text) ? "" : text + 1);
-    *ret_replayed = text[0] == '1';
+    *ret_replayed = (text[0] - '0') & SAYS_REPLAYED;
+    *ret_journal_elsewhere = (text[0] - '0') & SAYS_JOURNAL_ELSEWHERE;
     return 0;
 }
 

@@ -9,9 +9,10 @@
 
 /* Mounts a volume that has a node on a directory. replay: the file system may replay its journal, which the
  * overlay takes. ret_reason: NULL on success, else why not. ret_replayed: the kernel said that it replayed a
- * journal. Returns 0 in both cases; an error only if the machine failed. */
+ * journal. ret_journal_elsewhere: it has one on another device, which is not replayed. Returns 0 in both
+ * cases; an error only if the machine failed. */
 int volume_mount(const Volume *volume, const char *directory, bool replay, uint64_t timeout_usec,
-                 char **ret_reason, bool *ret_replayed);
+                 char **ret_reason, bool *ret_replayed, bool *ret_journal_elsewhere);
 
 /* From now on the kernel follows no symbolic links on this mount. */
 int mount_forbid_links(const char *directory, uint64_t timeout_usec);

@@ -114,9 +114,40 @@ static int forbid_links(Up *u, Volume *v, const char *directory)
                : 0;
 }
 
+/* Files may lack in it what was in the journal only, and may not fit to each other. */
+static int note_lacking_journal(Volume *v)
+{
+    _cleanup_free_ char *top = NULL;
+    char **layers;
+
+    if (asprintf(&top, "%s without its journal, which is on another disk", v->type) < 0)
+        return (top = NULL), -ENOMEM;
+    layers = volumes_join_layers(&v, 1, top);
+    if (!layers)
+        return -ENOMEM;
+    strv_free(v->layers);
+    v->layers = layers;
+    v->degraded = true;
+    return 0;
+}
+
+/* What belongs to a mount besides it. */
+static int mounted(Up *u, Volume *v, const char *directory, bool journal_elsewhere)
+{
+    int r = u->config->follow_symlinks ? 0 : forbid_links(u, v, directory);
+
+    if (r < 0 || v->reason)
+        return r;
+    v->mounted = true;
+    if (streq(v->type, "btrfs"))
+        list_subvolumes(u, v, directory);
+    return journal_elsewhere ? note_lacking_journal(v) : 0;
+}
+
 static int mount_one(Up *u, Volume *v)
 {
     _cleanup_free_ char *directory = NULL;
+    bool journal_elsewhere;
     int r;
 
     if (strchr(v->name, '/') || *v->name == '.') /* volumes_name() gives none such */
@@ -127,14 +158,12 @@ static int mount_one(Up *u, Volume *v)
     if (r < 0)
         return r;
     v->tried = true;
-    r = volume_mount(v, directory, u->replay, assembly_timeout(&u->a), &v->reason, &v->replayed);
-    if (r >= 0 && !v->reason && !u->config->follow_symlinks)
-        r = forbid_links(u, v, directory);
+    r = volume_mount(v, directory, u->replay, assembly_timeout(&u->a), &v->reason, &v->replayed,
+                     &journal_elsewhere);
+    if (r >= 0 && !v->reason)
+        r = mounted(u, v, directory, journal_elsewhere);
     if (r < 0)
         return r;
-    v->mounted = !v->reason;
-    if (v->mounted && streq(v->type, "btrfs"))
-        list_subvolumes(u, v, directory);
     if (!v->mounted)
         (void)rmdir(directory);
     log_full(LOG_INFO, u->id, "Volume %s: %s%s", v->name, v->mounted ? "mounted" : v->reason,

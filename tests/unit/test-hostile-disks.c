@@ -4,6 +4,7 @@
  * read back, nor work without an end. */
 
 #include "disk.h"
+#include "ext-journal.h"
 #include "files.h"
 #include "guest.h"
 #include "lvm-report.h"
@@ -414,6 +415,30 @@ static void file_systems_that_name_devices(void **state)
     }
 }
 
+/* The kernel would open what an ext4 names by its number. */
+static void journals_elsewhere(void **state)
+{
+    static const struct {
+        uint8_t magic, features, inode;
+        int result;
+    } supers[] = {{0x53, 0x3c, 8, 0}, {0x53, 0x38, 0, 0}, {0x53, 0x3c, 0, 1}, {0, 0x3c, 0, 0}};
+    _cleanup_close_ int fd = -EBADF;
+    char path[PATH_MAX];
+    size_t i;
+
+    snprintf(path, sizeof(path), "%s/journal", directory);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(ext_journal_elsewhere(fd), 0); /* there is nothing */
+    for (i = 0; i < ELEMENTSOF(supers); i++) {
+        uint8_t super[1024] = {
+            [0x38] = supers[i].magic, [0x39] = 0xef, [0x5c] = supers[i].features, [0xe0] = supers[i].inode};
+
+        assert_int_equal(pwrite(fd, super, sizeof(super), 1024), sizeof(super));
+        assert_int_equal(ext_journal_elsewhere(fd), supers[i].result);
+    }
+}
+
 /* ---- what takes its time ---- */
 
 /* The kernel keeps whoever scans for a target that does not answer; here a pipe does, which nobody reads. */
@@ -518,6 +543,7 @@ int main(void)
         cmocka_unit_test(volumes_that_lead_to_each_other),
         cmocka_unit_test(volumes_over_a_hole),
         cmocka_unit_test_setup_teardown(file_systems_that_name_devices, setup, teardown),
+        cmocka_unit_test_setup_teardown(journals_elsewhere, setup, teardown),
         cmocka_unit_test_setup_teardown(targets_that_do_not_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(records_of_the_wrong_kind, setup, teardown),
     };

@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Types of file systems, and journals that are left as they are.
+# Types of file systems, journals that are left as they are, and one that is on another disk.
 set -eEuo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=tests/vm/storage/lib.sh
 . ./lib.sh
 
-host_clean_up() { umount $work/live || true; rm -f /etc/ilrd/ilrd.conf.d/90-storage.conf; }
+host_clean_up() {
+    umount $work/live || true
+    losetup -D
+    rm -f /etc/ilrd/ilrd.conf.d/90-storage.conf
+}
 fill() { # FILE [MOUNT-OPTION...]: copies the files into a new file system
     local file=$1
     shift
@@ -49,6 +53,25 @@ make_images() {
     truncate -s 48M ext4.img; mkfs.ext4 -q -L ext4 -d files ext4.img; dirty ext4.img
     truncate -s 32M xfs.img; mkfs.xfs -q --unsupported -L xfs xfs.img; dirty xfs.img
     truncate -s 128M btrfs.img; mkfs.btrfs -q -L btrfs btrfs.img; dirty btrfs.img
+    # The kernel would find the journal by the number of its device, as which a disk of the host stands there.
+    truncate -s 8M journal
+    losetup /dev/loop21 journal
+    mke2fs -q -b 1024 -O journal_dev /dev/loop21
+    truncate -s 24M elsewhere.img
+    mkfs.ext4 -q -b 1024 -L elsewhere -d files -J device=/dev/loop21 elsewhere.img
+    cp journal empty
+    mount -o loop elsewhere.img mnt
+    echo new >mnt/newest
+    sync -f mnt
+    cp --sparse=always elsewhere.img elsewhere.copy
+    cp journal full
+    umount mnt
+    mv elsewhere.copy elsewhere.img
+    losetup -d /dev/loop21
+    cp full journal
+    losetup /dev/loop21 journal
+    dumpe2fs -h elsewhere.img | grep needs_recovery
+    not cmp empty full
     local sum
     for sum in xxhash sha256 blake2; do
         truncate -s 128M $sum.img
@@ -80,7 +103,7 @@ check "nothing is left" gone aaaaaaaa
 check "no program is left" not pgrep ntfs-3g
 
 printf '[Storage]\nReplay=none\n' >/etc/ilrd/ilrd.conf.d/90-storage.conf
-target_new b ext4.img xfs.img btrfs.img
+target_new b ext4.img xfs.img btrfs.img elsewhere.img
 session_new bbbbbbbb b
 must "up, journals left as they are" up bbbbbbbb
 v=/run/ilr/bbbbbbbb/volumes
@@ -97,6 +120,10 @@ cp session.json /run/ilr-private/cccccccc/session.json
 printf '[Storage]\nReplay=none\n' >/etc/ilrd/ilrd.conf.d/90-storage.conf
 must "up, as the session wants it" up cccccccc
 check "the newest file is there" is /run/ilr/cccccccc/volumes/ext4/newest new
+check "an ext4 whose journal is on another disk has its files" has_files /run/ilr/cccccccc/volumes/elsewhere
+check "and tells what it lacks" record cccccccc '.volumes[] | select(.name == "elsewhere") |
+    .degraded and .replayed == false and .reason == null and .layers == ["disk4", "ext4 without its journal, which is on another disk"]'
+check "the disk of the host that has its number is what it was" cmp journal full
 check "down" down cccccccc
 check "nothing is left" gone cccccccc
 check "the btrfs of the same identity on the host goes on" touch live/alive
