@@ -124,6 +124,21 @@ static int report_holders(Dismantle *d, const char *what, Failure **ret_failure)
     return -EBUSY;
 }
 
+/* What cannot be unmounted for a reason of its own, as one to which no path reaches, goes with that in which
+ * it stands. What else was in there is gone then, too. */
+static int detach_with_top(Dismantle *d, size_t i)
+{
+    size_t k;
+
+    for (k = 0; k < i; k++) {
+        const char *rest = startswith(d->mounts[i].path, d->mounts[k].path);
+
+        if (rest && *rest == '/')
+            break;
+    }
+    return path_unmount(d->mounts[k].path, true, step(d));
+}
+
 static int unmount_all(Dismantle *d, Failure **ret_failure)
 {
     size_t i;
@@ -145,7 +160,12 @@ static int unmount_all(Dismantle *d, Failure **ret_failure)
             return report_holders(d, what, ret_failure);
         }
         if (r < 0)
-            return log_errno_full(LOG_WARNING, d->id, r, "Cannot unmount %s", path);
+            log_errno_full(LOG_WARNING, d->id, r, "Cannot unmount %s", path);
+        /* The kernel waits for a disk: so it would for the next one. */
+        if (r < 0 && r != -ETIMEDOUT && d->forced)
+            r = detach_with_top(d, i);
+        if (r < 0)
+            return r;
     }
     return 0;
 }

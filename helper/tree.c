@@ -9,6 +9,7 @@
 #include "paths.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
@@ -64,11 +65,24 @@ static int mount_again(const TreeCall *c, const Volume *v, const char *place, in
     return 0;
 }
 
+/* Links may lead to where no path reaches: a mount there could be made by descriptor, and never be named
+ * again to take it down. */
+static int check_reach(int target)
+{
+    char link[64], path[PATH_MAX];
+    ssize_t n;
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", target);
+    n = readlink(link, path, sizeof(path));
+    return n < 0 ? -errno : n >= (ssize_t)sizeof(path) - 1 ? -ENAMETOOLONG : 0;
+}
+
 static int mount_below(const TreeCall *c, int root, const GuestMount *m)
 {
     _cleanup_close_ int target = open_in_root(root, m->entry->where, O_PATH | O_DIRECTORY);
+    int r = target < 0 ? target : check_reach(target);
 
-    return target < 0 ? target : mount_again(c, &c->u->a.volumes[m->volume], m->subvolume, target);
+    return r < 0 ? r : mount_again(c, &c->u->a.volumes[m->volume], m->subvolume, target);
 }
 
 /* Answers with one number for the root and one for each mount: 0 or a negative errno. */
@@ -102,6 +116,8 @@ static char *why_not(const Volume *v, int error)
         return strdup("something is mounted there already");
     if (error == -ELOOP)
         return strdup("a link is in the way, and none is followed here");
+    if (error == -ENAMETOOLONG)
+        return strdup("the path that its links lead to is too long to mount anything there");
     r = error == -ENOENT || error == -ENOTDIR
             ? asprintf(&s, "there is no such directory to mount volume %s on, and none can be made", v->name)
             : asprintf(&s, "volume %s could not be mounted there: %s", v->name, strerror(-error));

@@ -31,6 +31,16 @@ make_images() {
     ln -s /srv/inside top/hostile/in
     ln -s / top/hostile/top
     ln -s ../../../../../../run/ilr top/hostile/out
+    # Where this leads in six steps no path reaches.
+    (
+        cd top/hostile
+        steps=$(printf '%0200d/' 0 0 0 0)
+        for ((i = 0; i < 6; i++)); do
+            ln -s "$steps" far
+            mkdir -p "$steps"
+            cd "$steps"
+        done
+    )
     truncate -s 64M lvm
     losetup /dev/loop1 lvm
     vgcreate -q -s 1M vgr /dev/loop1
@@ -48,6 +58,7 @@ UUID=$(blkid -o value -s UUID /dev/vgr/home) /home ext4 defaults 0 2
 LABEL=extra /hostile/in auto defaults
 LABEL=extra /hostile/top auto defaults
 LABEL=extra /hostile/out auto defaults
+LABEL=extra /hostile/far/far/far/far/far/far auto defaults
 LABEL=extra /home auto defaults
 /dev/disk/by-label/two\\x20words /not/there auto defaults
 PARTUUID=00000000-1111-2222-3333-444444444444 /boot ext4 defaults
@@ -130,13 +141,14 @@ missing() { # WHERE TEXT
 }
 check "missing: a link that leads out" missing /hostile/out "no such directory"
 check "missing: a link to the top" missing /hostile/top "already"
+check "missing: farther than any path reaches" missing /hostile/far/far/far/far/far/far "too long"
 check "missing: the second one in one place" missing /home "already"
 check "missing: no directory to mount it on" missing /not/there "no such directory"
 check "missing: not in the backup" missing /boot "no volume like this"
 check "missing: a name that says nothing" missing /srv "does not tell"
 check "missing: the temporary disk" missing /mnt "temporary disk"
 check "missing: no such subvolume" missing /gone "no subvolume"
-check "and no more than these" record aaaaaaaa '[.roots[].missing[].where] | length == 8'
+check "and no more than these" record aaaaaaaa '[.roots[].missing[].where] | length == 9'
 flags() { # COUNT [OPTION]: of all mounts
     local count=$1 n=0 target options o
     shift
@@ -183,5 +195,19 @@ check "nor to a mount point, which is told" one_less
 check "nosymfollow on each mount" flags 17 nosymfollow
 check "down" down bbbbbbbb
 check "nothing is left" gone bbbbbbbb
+rm /etc/ilrd/ilrd.conf.d/90-storage.conf
+
+session_new cccccccc a
+must "up once more" up cccccccc
+mount_far() {
+    local i
+    cd /run/ilr/cccccccc/root/hostile
+    for i in {1..6}; do cd -P far; done
+    mount --no-canonicalize -t tmpfs far .
+}
+must "somebody mounts where no path reaches" mount_far
+check "that is in the way" not down cccccccc
+check "but not by force" down cccccccc --forced
+check "nothing is left" gone cccccccc
 check "the kernel has no complaint" kernel_quiet
 finish
