@@ -338,6 +338,8 @@ static int build(Partial *p, const char *lv, unsigned depth, Build *b)
         p->steps += strv_length(s->pieces);
         if (*s->origin && !streq(s->type, "thin") && !streq(s->type, "cache"))
             snprintf(b->reason, sizeof(b->reason), "a snapshot needs the whole group");
+        else if (s->merging && !streq(s->type, "thin"))
+            snprintf(b->reason, sizeof(b->reason), "a snapshot of it was to be merged into it");
         else if (depth < DEPTH_MAX && (streq(s->type, "linear") || streq(s->type, "striped")))
             r = add_striped(p, s, depth, b);
         else if (depth < DEPTH_MAX && streq(s->type, "cache"))

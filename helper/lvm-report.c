@@ -170,16 +170,19 @@ static int segment_read(json_object *row, void *element)
 {
     LvmSegment *g = element;
     const char *devices;
+    char merging[32];
     bool hidden;
 
     if (get_lv(row, "lv_name", g->lv, &g->hidden) < 0 || !*g->lv ||
         get_lv(row, "origin", g->origin, &hidden) < 0 || get_lv(row, "pool_lv", g->pool, &hidden) < 0 ||
         get_text(row, "cache_mode", g->cache_mode, sizeof(g->cache_mode)) < 0 ||
+        get_text(row, "lv_merging", merging, sizeof(merging)) < 0 ||
         get_text(row, "segtype", g->type, sizeof(g->type)) < 0 ||
         get_number(row, "seg_start", &g->start) < 0 || get_number(row, "seg_size", &g->sectors) < 0 ||
         get_number(row, "stripe_size", &g->stripe_sectors) < 0 ||
         json_get_string(row, "devices", &devices) <= 0)
         return -EBADMSG;
+    g->merging = streq(merging, "merging"); /* else empty, or "unknown" */
     return strv_split(devices, ",", &g->pieces);
 }
 
@@ -273,6 +276,10 @@ static LvmWay way(const LvmSegment *segments, size_t n, const char *lv, unsigned
         } else if (streq(s->type, "writecache")) {
             w = LVM_WAY_REFUSE;
             *ret_why = "it has a cache for writing, which would be written back";
+        } else if (s->merging && !streq(s->type, "thin")) {
+            /* How far the kernel is nobody can say: the origin alone may be a mixture. */
+            w = LVM_WAY_REFUSE;
+            *ret_why = "a snapshot of it was to be merged into it, which would go on here";
         }
         STRV_FOREACH (piece, s->pieces) {
             uint64_t extent;

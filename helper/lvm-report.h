@@ -39,11 +39,14 @@ typedef struct LvmSegment {
     char origin[LVM_NAME_SIZE], pool[LVM_NAME_SIZE]; /* of a snapshot, of a thin volume; "": it is none */
     char cache_mode[32];
     bool hidden;
+    bool merging; /* an origin whose snapshot is merged into it, or such a snapshot; also if that is yet to
+                     begin */
     uint64_t start, sectors, stripe_sectors;
     char **pieces; /* "NAME(EXTENT)": devices, or hidden logical volumes; "[unknown](0)" */
 } LvmSegment;
 
-#define LVM_SEGMENT_FIELDS "lv_name,segtype,seg_start,seg_size,stripe_size,devices,origin,pool_lv,cache_mode"
+#define LVM_SEGMENT_FIELDS                                                                                   \
+    "lv_name,segtype,seg_start,seg_size,stripe_size,devices,origin,pool_lv,cache_mode,lv_merging"
 
 /* How a logical volume of a complete group is brought up. */
 typedef enum LvmWay {

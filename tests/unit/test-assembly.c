@@ -60,13 +60,15 @@ static void lvm_segments(void **state)
     static const char text[] =
         "{\"report\":[{\"seg\":[{\"lv_name\":\"root\",\"segtype\":\"linear\",\"seg_start\":\"8192\","
         "\"seg_size\":\"16\",\"stripe_size\":\"0\",\"devices\":\"[unknown](3)\",\"origin\":\"\",\"pool_lv\":"
-        "\"\",\"cache_mode\":\"\"},{\"lv_name\":\"root\","
+        "\"\",\"cache_mode\":\"\",\"lv_merging\":\"\"},{\"lv_name\":\"root\","
         "\"segtype\":\"striped\",\"seg_start\":\"0\",\"seg_size\":\"8192\",\"stripe_size\":\"128\","
         "\"devices\":\"/dev/mapper/ilr_a_d1(0),/dev/mapper/"
-        "ilr_a_d2(7)\",\"origin\":\"\",\"pool_lv\":\"\",\"cache_mode\":\"\"},{\"lv_name\":\"[m_rimage_0]\","
+        "ilr_a_d2(7)\",\"origin\":\"\",\"pool_lv\":\"\",\"cache_mode\":\"\",\"lv_merging\":\"unknown\"},{"
+        "\"lv_name\":\"[m_rimage_0]\","
         "\"segtype\":\"linear\",\"seg_start\":\"0\",\"seg_size\":\"8\",\"stripe_size\":\"0\","
         "\"devices\":\"/dev/mapper/"
-        "ilr_a_d1(9)\",\"origin\":\"[root]\",\"pool_lv\":\"\",\"cache_mode\":\"\"}]}]}";
+        "ilr_a_d1(9)\",\"origin\":\"[root]\",\"pool_lv\":\"\",\"cache_mode\":\"\",\"lv_merging\":\"merging\"}"
+        "]}]}";
     static const char *const bad[] = {"", "(1)", "x", "x(", "x()", "x(-1)", "x(1", "x(1)y", "x(99999999999)"};
     LvmSegment *segments;
     char name[256];
@@ -78,6 +80,7 @@ static void lvm_segments(void **state)
     assert_string_equal(segments[0].lv, "m_rimage_0");
     assert_true(segments[0].hidden);
     assert_string_equal(segments[0].origin, "root");
+    assert_true(segments[0].merging && !segments[1].merging && !segments[2].merging);
     assert_string_equal(segments[1].lv, "root");
     assert_int_equal(segments[1].start, 0); /* sorted */
     assert_int_equal(strv_length(segments[1].pieces), 2);
@@ -100,6 +103,7 @@ static void ways_of_logical_volumes(void **state)
                 *pool[] = {(char *)"pool_tdata(0)", NULL}, *none[] = {NULL};
     LvmSegment s[] = {
         {.lv = "back", .type = "cache", .cache_mode = "writeback", .pieces = none},
+        {.lv = "merged", .type = "linear", .merging = true, .pieces = image},
         {.lv = "moving", .type = "linear", .pieces = moved},
         {.lv = "old", .type = "mirror", .pieces = mirror},
         {.lv = "old_mimage_0", .type = "linear", .hidden = true, .pieces = image},
@@ -108,6 +112,7 @@ static void ways_of_logical_volumes(void **state)
         {.lv = "pool_tdata", .type = "cache", .hidden = true, .cache_mode = "writethrough", .pieces = none},
         {.lv = "pvmove0", .type = "mirror", .hidden = true, .pieces = image},
         {.lv = "snap", .type = "linear", .origin = "old", .pieces = image},
+        {.lv = "snap-of-merged", .type = "linear", .origin = "merged", .pieces = image},
         {.lv = "snap-of-plain", .type = "linear", .origin = "plain", .pieces = image},
         {.lv = "thin", .type = "thin", .pool = "pool", .pieces = none},
         {.lv = "through", .type = "cache", .cache_mode = "writethrough", .pieces = through},
@@ -121,7 +126,8 @@ static void ways_of_logical_volumes(void **state)
                   {"old", LVM_WAY_MAP},        {"moving", LVM_WAY_MAP},
                   {"through", LVM_WAY_MAP},    {"back", LVM_WAY_REFUSE},
                   {"writer", LVM_WAY_REFUSE},  {"thin", LVM_WAY_REFUSE},
-                  {"snap", LVM_WAY_REFUSE},    {"snap-of-plain", LVM_WAY_ACTIVATE}};
+                  {"snap", LVM_WAY_REFUSE},    {"snap-of-plain", LVM_WAY_ACTIVATE},
+                  {"merged", LVM_WAY_REFUSE},  {"snap-of-merged", LVM_WAY_REFUSE}};
     const char *why;
 
     for (size_t i = 0; i < ELEMENTSOF(wanted); i++) {

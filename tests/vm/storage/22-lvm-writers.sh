@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # Logical volumes that write by themselves as soon as LVM activates them: an array that is not in sync, an old mirror,
-# caches. They are read without that, or refused by name; the overlays stay small. Complete arrays.
+# caches, a snapshot that is to be merged. They are read without that, or refused by name; the overlays stay small. Complete arrays.
 set -eEuo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=tests/vm/storage/lib.sh
@@ -40,6 +40,16 @@ make_images() {
     lvcreate -q -y -n fast2 -L 8M vgw /dev/loop3
     lvconvert -q -y --type cache --cachevol fast2 --cachemode writeback vgw/back
     made back
+    lvcreate -q -y -n merged -L 16M vgw /dev/loop1
+    made merged
+    lvcreate -q -y -s vgw/merged -n earlier -L 16M
+    dd if=/dev/urandom of=/dev/vgw/merged bs=1M seek=8 count=6 conv=fsync status=none
+    lvcreate -q -y -s vgw/merged -n other -L 4M
+    # In use, so it is put off until the next activation.
+    exec 7</dev/vgw/merged
+    lvconvert -y --merge vgw/earlier
+    exec 7<&-
+    grep merging <(lvs --noheadings -o lv_merging vgw/merged)
     for lv in whole five; do eventually 60 test "$(lvs --noheadings -o sync_percent vgw/$lv | tr -d ' ')" = 100.00; done
 
     not grep 100.00 <(lvs --noheadings -o sync_percent vgw/unsynced)
@@ -67,6 +77,10 @@ check "no array synchronizes itself" stopped
 check "the mirror is a map of its first copy" grep -x '0 32768 linear .*' <(dmsetup table "$(findmnt -no SOURCE $v/old)")
 check "so is the origin of a cache that is written through" grep linear <(dmsetup table "$(findmnt -no SOURCE $v/through)")
 check "no cache is active" not grep -w -e cache -e mirror <(dmsetup table | grep ^ilr_)
+check "nor is anything merged" not grep -w snapshot-merge <(dmsetup table | grep ^ilr_)
+merges() { record aaaaaaaa ".volumes[] | select(.name == \"$1\") | (.mounted | not) and (.reason | contains(\"merged\"))"; }
+check "what a snapshot was to be merged into says so" merges merged
+check "so does another snapshot of it" merges other
 check "a cache that holds more says why it is left alone" record aaaaaaaa '.volumes[] | select(.name == "vgw-back" or .name == "back") | (.mounted | not) and (.reason | contains("cache"))'
 used() { for i in 1 2 3; do dmsetup status ilr_aaaaaaaa_d$i; done | awk '{split($4, a, "/"); s += a[1]} END {print s / 2}'; }
 before=$(used)
