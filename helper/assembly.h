@@ -26,7 +26,7 @@ typedef struct Assembly {
     uint64_t deadline_usec; /* CLOCK_MONOTONIC; for looking into volumes and mounting, all together */
 } Assembly;
 
-/* All volumes together have the time of four: those that hang must not add up. */
+/* From now on all volumes together have the time of four: those that hang must not add up. */
 void assembly_begin(Assembly *a);
 /* For the next volume. */
 uint64_t assembly_timeout(const Assembly *a);

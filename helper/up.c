@@ -93,6 +93,7 @@ static int bring_up(Up *u, Failure **ret_failure)
         return r;
     log_full(LOG_INFO, u->id, "%zu disks are there and read-only", u->a.n_disks);
     r = make_overlays(u, ret_failure);
+    assembly_begin(&u->a); /* what the disks took was DiskTimeoutSec= */
     if (r >= 0)
         r = assembly_look_into_disks(&u->a);
     if (r >= 0)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # Disks that answer no more, without an error: a piece of one, where a volume is looked into and where one is mounted, and all of a
-# target in the middle of up. Up ends in the time that it promises, the rest is mounted, what hangs is named, and down by force
+# target in the middle of up; one that comes late. Up ends in the time that it promises, the rest is mounted, what hangs is named, and down by force
 # does not wait for it.
 set -eEuo pipefail
 cd "$(dirname "$0")"
@@ -132,6 +132,22 @@ check "the failure tells why" record bbbbbbbb '.failure.name'
 kill -CONT $tgtd_pid
 check "down" down bbbbbbbb --forced
 check "nothing is left" eventually 30 gone bbbbbbbb
+
+# ---- a disk that comes when more than the time of all volumes is over ----
+
+printf '[Storage]\nMountTimeoutSec=3s\n' >/etc/ilrd/ilrd.conf.d/90-storage.conf
+target_new c
+session_new cccccccc c
+up cccccccc >late.log 2>&1 &
+upper=$!
+sleep 13
+tgtadm --lld iscsi --op new --mode logicalunit --tid $((next_tid - 1)) --lun 1 -b $work/good.img
+result=0
+wait $upper || result=$?
+check "up, with a disk that comes late" test $result = 0
+check "it has its files" has_files /run/ilr/cccccccc/volumes/good
+check "down" down cccccccc
+check "nothing is left" gone cccccccc
 rm /etc/ilrd/ilrd.conf.d/90-storage.conf
 check "the host saw nothing" host_same
 # A child of the helper that hangs longer than that; and what the kernel says of its own queues when it drops an iSCSI session.
