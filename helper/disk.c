@@ -19,11 +19,15 @@
 #define COMMAND_TIMEOUT_MSEC 10000
 /* A target may report a LUN before it can be used; then it is scanned for again. */
 #define RESCAN_USEC (2 * USEC_PER_SEC)
+/* udev keeps its records by device number: what it says of a disk may be of the one that had the number
+ * before, until it gets to the new one. */
+#define UNPROTECTED_USEC (3 * USEC_PER_SEC)
 #define REPORT_LUNS_SIZE (16 + 8 * DISKS_MAX)
 
 DEFINE_CLEANUP(struct udev *, udev_unref)
 DEFINE_CLEANUP(struct udev_monitor *, udev_monitor_unref)
 DEFINE_CLEANUP(struct udev_device *, udev_device_unref)
+DEFINE_CLEANUP(struct udev_queue *, udev_queue_unref)
 
 int report_luns_parse(const uint8_t *data, size_t size, uint64_t **ret, size_t *ret_n)
 {
@@ -233,7 +237,8 @@ static int block_number(const char *name, dev_t *ret)
     return 0;
 }
 
-/* 1: udev has been through with it and it is protected; 0: not yet; -EPERM: through and not protected. */
+/* 1: udev has been through with it and it is protected; 0: not yet; -EPERM: through, by what it says, and not
+ * protected. */
 static int udev_through(struct udev *udev, const char *name)
 {
     _cleanup_(udev_device_unrefp) struct udev_device *d =
@@ -276,7 +281,10 @@ typedef struct Search {
     struct udev *udev;
     Disk *disks;
     size_t n_disks;
-    char *missing; /* what is being waited for, for the message */
+    char *missing;        /* what is being waited for, for the message */
+    char unprotected[32]; /* the first disk that udev has been through with and that is not protected, and */
+    uint64_t unprotected_usec; /* CLOCK_MONOTONIC: since when; "": none */
+    bool any_unprotected;      /* in this look at them all */
 } Search;
 
 static void search_done(Search *s)
@@ -349,6 +357,32 @@ static int note_missing(Search *s, const IscsiSession *session, int64_t lun, con
     return 0;
 }
 
+static bool udev_idle(struct udev *udev)
+{
+    _cleanup_(udev_queue_unrefp) struct udev_queue *q = udev_queue_new(udev);
+
+    return !q || udev_queue_get_queue_is_empty(q);
+}
+
+/* 0: udev may still be about to; -EPERM. */
+static int unit_unprotected(Search *s, const IscsiSession *session, const Unit *u, Failure **ret_failure)
+{
+    uint64_t now = now_usec(CLOCK_MONOTONIC);
+
+    if (!s->any_unprotected && !streq(s->unprotected, u->block)) {
+        memcpy(s->unprotected, u->block, sizeof(s->unprotected));
+        s->unprotected_usec = now;
+    }
+    s->any_unprotected = true;
+    if (!streq(s->unprotected, u->block) || now - s->unprotected_usec < UNPROTECTED_USEC ||
+        !udev_idle(s->udev))
+        return note_missing(s, session, (int64_t)u->lun, "udev has not made the disk read-only");
+    *ret_failure = failure_new(FAILURE_DISK_NOT_PROTECTED,
+                               "disk %s (target %s, LUN %llu) was not made read-only by ilrd's udev rules",
+                               u->block, session->target, (unsigned long long)u->lun);
+    return -EPERM;
+}
+
 /* 1: it is there; 0: not yet. */
 static int unit_check(Search *s, const IscsiSession *session, const Unit *u, Failure **ret_failure)
 {
@@ -362,13 +396,8 @@ static int unit_check(Search *s, const IscsiSession *session, const Unit *u, Fai
     if (asprintf(&path, "%s/class/block/%s", paths.sysfs, u->block) < 0)
         return (path = NULL), -ENOMEM;
     r = block_state(s->udev, u->block);
-    if (r == -EPERM) {
-        *ret_failure =
-            failure_new(FAILURE_DISK_NOT_PROTECTED,
-                        "disk %s (target %s, LUN %llu) was not made read-only by ilrd's udev rules", u->block,
-                        session->target, (unsigned long long)u->lun);
-        return r;
-    }
+    if (r == -EPERM)
+        return unit_unprotected(s, session, u, ret_failure);
     if (r < 0)
         return r;
     if (r == 0)
@@ -426,6 +455,7 @@ static int search_once(Search *s, Failure **ret_failure)
     size_t i;
 
     free_and_replace(&s->missing, NULL);
+    s->any_unprotected = false;
     for (i = 0; i < s->n_sessions; i++) {
         size_t before = s->n_disks;
         int r = s->whole[i] ? 1 : target_check(s, &s->sessions[i], ret_failure);
@@ -436,6 +466,8 @@ static int search_once(Search *s, Failure **ret_failure)
         for (; r == 0 && s->n_disks > before; s->n_disks--)
             disk_done(&s->disks[s->n_disks - 1]);
     }
+    if (!s->any_unprotected)
+        *s->unprotected = '\0';
     return !s->missing;
 }
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # ilr-helper up and down alone, without daemon and connection, on a target that this file makes itself: journals, sectors
-# of 4096 bytes, a living original beside the clone, a holder, a target that stops answering, udev rules that are not there.
+# of 4096 bytes, a living original beside the clone, a holder, a target that stops answering, udev rules that are not there, and
+# those that come late.
 set -eEuo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=tests/vm/storage/lib.sh
@@ -128,6 +129,26 @@ rm $mask
 udevadm control -R
 check "down" down eeeeeeee
 check "nothing is left" gone eeeeeeee
+
+# ---- udev is behind, and what it says is of the disk that had the number before ----
+
+target_new g gpt.img
+session_new gggggggg g
+udevadm settle
+udevadm control --stop-exec-queue
+printf 'I:1\nE:ILR=1\n' >/run/udev/data/b8:0
+up gggggggg >up.log 2>&1 & upper=$!
+check "the disk is there" eventually 20 test -e /sys/block/sda
+sleep 5 # longer than up takes udev's word for it alone
+check "up waits while udev has something to do" kill -0 $upper
+udevadm control --start-exec-queue
+result=0
+wait $upper || result=$?
+check "then it goes on" test $result = 0
+check "it was that disk" record gggggggg '.disks[0].device == "8:0"'
+check "it has its files" is /run/ilr/gggggggg/volumes/root/etc/hostname debian
+check "down" down gggggggg
+check "nothing is left" gone gggggggg
 
 # ---- a target that stops answering ----
 
