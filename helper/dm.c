@@ -281,9 +281,15 @@ int dm_give_up(const char *name, uint64_t timeout_usec, uint32_t *cookie)
     return r < 0 ? r : left;
 }
 
+typedef struct ListCall {
+    const char *prefix;
+    size_t skip; /* those that are known already */
+} ListCall;
+
 static int list_child(void *userdata, int fd)
 {
-    const char *prefix = userdata;
+    const ListCall *c = userdata;
+    size_t n = 0;
     _cleanup_(task_freep) struct dm_task *t = NULL;
     struct dm_names *names;
     unsigned next = 0;
@@ -300,13 +306,13 @@ static int list_child(void *userdata, int fd)
         return 0;
     do {
         names = (struct dm_names *)((char *)names + next);
-        if (startswith(names->name, prefix)) {
+        if (startswith(names->name, c->prefix)) {
             _cleanup_(task_freep) struct dm_task *i = dm_task_create(DM_DEVICE_INFO);
             struct dm_info info;
 
             if (!i || !dm_task_set_name(i, names->name))
                 return -ENOMEM;
-            if (dm_task_run(i) && dm_task_get_info(i, &info) && info.exists)
+            if (dm_task_run(i) && dm_task_get_info(i, &info) && info.exists && n++ >= c->skip)
                 dprintf(fd, "%s %u %u %d %d\n", names->name, info.major, info.minor, info.open_count,
                         info.deferred_remove);
         }
@@ -315,34 +321,51 @@ static int list_child(void *userdata, int fd)
     return 0;
 }
 
-int dm_list(const char *prefix, uint64_t timeout_usec, DmDevice **ret, size_t *ret_n)
+/* Those that one child has told are added. Returns 1 if its answer was cut off. */
+static int list_more(const ListCall *call, uint64_t timeout_usec, DmDevice **devices, size_t *n)
 {
     _cleanup_free_ char *text = NULL;
-    _cleanup_free_ DmDevice *devices = NULL;
     _cleanup_strv_free_ char **lines = NULL;
-    size_t n = 0;
+    DmDevice *more;
     char **line;
     int r;
 
-    r = child_call(list_child, (void *)prefix, timeout_usec, &text);
+    r = child_call(list_child, (void *)call, timeout_usec, &text);
     if (r >= 0)
         r = strv_split(text, "\n", &lines);
     if (r < 0)
         return r;
-    devices = calloc(strv_length(lines) + 1, sizeof(*devices));
-    if (!devices)
+    more = realloc(*devices, (*n + strv_length(lines) + 1) * sizeof(*more));
+    if (!more)
         return -ENOMEM;
+    *devices = more;
     STRV_FOREACH (line, lines) {
         unsigned a, b;
         DmDevice d = {};
         int deferred;
 
         if (sscanf(*line, "%127s %u %u %d %d", d.name, &a, &b, &d.open_count, &deferred) != 5)
-            break; /* cut off: the caller looks again when it is through with these */
+            break;
         d.device = makedev(a, b);
         d.deferred = deferred != 0;
-        devices[n++] = d;
+        more[(*n)++] = d;
     }
+    return strlen(text) >= CHILD_OUTPUT_MAX;
+}
+
+int dm_list(const char *prefix, uint64_t timeout_usec, DmDevice **ret, size_t *ret_n)
+{
+    _cleanup_free_ DmDevice *devices = NULL;
+    ListCall call = {.prefix = prefix};
+    size_t n = 0;
+    int r;
+
+    do {
+        call.skip = n;
+        r = list_more(&call, timeout_usec, &devices, &n);
+    } while (r > 0 && n > call.skip);
+    if (r < 0)
+        return r;
     *ret = TAKE_PTR(devices);
     *ret_n = n;
     return 0;
