@@ -60,6 +60,11 @@ int assembly_late(const Assembly *a, Volume *v)
     return 1;
 }
 
+bool assembly_full(const Assembly *a)
+{
+    return a->n_volumes >= VOLUMES_MAX || a->n_devices >= DEVICES_MAX;
+}
+
 Volume *assembly_add(Assembly *a, size_t disk, uint64_t start_bytes, uint64_t size_bytes)
 {
     Volume *more = realloc(a->volumes, (a->n_volumes + 1) * sizeof(*more));

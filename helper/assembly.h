@@ -21,7 +21,7 @@ typedef struct Assembly {
     Volume *volumes;
     size_t n_volumes;
     unsigned n_made;        /* numbers given to what is made, in device names */
-    unsigned n_devices;     /* of device-mapper, made by this helper */
+    unsigned n_devices;     /* of device-mapper, made by this helper or by LVM for it */
     uint32_t cookie;        /* udev's part in what device-mapper made */
     uint64_t deadline_usec; /* CLOCK_MONOTONIC; for looking into volumes and mounting, all together */
 } Assembly;
@@ -32,6 +32,9 @@ void assembly_begin(Assembly *a);
 uint64_t assembly_timeout(const Assembly *a);
 /* 1: the time is over, which is now the volume's reason. */
 int assembly_late(const Assembly *a, Volume *v);
+
+/* There are as many volumes or devices as a session may have: nothing more is put together. */
+bool assembly_full(const Assembly *a);
 
 void assembly_done(Assembly *a);
 

@@ -274,6 +274,17 @@ static int activation(const Group *g, const LvmSegment *segments, size_t n, char
     return all || named > 0;
 }
 
+/* Those that are hidden have devices, too. */
+static unsigned volumes_count(const LvmSegment *segments, size_t n)
+{
+    unsigned count = 0;
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        count += i == 0 || !streq(segments[i - 1].lv, segments[i].lv);
+    return count;
+}
+
 static int activate_segments(Group *g, LvmSegment *segments, size_t n)
 {
     _cleanup_child_ ChildResult activated = {};
@@ -287,6 +298,7 @@ static int activate_segments(Group *g, LvmSegment *segments, size_t n)
     if (r < 0)
         return r;
     if (r > 0) {
+        g->a->n_devices += volumes_count(segments, n);
         r = lvm_run(g->a, g->members, g->n_members, g->first->system_id, argv, &activated);
         if (r >= 0)
             r = raid_stop(g, segments, n);
@@ -334,10 +346,25 @@ static int activate(Group *g)
 static int group_do(Group *g, bool last)
 {
     Assembly *a = g->a;
+    bool late = false;
+    size_t i;
+    int r;
 
     if (!*g->first->vg)
         return assembly_settle(a, g->members, g->n_members, true,
                                "physical volume of LVM that belongs to no volume group");
+    for (i = 0; i < g->n_members; i++) {
+        r = assembly_late(a, &a->volumes[g->members[i]]);
+        if (r < 0)
+            return r;
+        late = late || r > 0;
+    }
+    if (late)
+        return 0;
+    if (assembly_full(a))
+        return assembly_settle(a, g->members, g->n_members, true,
+                               "physical volume of LVM, volume group %s: there are too many volumes already",
+                               g->first->vg);
     if (g->n_missing > 0) {
         if (!last) /* it may be inside of what is still to be assembled */
             return 0;

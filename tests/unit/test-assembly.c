@@ -358,6 +358,9 @@ static void time_for_volumes(void **state)
     assert_int_equal(assembly_late(&a, &v), 1);
     assert_non_null(strstr(v.reason, "no time left"));
     free(v.reason);
+    assert_false(assembly_full(&a));
+    a.n_volumes = VOLUMES_MAX;
+    assert_true(assembly_full(&a));
 }
 
 int main(void)
