@@ -96,6 +96,8 @@ int luks_open(Assembly *a, size_t volume, const Secret *key, Failure **ret_failu
 
     if (!v->node || asprintf(&path, "/dev/mapper/%s", v->node) < 0)
         return (path = NULL), failed(ret_failure, -ENODEV, v, "it has no device");
+    if (assembly_full(a)) /* a record of more would not be read again */
+        return failed(ret_failure, -E2BIG, v, "there are too many volumes already");
     node = (ToolNode){.name = v->node, .device = v->device};
     snprintf(suffix, sizeof(suffix), "c%u", ++a->n_made);
     dm_own(a->id, suffix, name, uuid);

@@ -289,6 +289,10 @@ static int array_do(Array *m, bool last)
         return assembly_settle(m->a, m->volumes, m->n, !assembly_anything_locked(m->a),
                                "member of a Linux RAID (array %s), which stays down: %s", m->supers[0].name,
                                reason);
+    if (assembly_full(m->a))
+        return assembly_settle(m->a, m->volumes, m->n, true,
+                               "member of a Linux RAID (array %s): there are too many volumes already",
+                               m->supers[0].name);
     m->number = ++m->a->n_made;
     snprintf(suffix, sizeof(suffix), "m%u", m->number);
     r = m->plan.leg_sectors > 0 ? make_redundant(m, suffix, &device, &node)

@@ -7,6 +7,7 @@
 #include "ext-journal.h"
 #include "files.h"
 #include "guest.h"
+#include "luks.h"
 #include "lvm-report.h"
 #include "lvm.h"
 #include "md-super.h"
@@ -380,6 +381,24 @@ static void volumes_over_a_hole(void **state)
     assembly_done(&a);
 }
 
+/* One more would make a record that nobody reads again. */
+static void as_many_volumes_as_there_may_be(void **state)
+{
+    Assembly a = {.id = "abcd1234"};
+    _cleanup_failure_ Failure *failure = NULL;
+    _cleanup_secret_ Secret *key = secret_new("key", 3);
+
+    assert_non_null(key);
+    while (a.n_volumes < VOLUMES_MAX)
+        assert_non_null(assembly_add(&a, 0, 0, 1 * MIB));
+    a.volumes[0].name = strdup("disk1");
+    a.volumes[0].node = strdup("ilr_abcd1234_d1");
+    assert_int_equal(luks_open(&a, 0, key, &failure), -E2BIG);
+    assert_int_equal(failure->name, FAILURE_UNLOCK_FAILED);
+    assert_int_equal(a.n_volumes, VOLUMES_MAX);
+    assembly_done(&a);
+}
+
 /* ---- file systems ---- */
 
 /* The kernel would open what a f2fs over several devices names: a disk of this host. */
@@ -542,6 +561,7 @@ int main(void)
         cmocka_unit_test(lines_that_lead_to_each_other),
         cmocka_unit_test(volumes_that_lead_to_each_other),
         cmocka_unit_test(volumes_over_a_hole),
+        cmocka_unit_test(as_many_volumes_as_there_may_be),
         cmocka_unit_test_setup_teardown(file_systems_that_name_devices, setup, teardown),
         cmocka_unit_test_setup_teardown(journals_elsewhere, setup, teardown),
         cmocka_unit_test_setup_teardown(targets_that_do_not_answer, setup, teardown),
