@@ -275,8 +275,24 @@ static int array_add(Array *m, dev_t device, char *node)
     return v->base && v->by_id && v->layers ? 0 : -ENOMEM;
 }
 
+/* Members that were inside of LUKS volumes, of which the others may be still locked. */
+static bool lies_in_luks(const Array *m)
+{
+    size_t i;
+
+    for (i = 0; i < m->n; i++) {
+        char **layers = m->a->volumes[m->volumes[i]].layers, **l;
+
+        STRV_FOREACH (l, layers)
+            if (streq(*l, "LUKS"))
+                return true;
+    }
+    return false;
+}
+
 static int array_do(Array *m, bool last)
 {
+    bool locked = assembly_anything_locked(m->a);
     char reason[160], suffix[32];
     _cleanup_free_ char *node = NULL;
     dev_t device = 0;
@@ -286,9 +302,15 @@ static int array_do(Array *m, bool last)
     if (!last && (r < 0 || m->plan.degraded))
         return 0; /* the others may be inside of what is still to be assembled */
     if (r < 0)
-        return assembly_settle(m->a, m->volumes, m->n, !assembly_anything_locked(m->a),
-                               "member of a Linux RAID (array %s), which stays down: %s", m->supers[0].name,
-                               reason);
+        return assembly_settle(m->a, m->volumes, m->n, !locked,
+                               "member of a Linux RAID (array %s), which stays down: %s%s", m->supers[0].name,
+                               reason, locked ? "; a locked volume may hold one" : "");
+    /* Beside something locked that has nothing to do with it an array is what it is. */
+    if (m->plan.degraded && locked && lies_in_luks(m))
+        return assembly_settle(m->a, m->volumes, m->n, false,
+                               "member of a Linux RAID (array %s), of which %u of %u are there; unlock the "
+                               "locked volumes, which may hold the others",
+                               m->supers[0].name, m->plan.n_present, m->plan.n_legs);
     if (assembly_full(m->a))
         return assembly_settle(m->a, m->volumes, m->n, true,
                                "member of a Linux RAID (array %s): there are too many volumes already",

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# LUKS (alone; under LVM in md), unlocked later; btrfs over several devices, whole, with one missing, twice, beside the
+# LUKS (alone; under LVM in md; under the members of a mirror), unlocked later; btrfs over several devices, whole, with one missing, twice, beside the
 # living original.
 set -eEuo pipefail
 cd "$(dirname "$0")"
@@ -14,7 +14,7 @@ host_clean_up() {
     systemctl daemon-reload
     umount $work/live 2>/dev/null || true
     vgchange -an vgc >/dev/null 2>&1 || true
-    cryptsetup close made 2>/dev/null || true
+    for made in made half1 half2; do cryptsetup close $made 2>/dev/null || true; done
     mdadm --quiet --stop --scan || true
     losetup -D
 }
@@ -44,6 +44,14 @@ make_images() {
     mdadm --quiet --stop /dev/md/tower
     cp --sparse=always tower1 tower1.img
     cp --sparse=always tower2 tower2.img
+    truncate -s 32M half1.img half2.img
+    for i in 1 2; do
+        cryptsetup luksFormat -q --type luks1 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file key half$i.img
+        cryptsetup open --key-file key half$i.img half$i
+    done
+    made_mirror halves /dev/mapper/half1 /dev/mapper/half2
+    cryptsetup close half1
+    cryptsetup close half2
     truncate -s 128M pool1 pool2
     losetup /dev/loop13 pool1
     losetup /dev/loop14 pool2
@@ -130,6 +138,22 @@ for volume in first second top; do check "$volume has its files" has_files "$v/$
 check "what it lies on" record aaaaaaaa '.volumes[] | select(.name == "top") | .layers == ["disk3 + disk4", "md raid1", "LV vgc/crypt", "LUKS"]'
 check "none is locked any more" record aaaaaaaa '[.volumes[] | select(.locked)] == []'
 check "the host sees nothing new" host_same
+check "down" down aaaaaaaa
+check "nothing is left" gone aaaaaaaa
+systemctl stop ilr-session@aaaaaaaa.service ilr-connection@aaaaaaaa.service
+
+# ---- a mirror of what two keys open, and one that misses its half for good ----
+
+target_new f half1.img half2.img tower1.img
+session_new aaaaaaaa f
+must "up" systemctl start ilr-session@aaaaaaaa.service
+check "what misses a half beside locked volumes is there" has_files $v/plain
+check "the first key" unlock aaaaaaaa disk1 key
+check "a half that is not locked any more waits for the other" record aaaaaaaa '[.volumes[] | select((.reason // "") | contains("unlock the locked volumes"))] | length == 1'
+check "nothing was made of it alone" not test -e $v/halves
+check "the second key" unlock aaaaaaaa disk2 key
+check "the mirror has its files" has_files $v/halves
+check "and is whole" record aaaaaaaa '[.volumes[] | select(.label == "halves")] | length == 1 and (.[0].degraded | not)'
 check "down" down aaaaaaaa
 check "nothing is left" gone aaaaaaaa
 systemctl stop ilr-session@aaaaaaaa.service ilr-connection@aaaaaaaa.service
