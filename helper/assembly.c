@@ -366,6 +366,16 @@ static int note_missing(Volume *v)
     return free_and_replace(&v->reason, reason);
 }
 
+static int note_hanging(Assembly *a, Volume *v)
+{
+    char *reason = strdup("reading it took longer than MountTimeoutSec");
+
+    if (!reason)
+        return -ENOMEM;
+    free_and_replace(&v->reason, reason);
+    return assembly_keep_open(a, v->device);
+}
+
 /* Those from first to before end; tables: partition tables are looked for, too. */
 static int probe_range(Assembly *a, size_t first, size_t end, bool tables)
 {
@@ -394,10 +404,15 @@ static int probe_range(Assembly *a, size_t first, size_t end, bool tables)
         }
         if (r >= 0 && v->degraded && v->group && v->reason && !v->type)
             r = note_missing(v);
-        if (r < 0 || !tables || v->type || !v->reason ||
-            device_read_table(fd, assembly_timeout(a), &table) < 0 || table.n_partitions == 0)
+        if (r < 0 || !tables || v->type || !v->reason)
             continue;
-        r = add_nested(a, i, &table);
+        r = device_read_table(fd, assembly_timeout(a), &table);
+        if (r == -ETIMEDOUT)
+            r = note_hanging(a, v);
+        else if (r < 0)
+            r = r == -ENOMEM ? r : 0;
+        else if (table.n_partitions > 0)
+            r = add_nested(a, i, &table);
     }
     return r;
 }
