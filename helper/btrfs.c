@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "btrfs.h"
 
-#include <endian.h>
+#include "little-endian.h"
+
 #include <linux/if_alg.h>
 #include <sys/socket.h>
 
@@ -31,14 +32,6 @@ uint32_t crc32c(const void *data, size_t size)
             crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78U : 0);
     }
     return ~crc;
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-    uint64_t v;
-
-    memcpy(&v, p, sizeof(v));
-    return le64toh(v);
 }
 
 static void put64(uint8_t *p, uint64_t v)

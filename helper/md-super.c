@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "md-super.h"
 
+#include "little-endian.h"
 #include "volume.h"
-
-#include <ctype.h>
-#include <endian.h>
 
 #define MAGIC 0xa92b4efcU
 #define SECTORS_MAX (UINT64_C(1) << 50)
@@ -14,27 +12,6 @@
 #define FEATURE_JOURNAL 512
 #define FEATURE_PPL (1024 | 2048)
 #define FEATURE_RAID0_LAYOUT 4096
-
-static uint32_t get32(const uint8_t *p)
-{
-    uint32_t v;
-
-    memcpy(&v, p, sizeof(v));
-    return le32toh(v);
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-    uint64_t v;
-
-    memcpy(&v, p, sizeof(v));
-    return le64toh(v);
-}
-
-static uint16_t get16(const uint8_t *p)
-{
-    return (uint16_t)(p[0] | p[1] << 8);
-}
 
 void md_places(uint64_t device_sectors, uint64_t ret[static MD_PLACES])
 {

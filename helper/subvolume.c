@@ -2,10 +2,10 @@
 #include "subvolume.h"
 
 #include "child.h"
+#include "little-endian.h"
 #include "strv.h"
 #include "volume.h"
 
-#include <endian.h>
 #include <fcntl.h>
 #include <linux/btrfs.h>
 #include <linux/btrfs_tree.h>
@@ -29,19 +29,6 @@ typedef struct List {
     size_t n;
     uint64_t default_id;
 } List;
-
-static uint64_t get64(const uint8_t *p)
-{
-    uint64_t v;
-
-    memcpy(&v, p, sizeof(v));
-    return le64toh(v);
-}
-
-static size_t get16(const uint8_t *p)
-{
-    return (size_t)(p[0] | p[1] << 8);
-}
 
 /* sequence and the like of struct btrfs_root_ref: directory (8), sequence (8), length of the name (2) */
 static int add_reference(List *l, const struct btrfs_ioctl_search_header *h, const uint8_t *data)
