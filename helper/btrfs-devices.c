@@ -22,13 +22,12 @@ static int read_child(void *userdata, int fd)
 {
     _cleanup_close_ int dev = device_open(((ReadCall *)userdata)->device, O_RDONLY);
     BtrfsSuper s;
-    size_t i;
     int r = dev < 0 ? dev : btrfs_read(dev, &s);
 
+    if (r >= 0)
+        r = child_put_hex(fd, s.fsid, sizeof(s.fsid));
     if (r < 0)
         return r;
-    for (i = 0; i < sizeof(s.fsid); i++)
-        dprintf(fd, "%02x", s.fsid[i]);
     return dprintf(fd, " %llu %llu", (unsigned long long)s.n_devices, (unsigned long long)s.device) < 0 ? -EIO
                                                                                                         : 0;
 }
@@ -38,21 +37,16 @@ static int read_super(dev_t device, uint64_t timeout_usec, BtrfsSuper *ret)
     ReadCall call = {.device = device};
     _cleanup_free_ char *text = NULL;
     unsigned long long n, number;
-    size_t i;
     int r;
 
     r = child_call(read_child, &call, timeout_usec, &text);
     if (r < 0)
         return r;
-    if (strlen(text) < 2 * sizeof(ret->fsid) ||
-        sscanf(text + 2 * sizeof(ret->fsid), "%llu %llu", &n, &number) != 2)
+    r = child_get_hex(text, sizeof(ret->fsid), ret->fsid);
+    if (r < 0)
+        return r;
+    if (sscanf(text + 2 * sizeof(ret->fsid), "%llu %llu", &n, &number) != 2)
         return -EPROTO;
-    for (i = 0; i < sizeof(ret->fsid); i++) {
-        unsigned byte = 0;
-
-        (void)sscanf(text + 2 * i, "%2x", &byte);
-        ret->fsid[i] = (uint8_t)byte;
-    }
     ret->n_devices = n;
     ret->device = number;
     return 0;

@@ -57,15 +57,11 @@ int report_luns_parse(const uint8_t *data, size_t size, uint64_t **ret, size_t *
     return 0;
 }
 
-typedef struct LunsCall {
-    dev_t device;
-} LunsCall;
-
 static int report_luns_child(void *userdata, int fd)
 {
-    const LunsCall *c = userdata;
+    const dev_t *device = userdata;
     uint8_t command[12] = {0xa0}, answer[REPORT_LUNS_SIZE] = {}, sense[32];
-    _cleanup_close_ int dev = device_open(c->device, O_RDONLY | O_NONBLOCK);
+    _cleanup_close_ int dev = device_open(*device, O_RDONLY | O_NONBLOCK);
     struct sg_io_hdr io = {
         .interface_id = 'S',
         .dxfer_direction = SG_DXFER_FROM_DEV,
@@ -86,51 +82,22 @@ static int report_luns_child(void *userdata, int fd)
         return -errno;
     if (io.status != 0 || io.host_status != 0)
         return -EIO;
-    return write(fd, answer, sizeof(answer) - (io.resid > 0 ? (size_t)io.resid : 0)) < 0 ? -errno : 0;
-}
-
-/* child_call() gives text; the answer is full of zeros, so it is asked for in hexadecimal. */
-static int report_luns_hex(void *userdata, int fd)
-{
-    _cleanup_free_ uint8_t *data = malloc(REPORT_LUNS_SIZE);
-    int p[2], r;
-    ssize_t n, i;
-
-    if (!data)
-        return -ENOMEM;
-    if (pipe2(p, O_CLOEXEC) < 0)
-        return -errno;
-    r = report_luns_child(userdata, p[1]);
-    safe_close(p[1]);
-    n = r < 0 ? 0 : read(p[0], data, REPORT_LUNS_SIZE);
-    safe_close(p[0]);
-    for (i = 0; i < n; i++)
-        dprintf(fd, "%02x", data[i]);
-    return r;
+    return child_put_hex(fd, answer, sizeof(answer) - MIN((size_t)MAX(io.resid, 0), sizeof(answer)));
 }
 
 static int report_luns(dev_t device, uint64_t **ret, size_t *ret_n)
 {
-    LunsCall call = {.device = device};
+    uint8_t answer[REPORT_LUNS_SIZE];
     _cleanup_free_ char *hex = NULL;
-    _cleanup_free_ uint8_t *data = NULL;
-    size_t i, n;
+    size_t size;
     int r;
 
-    r = child_call(report_luns_hex, &call, COMMAND_TIMEOUT_MSEC * USEC_PER_MSEC + USEC_PER_SEC, &hex);
+    r = child_call(report_luns_child, &device, COMMAND_TIMEOUT_MSEC * USEC_PER_MSEC + USEC_PER_SEC, &hex);
     if (r < 0)
         return r;
-    n = strlen(hex) / 2;
-    data = malloc(n + 1);
-    if (!data)
-        return -ENOMEM;
-    for (i = 0; i < n; i++) {
-        unsigned byte = 0;
-
-        (void)sscanf(hex + 2 * i, "%2x", &byte);
-        data[i] = (uint8_t)byte;
-    }
-    return report_luns_parse(data, n, ret, ret_n);
+    size = MIN(strlen(hex) / 2, sizeof(answer));
+    r = child_get_hex(hex, size, answer);
+    return r < 0 ? r : report_luns_parse(answer, size, ret, ret_n);
 }
 
 static int scan_child(void *userdata, int fd)

@@ -24,7 +24,7 @@ static int read_child(void *userdata, int fd)
     uint8_t bytes[MD_SUPER_SIZE];
     uint64_t places[MD_PLACES];
     MdSuper super;
-    size_t i, k;
+    size_t i;
 
     md_places(c->sectors, places);
     for (i = 0; i < MD_PLACES; i++) {
@@ -35,9 +35,7 @@ static int read_child(void *userdata, int fd)
         if (n < (ssize_t)sizeof(bytes) || md_super_parse(bytes, places[i], c->sectors, &super) < 0)
             continue;
         dprintf(fd, "%llu ", (unsigned long long)places[i]);
-        for (k = 0; k < sizeof(bytes); k++)
-            dprintf(fd, "%02x", bytes[k]);
-        return 0;
+        return child_put_hex(fd, bytes, sizeof(bytes));
     }
     return -ENOENT;
 }
@@ -49,20 +47,15 @@ static int read_super(int fd, uint64_t sectors, uint64_t timeout_usec, MdSuper *
     uint8_t bytes[MD_SUPER_SIZE];
     unsigned long long at;
     int r, skip = 0;
-    size_t i;
 
     r = child_call(read_child, &call, timeout_usec, &text);
     if (r < 0)
         return r;
-    if (sscanf(text, "%llu %n", &at, &skip) < 1 || strlen(text + skip) != 2 * sizeof(bytes))
+    if (sscanf(text, "%llu %n", &at, &skip) < 1)
         return -EPROTO;
-    for (i = 0; i < sizeof(bytes); i++) {
-        unsigned byte;
-
-        if (sscanf(text + skip + 2 * i, "%2x", &byte) != 1)
-            return -EPROTO;
-        bytes[i] = (uint8_t)byte;
-    }
+    r = child_get_hex(text + skip, sizeof(bytes), bytes);
+    if (r < 0)
+        return r;
     return md_super_parse(bytes, at, sectors, ret);
 }
 

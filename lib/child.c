@@ -332,3 +332,35 @@ void child_call_each(int (*work)(void *userdata, int fd), ChildCall *calls, size
         }
     }
 }
+
+int child_put_hex(int fd, const void *data, size_t size)
+{
+    _cleanup_free_ char *text = malloc(2 * size + 1);
+    const uint8_t *bytes = data;
+    size_t i;
+
+    if (!text)
+        return -ENOMEM;
+    *text = '\0';
+    for (i = 0; i < size; i++)
+        sprintf(text + 2 * i, "%02x", bytes[i]);
+    return dprintf(fd, "%s", text) < 0 ? -EIO : 0;
+}
+
+int child_get_hex(const char *text, size_t size, void *ret)
+{
+    static const char digits[] = "0123456789abcdef";
+    uint8_t *bytes = ret;
+    size_t i;
+
+    if (strlen(text) < 2 * size)
+        return -EPROTO;
+    for (i = 0; i < size; i++, text += 2) {
+        const char *high = strchr(digits, text[0]), *low = strchr(digits, text[1]);
+
+        if (!high || !low)
+            return -EPROTO;
+        bytes[i] = (uint8_t)((high - digits) << 4 | (low - digits));
+    }
+    return 0;
+}

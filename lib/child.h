@@ -41,8 +41,13 @@ void child_result_done(ChildResult *r);
  */
 int child_call(int (*work)(void *userdata, int fd), void *userdata, uint64_t timeout_usec, char **ret);
 
-/* The same for several beside each other, CHILD_CALLS_MAX at a time, which have timeout_usec together; so
- * that one that hangs costs no more than all of them. */
+/* What answers with bytes writes them as hexadecimal digits, since an answer is text. get: -EPROTO: the text
+ * does not begin with so many. */
+int child_put_hex(int fd, const void *data, size_t size);
+int child_get_hex(const char *text, size_t size, void *ret);
+
+/* The same as child_call() for several beside each other, CHILD_CALLS_MAX at a time, which have timeout_usec
+ * together; so that one that hangs costs no more than all of them. */
 #define CHILD_CALLS_MAX 24
 typedef struct ChildCall {
     void *userdata; /* what work gets */

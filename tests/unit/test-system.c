@@ -119,6 +119,28 @@ static int work_wait(void *userdata, int fd)
     return msec == 201 ? -EIO : 0;
 }
 
+static int work_bytes(void *userdata, int fd)
+{
+    return child_put_hex(fd, userdata, 256);
+}
+
+static void test_child_hex(void **state)
+{
+    uint8_t bytes[256], back[256] = {};
+    _cleanup_free_ char *text = NULL;
+    unsigned i;
+
+    for (i = 0; i < 256; i++)
+        bytes[i] = (uint8_t)(i + 250);
+    assert_int_equal(child_call(work_bytes, bytes, 30 * USEC_PER_SEC, &text), 0);
+    assert_int_equal(strlen(text), 512);
+    assert_int_equal(child_get_hex(text, sizeof(back), back), 0);
+    assert_memory_equal(back, bytes, sizeof(bytes));
+    assert_int_equal(child_get_hex("0", 1, back), -EPROTO);
+    assert_int_equal(child_get_hex("0g-1", 2, back), -EPROTO);
+    assert_int_equal(child_get_hex("", 0, back), 0);
+}
+
 /* They wait beside each other, one that fails or hangs is no other one's matter, and more than go at a time
  * are done. */
 static void test_child_call_each(void **state)
@@ -295,6 +317,7 @@ int main(void)
         cmocka_unit_test(test_child_cannot_be_started),
         cmocka_unit_test(test_child_environment),
         cmocka_unit_test(test_child_call),
+        cmocka_unit_test(test_child_hex),
         cmocka_unit_test(test_child_call_each),
         SCRATCH_TEST(test_foreign_files),
         SCRATCH_TEST(test_remove_deep_tree),
