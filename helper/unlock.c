@@ -97,6 +97,7 @@ static int unlock(Up *u, const char *name, const Secret *key, Failure **ret_fail
             r = luks_open(&u->a, volume, key, ret_failure);
         if (r < 0)
             return r;
+        assembly_begin(&u->a); /* the key's derivation has a time of its own */
         r = assembly_probe(&u->a, before);
         if (r >= 0)
             r = up_assemble(u);
