@@ -12,7 +12,6 @@
 #include "files.h"
 #include "log.h"
 #include "luks.h"
-#include "mount.h"
 #include "paths.h"
 #include "systemd.h"
 #include "timeutil.h"
@@ -58,26 +57,6 @@ static int strip(Up *u, size_t volume, Failure **ret_failure)
                          ret_failure);
 }
 
-/* It may also have mounted without a note of that. */
-static int note_mounts(Up *u)
-{
-    MountPoint *mounts = NULL;
-    size_t n = 0, i, k;
-    int r = mounts_below(u->mounts, &mounts, &n);
-
-    for (i = 0; r >= 0 && i < u->a.n_volumes; i++) {
-        Volume *v = &u->a.volumes[i];
-
-        for (k = 0; k < n && !v->mounted && !v->reason; k++) {
-            const char *name = startswith(mounts[k].path, u->mounts);
-
-            v->mounted = name && *name == '/' && streq(name + 1, v->name);
-        }
-    }
-    mounts_free(mounts, n);
-    return r;
-}
-
 static int unlock(Up *u, const char *name, const Secret *key, Failure **ret_failure)
 {
     size_t volume = 0, before;
@@ -107,7 +86,7 @@ static int unlock(Up *u, const char *name, const Secret *key, Failure **ret_fail
     /* It is open already: whoever asks again missed the answer, or the one before did not get to the mounts.
      */
     if (r >= 0)
-        r = note_mounts(u);
+        r = up_note_mounts(u);
     return r < 0 ? r : up_mount(u);
 }
 

@@ -194,6 +194,26 @@ static int mount_volumes(Up *u)
     return r;
 }
 
+int up_note_mounts(Up *u)
+{
+    MountPoint *mounts = NULL;
+    size_t n = 0, i, k;
+    int r = mounts_below(u->mounts, &mounts, &n);
+
+    for (i = 0; r >= 0 && i < u->a.n_volumes; i++) {
+        Volume *v = &u->a.volumes[i];
+
+        for (k = 0; r >= 0 && k < n && wanted(v); k++) {
+            const char *name = startswith(mounts[k].path, u->mounts);
+
+            if (name && *name == '/' && streq(name + 1, v->name))
+                r = mounted(u, v, mounts[k].path, false);
+        }
+    }
+    mounts_free(mounts, n);
+    return r;
+}
+
 int up_assemble(Up *u)
 {
     int r = assemble(&u->a);

@@ -28,6 +28,9 @@ int up_measure_overlays(Up *u);
 bool device_lies_on(dev_t device, const char *name);
 /* Goes on with what is there: puts volumes together and names them, then saves. */
 int up_assemble(Up *u);
+/* A helper that was killed may have mounted volumes without a note of it, and without what comes behind it:
+ * both is made up for. */
+int up_note_mounts(Up *u);
 /* Mounts every volume that has no reason not to be, and is not yet; measures the overlays after that, builds
  * the guests' trees, and saves. */
 int up_mount(Up *u);

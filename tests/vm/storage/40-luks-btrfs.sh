@@ -10,7 +10,7 @@ cd "$(dirname "$0")"
 
 host_clean_up() {
     systemctl stop ilr-session@aaaaaaaa.service ilr-connection@aaaaaaaa.service || true
-    rm -f /run/systemd/system/ilr-connection@aaaaaaaa.service
+    rm -f /run/systemd/system/ilr-connection@aaaaaaaa.service /etc/ilrd/ilrd.conf.d/90-storage.conf
     systemctl daemon-reload
     umount $work/live 2>/dev/null || true
     vgchange -an vgc >/dev/null 2>&1 || true
@@ -69,6 +69,7 @@ make_images() {
     images_done
 }
 must "the images can be made" make_images
+mkdir -p /etc/ilrd/ilrd.conf.d
 host_view host.before
 helper_ask() { # JSON: as root does
     printf '%s\0' "$1" | socat -t 120 - UNIX-CONNECT:/run/ilrd/helper | tr -d '\0' >answer
@@ -131,6 +132,21 @@ killed_mount() {
 }
 check "one killed before the mounts" killed_mount
 check "asked again it mounts" unlock aaaaaaaa disk1 key
+# The same, killed right behind the mounts, where links are to be forbidden and subvolumes to be listed.
+no_links() { findmnt -no OPTIONS "$v/$1" | grep -w nosymfollow; }
+killed_behind_mount() {
+    jq -c '(.volumes[] | select(.name == "first" or .name == "pool-disk5")) |= (.mounted = false | .path = null | del(.subvolumes))' \
+        /run/ilr-private/aaaaaaaa/session.json >noted.json
+    cat noted.json >/run/ilr-private/aaaaaaaa/session.json
+    not no_links first
+}
+printf '[Storage]\nFollowSymlinks=no\n' >/etc/ilrd/ilrd.conf.d/90-storage.conf
+check "one killed behind the mounts" killed_behind_mount
+check "asked again" unlock aaaaaaaa disk1 key
+check "no links are followed there" no_links first
+check "nor on another volume that was mounted" no_links pool-disk5
+check "whose subvolumes are listed" record aaaaaaaa '.volumes[] | select(.name == "pool-disk5") | .mounted and (.subvolumes | length == 1)'
+rm /etc/ilrd/ilrd.conf.d/90-storage.conf
 check "LUKS2" unlock aaaaaaaa disk2 key
 check "LUKS in LVM in md" unlock aaaaaaaa crypt key
 check "once more is no mistake" unlock aaaaaaaa crypt key
