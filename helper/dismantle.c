@@ -30,7 +30,7 @@ typedef struct Dismantle {
     size_t n_devices;
     uint32_t cookie; /* udev's part in the removals */
     bool btrfs_hangs;
-    size_t n_left;
+    size_t n_left, n_removed;
 } Dismantle;
 
 static void dismantle_done(Dismantle *d)
@@ -212,20 +212,51 @@ static int give_up_all(Dismantle *d)
     return 0;
 }
 
-/* Between its creation and its first table a device stands on nothing yet, and since Linux 5.15 it is not in
- * sysfs before. Whoever made it was killed there. */
-static bool is_empty(dev_t device)
+/* Directories of sysfs: what has one of these names, and all that it stands on. */
+static int find_kept(const Dismantle *d, char *const *names, char ***ret)
 {
-    uint64_t sectors;
-    int r = device_sectors(device, &sectors);
+    _cleanup_strv_free_ char **kept = NULL;
+    size_t i;
 
-    return r == -ENODATA || r == -ENOENT;
+    for (i = 0; i < d->n_devices; i++) {
+        _cleanup_strv_free_ char **below = NULL;
+        char **b;
+        int r =
+            strv_contains(names, d->devices[i].name) ? tower_walk(d->devices[i].device, "slaves", &below) : 0;
+
+        STRV_FOREACH (b, below)
+            if (r >= 0 && !strv_contains(kept, *b))
+                r = strv_extend(&kept, *b);
+        if (r < 0)
+            return r;
+    }
+    *ret = TAKE_PTR(kept);
+    return 0;
+}
+
+/* What keeps one of these open (assembly_keep_open()) stays, too. */
+static int is_kept(const Dismantle *d, char *const *kept, const DmDevice *device)
+{
+    _cleanup_strv_free_ char **below = NULL;
+    char prefix[DM_NAME_SIZE];
+    const char *suffix;
+    int r;
+
+    if (tower_has(kept, device->device))
+        return true;
+    dm_prefix(d->id, prefix);
+    suffix = startswith(device->name, prefix);
+    if (!suffix || suffix[0] != 'h')
+        return false;
+    r = tower_walk(device->device, "slaves", &below);
+    return r < 0 ? r : below && below[1] && strv_contains(kept, below[1]);
 }
 
 /* Whoever else has one of the devices open for a moment (udev) is waited for by libdevmapper's own retries.
- * only: nothing but these, directories of sysfs, and what is empty; NULL: all. */
-static int remove_all(Dismantle *d, char *const *only, Failure **ret_failure)
+ * but: all but the devices of these names and what is below them; NULL: all. */
+static int remove_all(Dismantle *d, char *const *but, Failure **ret_failure)
 {
+    _cleanup_strv_free_ char **kept = NULL;
     _cleanup_free_ char *what = NULL;
     size_t i;
     int r;
@@ -233,8 +264,14 @@ static int remove_all(Dismantle *d, char *const *only, Failure **ret_failure)
     r = look_for_devices(d);
     if (r < 0)
         return log_errno_full(LOG_WARNING, d->id, r, "Cannot list device-mapper's devices");
+    r = but ? find_kept(d, but, &kept) : 0;
+    if (r < 0)
+        return r;
     for (i = 0; i < d->n_devices; i++) {
-        if (only && !tower_has(only, d->devices[i].device) && !is_empty(d->devices[i].device))
+        r = but ? is_kept(d, kept, &d->devices[i]) : 0;
+        if (r < 0)
+            return r;
+        if (r > 0)
             continue;
         if (d->devices[i].deferred) {
             d->n_left++;
@@ -249,6 +286,7 @@ static int remove_all(Dismantle *d, char *const *only, Failure **ret_failure)
         }
         if (r < 0)
             return log_errno_full(LOG_WARNING, d->id, r, "Cannot remove %s", d->devices[i].name);
+        d->n_removed++;
     }
     return 0;
 }
@@ -291,23 +329,19 @@ int storage_dismantle(const char *id, bool forced, uint64_t deadline_usec, Stora
     return 0;
 }
 
-int storage_strip(const char *id, dev_t device, uint64_t deadline_usec, Failure **ret_failure)
+int storage_strip(const char *id, char *const *names, uint64_t deadline_usec, Failure **ret_failure)
 {
     _cleanup_(dismantle_done) Dismantle d = {.id = id, .deadline_usec = deadline_usec};
-    _cleanup_strv_free_ char **above = NULL;
     int r, k;
 
     d.directory = mounts_path(id, NULL);
     if (!d.directory)
         return -ENOMEM;
-    r = tower_walk(device, "holders", &above);
-    if (r < 0 || !above)
-        return r;
-    r = remove_all(&d, above + 1, ret_failure); /* the device itself stays */
+    r = remove_all(&d, names, ret_failure);
     k = dm_settle(&d.cookie, step(&d));
     if (k < 0)
         log_errno_full(LOG_WARNING, id, k, "udev did not finish with the removed devices");
-    return r;
+    return r < 0 ? r : d.n_removed > 0;
 }
 
 int storage_lingering(const char *id, uint64_t timeout_usec, size_t *ret)

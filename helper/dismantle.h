@@ -22,9 +22,9 @@ typedef struct StorageLeft {
 int storage_dismantle(const char *id, bool forced, uint64_t deadline_usec, StorageLeft *left,
                       Failure **ret_failure);
 
-/* Only what stands on this block device, whoever left it there, and devices of the session that have no table
- * yet: unforced, mounts are not looked at. */
-int storage_strip(const char *id, dev_t device, uint64_t deadline_usec, Failure **ret_failure);
+/* Only devices of device-mapper, unforced, and not those of these names, which may be mounted, nor what they
+ * stand on. 1: there were some. */
+int storage_strip(const char *id, char *const *names, uint64_t deadline_usec, Failure **ret_failure);
 
 /* How many devices of device-mapper there are under the session's name. */
 int storage_lingering(const char *id, uint64_t timeout_usec, size_t *ret);

@@ -22,6 +22,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+/* More than one helper gives to what it makes. */
+#define NUMBERS_OF_A_TRY 65536
 #define STRIP_USEC (60 * USEC_PER_SEC)
 #define KEY_SIZE_MAX (32 * KIB)
 /* What a pipe holds without a reader (pipe(7)); a key of that size as base64 fits. */
@@ -49,18 +51,37 @@ static int find_locked(const Assembly *a, const char *name, size_t *ret, Failure
     return a->volumes[i].locked;
 }
 
-/* A helper that was killed may have opened the volume without a note of it: cryptsetup would find it in use.
- */
-static int strip(Up *u, size_t volume, Failure **ret_failure)
+/* A helper that was killed may have made devices without a note of them: the opened volume, which cryptsetup
+ * would find in use, and in other places what waited for it, whose names are given once more. Nothing is
+ * mounted on these: the record has all before that. */
+static int strip(Up *u, Failure **ret_failure)
 {
-    return storage_strip(u->id, u->a.volumes[volume].device, now_usec(CLOCK_MONOTONIC) + STRIP_USEC,
-                         ret_failure);
+    _cleanup_strv_free_ char **names = NULL;
+    char name[DM_NAME_SIZE];
+    size_t i;
+    int r = 0, part;
+
+    for (i = 0; i < u->a.n_disks; i++)
+        for (part = -1; r >= 0 && part <= 0; part++) {
+            dm_name(u->id, (unsigned)i + 1, part, name);
+            r = strv_extend(&names, name);
+        }
+    for (i = 0; r >= 0 && i < u->a.n_volumes; i++)
+        if (u->a.volumes[i].node)
+            r = strv_extend(&names, u->a.volumes[i].node);
+    if (r >= 0)
+        r = storage_strip(u->id, names, now_usec(CLOCK_MONOTONIC) + STRIP_USEC, ret_failure);
+    if (r <= 0)
+        return r;
+    /* A volume group may have its number in its name by now, in the overlay. */
+    u->a.n_made += NUMBERS_OF_A_TRY;
+    return up_save(u);
 }
 
 static int unlock(Up *u, const char *name, const Secret *key, Failure **ret_failure)
 {
     size_t volume = 0, before;
-    int r;
+    int r, locked;
 
     if (!u->record->parts)
         return verb_fail(ret_failure, -ENOENT, FAILURE_NO_SUCH_VOLUME, "session %s is not up", u->id);
@@ -69,11 +90,13 @@ static int unlock(Up *u, const char *name, const Secret *key, Failure **ret_fail
         r = find_locked(&u->a, name, &volume, ret_failure);
     if (r < 0)
         return r;
-    if (r > 0) {
+    locked = r;
+    r = strip(u, ret_failure);
+    if (r < 0)
+        return r;
+    if (locked) {
         before = u->a.n_volumes;
-        r = strip(u, volume, ret_failure);
-        if (r >= 0)
-            r = luks_open(&u->a, volume, key, ret_failure);
+        r = luks_open(&u->a, volume, key, ret_failure);
         if (r < 0)
             return r;
         assembly_begin(&u->a); /* the key's derivation has a time of its own */

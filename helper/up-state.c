@@ -188,6 +188,9 @@ static int mount_volumes(Up *u)
     k = dm_settle(&u->a.cookie, DEVICE_TIMEOUT_USEC);
     if (k < 0)
         log_errno_full(LOG_WARNING, u->id, k, "udev did not finish with the overlays");
+    /* What is mounted shall be in the record: what is not in there may be removed (unlock). */
+    if (r >= 0)
+        r = up_save(u);
     for (i = 0; r >= 0 && i < u->a.n_volumes; i++)
         if (wanted(&u->a.volumes[i]) && (r = assembly_late(&u->a, &u->a.volumes[i])) == 0)
             r = mount_one(u, &u->a.volumes[i]);

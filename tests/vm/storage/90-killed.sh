@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# ilr-helper killed right after its Nth step (tests/vm/kill-point.c), the disks staying logged in, on six layouts: up (of LUKS
-# unlock), after which the next one must bring the files or down must leave nothing, and down, after which the next one must
+# ilr-helper killed right after its Nth step (tests/vm/kill-point.c), the disks staying logged in, on seven layouts: up (with
+# LUKS unlock), after which the next one must bring the files or down must leave nothing, and down, after which the next one must
 # leave nothing. Some points of each layout; every one with scripts/check --full, where a run goes on behind what the one before did with
 # the same helper ($ILR_RESULTS/kill-points). ILR_KILL_LAYOUTS="md luks" takes only these.
 set -eEuo pipefail
@@ -12,16 +12,17 @@ cd "$(dirname "$0")"
 # shellcheck source=tests/vm/storage/lib.sh
 . ./lib.sh
 
-read -ra layouts <<<"${ILR_KILL_LAYOUTS:-linear lvm thin md btrfs luks}"
+read -ra layouts <<<"${ILR_KILL_LAYOUTS:-linear lvm thin md btrfs luks late}"
 progress=$ILR_RESULTS/kill-points
 build=$(sha256sum $helper | cut -c1-16)
 log=$WORK/helper.log
 end=$((SECONDS + ${ILR_TEST_TIMEOUT:-600} - 60))
 
 host_clean_up() {
-    vgchange -an vgk vgt >/dev/null 2>&1 || true
-    cryptsetup close made 2>/dev/null || true
+    vgchange -an vgk vgt vgl >/dev/null 2>&1 || true
     mdadm --quiet --stop --scan || true
+    cryptsetup close made 2>/dev/null || true
+    cryptsetup close made2 2>/dev/null || true
     losetup -D
     rm -f /etc/lvm/lvmlocal.conf
 }
@@ -34,8 +35,8 @@ make_images() {
     mkfs.ext4 -q -L files -d files fs
     put linear.img 2048 fs
     rm fs
-    truncate -s 24M lvm.img thin.img
-    truncate -s 16M md.img md2.img luks.img
+    truncate -s 24M lvm.img thin.img luks.img
+    truncate -s 16M md.img md2.img
     truncate -s 128M btrfs.img btrfs2.img
     losetup /dev/loop11 lvm.img
     losetup /dev/loop12 thin.img
@@ -57,8 +58,22 @@ make_images() {
     printf key >key
     cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 --key-file key luks.img
     cryptsetup open --key-file key luks.img made
-    mkfs.ext4 -q -L files -d files /dev/mapper/made
+    vgcreate -q -s 1M vgl /dev/mapper/made
+    lvcreate -q -y -n files -L 10M vgl
+    mkfs.ext4 -q -d files /dev/vgl/files
+    vgchange -q -an vgl
     cryptsetup close made
+    # A mirror of which one half is opened before the other one: the first one's leg is made anew with it.
+    truncate -s 16M late.img late2.img
+    cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 --key-file key late.img
+    cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 --key-file key late2.img
+    cryptsetup open --key-file key late.img made
+    cryptsetup open --key-file key late2.img made2
+    made_mirror files /dev/mapper/made /dev/mapper/made2
+    udevadm settle
+    mdadm --quiet --stop --scan || true
+    cryptsetup close made
+    cryptsetup close made2
     losetup -D
     images_done
 }
@@ -76,7 +91,7 @@ run_helper() {
     (($# == 1)) || run=(kill_point_run "$2" "$3")
     run+=("$helper" "$1" "$id")
     if [[ $1 == unlock ]]; then
-        unlock_asked "$id" disk1 key "${run[@]}" >"$log" 2>&1
+        unlock_asked "$id" "$locked" key "${run[@]}" >"$log" 2>&1
     else
         "${run[@]}" >"$log" 2>&1
     fi
@@ -101,6 +116,7 @@ killed() {
 begin() {
     session_new "$id" "$layout"
     [[ $way != unlock ]] || works up
+    [[ $layout != late ]] || locked=disk1 works unlock
 }
 # One number for all that can be killed at it: on the way up, then once more up, or down; on the way down.
 round() { # N
@@ -117,6 +133,7 @@ round() { # N
         works "$way"
     fi
     has_files /run/ilr/"$id"/volumes/files
+    record "$id" '[.volumes[] | select(.degraded)] == []'
     if (($1 <= downs)); then killed down "$1"; fi
     works down
     gone "$id"
@@ -132,16 +149,22 @@ left=0
 for layout in "${layouts[@]}"; do
     id=kill$(printf %s "$layout" | md5sum | cut -c1-4)
     way=up
-    [[ $layout != luks ]] || way=unlock
+    [[ $layout != luks && $layout != late ]] || way=unlock
+    locked=disk1
+    [[ $layout != late ]] || locked=disk2
     begin
     ups=$(steps $way)
+    activation=$(kill_point_list | awk '/ exec .*(vg|lv)change/ {print $1; exit}')
     check "$layout: has its files" has_files /run/ilr/"$id"/volumes/files
     downs=$(steps down)
     check "$layout: nothing is left" gone "$id"
     most=$((ups > downs ? ups : downs))
     points=($((downs / 2)) $((ups * 3 / 4)))
-    # A map over the opened volume that has no table yet stands on nothing.
-    [[ $layout != luks ]] || points+=(2)
+    # A map over the opened volume that has no table yet stands on nothing; and the group in it has its name here before the
+    # record knows it.
+    [[ $layout != luks ]] || points+=(2 "$activation")
+    # The legs of the mirror are there, and not yet in the record.
+    [[ $layout != late ]] || points+=($((ups / 2)))
     [[ ! ${ILR_FULL-} ]] || mapfile -t points < <(seq "$most")
     tries=0 hits=0 failed=0
     for n in "${points[@]}"; do
