@@ -330,11 +330,11 @@ static int build(Partial *p, const char *lv, unsigned depth, Build *b)
     int r = 0;
 
     p->steps++;
-    for (i = 0; r >= 0 && i < p->n_segments && !*b->reason && p->steps <= STEPS_MAX; i++) {
+    for (i = lvm_segments_find(p->segments, p->n_segments, lv);
+         r >= 0 && i < p->n_segments && streq(p->segments[i].lv, lv) && !*b->reason && p->steps <= STEPS_MAX;
+         i++) {
         const LvmSegment *s = &p->segments[i];
 
-        if (!streq(s->lv, lv))
-            continue;
         p->steps += strv_length(s->pieces);
         if (*s->origin && !streq(s->type, "thin") && !streq(s->type, "cache"))
             snprintf(b->reason, sizeof(b->reason), "a snapshot needs the whole group");

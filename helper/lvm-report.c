@@ -220,6 +220,21 @@ int lvm_report_segments(const char *text, LvmSegment **ret, size_t *ret_n)
     return 0;
 }
 
+size_t lvm_segments_find(const LvmSegment *segments, size_t n, const char *lv)
+{
+    size_t low = 0, high = n;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (strcmp(segments[middle].lv, lv) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < n && streq(segments[low].lv, lv) ? low : n;
+}
+
 int lvm_piece_parse(const char *piece, char name[static 256], uint64_t *ret_extent)
 {
     const char *paren = strrchr(piece, '(');
@@ -261,11 +276,11 @@ static LvmWay way(const LvmSegment *segments, size_t n, const char *lv, unsigned
 
     if ((*steps)++ >= WAY_STEPS_MAX)
         return LVM_WAY_REFUSE;
-    for (i = 0; i < n && depth < WAY_DEPTH_MAX; i++) {
+    if (depth >= WAY_DEPTH_MAX)
+        return w;
+    for (i = lvm_segments_find(segments, n, lv); i < n && streq(segments[i].lv, lv); i++) {
         const LvmSegment *s = &segments[i];
 
-        if (!streq(s->lv, lv))
-            continue;
         if (streq(s->type, "mirror"))
             w = worse(w, LVM_WAY_MAP);
         else if (startswith(s->type, "cache") && !startswith(s->type, "cache-pool")) {

@@ -48,6 +48,9 @@ typedef struct LvmSegment {
 #define LVM_SEGMENT_FIELDS                                                                                   \
     "lv_name,segtype,seg_start,seg_size,stripe_size,devices,origin,pool_lv,cache_mode,lv_merging"
 
+/* Where the volume's segments begin among those of a report (by volume and start); n: there are none. */
+size_t lvm_segments_find(const LvmSegment *segments, size_t n, const char *lv);
+
 /* How a logical volume of a complete group is brought up. */
 typedef enum LvmWay {
     LVM_WAY_ACTIVATE, /* by LVM */

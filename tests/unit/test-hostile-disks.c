@@ -344,6 +344,27 @@ static void volumes_that_lead_to_each_other(void **state)
     lvm_segments_free(segments, volumes);
 }
 
+/* As many volumes as a report may have, and each is made of another one of many pieces. */
+static void volumes_of_one_of_many_pieces(void **state)
+{
+    const unsigned n = 4096, pieces = 900;
+    LvmSegment *segments = calloc(n, sizeof(*segments));
+    const char *why = NULL;
+    unsigned i;
+
+    assert_non_null(segments);
+    for (i = 0; i < n; i++) {
+        snprintf(segments[i].lv, sizeof(segments[i].lv), i < pieces ? "a" : "b%04u", i);
+        strcpy(segments[i].type, "linear");
+        assert_int_equal(strv_extend(&segments[i].pieces, i < pieces ? "gone(0)" : "a(0)"), 0);
+    }
+    (void)alarm(20);
+    for (i = 0; i < n; i++)
+        assert_int_equal(lvm_way(segments, n, segments[i].lv, &why), LVM_WAY_ACTIVATE);
+    (void)alarm(0);
+    lvm_segments_free(segments, n);
+}
+
 /* The first volume of a group that misses one is made of many pieces of the second, and so on; below is a
  * hole. */
 static void volumes_over_a_hole(void **state)
@@ -560,6 +581,7 @@ int main(void)
         cmocka_unit_test(layers_have_an_end),
         cmocka_unit_test(lines_that_lead_to_each_other),
         cmocka_unit_test(volumes_that_lead_to_each_other),
+        cmocka_unit_test(volumes_of_one_of_many_pieces),
         cmocka_unit_test(volumes_over_a_hole),
         cmocka_unit_test(as_many_volumes_as_there_may_be),
         cmocka_unit_test_setup_teardown(file_systems_that_name_devices, setup, teardown),
