@@ -100,11 +100,12 @@ static void reply_error(ControlClient *client, int code, const char *message)
 /* iscsiadm's exit code for what went wrong: its own, if the failure carries it. */
 static int failure_exit_code(const Failure *f)
 {
+    const char *digits = f->code ? startswith(f->code, "iscsiadm ") : NULL;
     char *end;
     long n;
 
-    if (f->code && *f->code) {
-        n = strtol(f->code, &end, 10);
+    if (digits && *digits) {
+        n = strtol(digits, &end, 10);
         if (!*end && n >= 1 && n <= 255)
             return (int)n;
     }

@@ -35,7 +35,7 @@ int port_lock_new(PortLock **ret, sd_event *event, const char *path, PortLockDon
         return -ENOMEM;
     l->done = done;
     l->userdata = userdata;
-    l->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    l->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (l->fd < 0)
         return -errno;
     /* A lock of flock(2) belongs to the open file, which parent and child share: the child may wait for it

@@ -26,9 +26,7 @@ def hangs_at_once():
 def hangs_after_discovery():
     """a script that hangs before its login: ConnectTimeout, with its lines"""
     with Run('''
-write_conf()
-p, port = tunnel()
-run(f"iscsiadm -m discovery -t sendtargets -p 127.0.0.1:{port}")
+p, port, _ = discover()
 while True:
     print("thinking")
     time.sleep(0.3)
@@ -104,13 +102,28 @@ p, port, out = connect()
 print(TargetPassword, TargetUserName, InitiatorChapPassword, "x" * 500 + TargetPassword)
 ask_q()
 ''') as r:
-        r.helper.failure["login"] = {"name": "LoginRejected", "message": "Login refused", "hint": "x", "code": "24"}
+        r.helper.failure["login"] = {"name": "LoginRejected", "message": "Login refused", "hint": "x", "code": "iscsiadm 24"}
         r.start()
         f = r.failure()
-        assert f["name"] == "LoginRejected" and f["code"] == "24", f
+        assert f["name"] == "LoginRejected" and f["code"] == "iscsiadm 24", f
         assert any("authorization failure" in l for l in f["lines"]), f
         for secret in (PASSWORD, USER, "0123456789abcd", PASSWORD[:8]):
             assert secret not in text_of(r), secret
+
+
+@test
+def exit_status_of_iscsiadm():
+    """what iscsiadm itself ended with is what the script's iscsiadm ends with"""
+    with Run('''
+p, port, (code, out, err) = discover()
+code, out, err = run(f"iscsiadm -m node -T {out.split()[1]} -p 127.0.0.1:{port} --login")
+print("it ended with", code)
+ask_q()
+''') as r:
+        r.helper.failure["login"] = {"name": "LoginFailed", "message": "Login failed", "hint": "x", "code": "iscsiadm 19"}
+        r.start()
+        f = r.failure()
+        assert "it ended with 19" in f["lines"], f
 
 
 @test
@@ -120,7 +133,7 @@ def discovery_rejected():
 p, port, out = connect()
 ask_q()
 ''') as r:
-        r.helper.failure["discover"] = {"name": "LoginRejected", "message": "Discovery refused", "hint": "x", "code": "24"}
+        r.helper.failure["discover"] = {"name": "LoginRejected", "message": "Discovery refused", "hint": "x", "code": "iscsiadm 24"}
         r.start()
         f = r.failure()
         assert f["name"] == "LoginRejected", f
@@ -132,9 +145,7 @@ def blocked_and_not_ready():
     """names that say blocked or notready: TargetBlocked, TargetNotReady, though the script ends with status 0"""
     for name, expected in (("blocked", "TargetBlocked"), ("notready", "TargetNotReady")):
         with Run('''
-write_conf()
-p, port = tunnel()
-code, out, err = run(f"iscsiadm -m discovery -t sendtargets -p 127.0.0.1:{port}")
+p, port, (code, out, err) = discover()
 if "%s" in out:
     sys.exit()
 sys.exit(9)
@@ -189,9 +200,7 @@ def tunnel_dies_before():
 def tunnel_dies_and_says_why():
     """the tunnel ends before a log-in: that is the failure, whatever the log-in failed with"""
     with Run("""
-write_conf()
-p, port = tunnel()
-run(f"iscsiadm -m discovery -t sendtargets -p 127.0.0.1:{port}")
+p, port, _ = discover()
 p.kill()
 p.wait()
 code, out, err = run(f"iscsiadm -m node -T %s -p 127.0.0.1:{port} --login")

@@ -211,9 +211,7 @@ ask_q()
 def tunnel_replaced():
     """a script that starts another tunnel and discovers through it is connected by that one"""
     with Run("""
-write_conf()
-p, port = tunnel()
-run(f"iscsiadm -m discovery -t sendtargets -p 127.0.0.1:{port}")
+p, port, _ = discover()
 p.kill()
 p.wait()
 os.unlink("/etc/MicrosoftAzureBackupILR/mabilr.conf")

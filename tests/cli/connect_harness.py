@@ -13,6 +13,8 @@ import tempfile
 import threading
 import time
 
+from harness import HelperSocket, stop_listening
+
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("ILRD_BUILD", f"{SOURCE}/build"))
 IQN = "iqn.2016-01.microsoft.azure.backup:1234-5-6-7.637"
@@ -60,10 +62,13 @@ def tunnel():
     p.stdout.readline()
     return p, int(open("/etc/MicrosoftAzureBackupILR/mabilr.conf").read())
 
-def connect():
+def discover():
     write_conf()
     p, port = tunnel()
-    code, out, err = run(f"iscsiadm -m discovery -t sendtargets -p 127.0.0.1:{port}")
+    return p, port, run(f"iscsiadm -m discovery -t sendtargets -p 127.0.0.1:{port}")
+
+def connect():
+    p, port, (code, out, err) = discover()
     if code:
         print(err)
         return None, port, out
@@ -81,31 +86,19 @@ def ask_q():
 '''
 
 
-class Helper:
-    """Answers discover, login and logout as told; keeps what was asked. Runs in threads."""
+class Helper(HelperSocket):
+    """Answers discover, login and logout as told."""
 
     def __init__(self, path):
+        super().__init__(path)
         self.targets = [IQN]
-        self.asked = []
         self.failure = {}
         self.delay = None
         self.never = set()  # verbs that are not answered
         self.sids = 0
         self.tunnel_pid = True
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.bind(path)
         os.chmod(path, 0o666)
-        self.socket.listen(16)
-        self.thread = threading.Thread(target=self.loop, daemon=True)
-        self.thread.start()
-
-    def loop(self):
-        while True:
-            try:
-                peer, _ = self.socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
+        self.start()
 
     @staticmethod
     def listener_pid(port):
@@ -113,21 +106,11 @@ class Helper:
         out = subprocess.run(["ss", "-Hltnp", f"sport = :{port}"], stdout=subprocess.PIPE, text=True).stdout
         return int(out.split("pid=")[1].split(",")[0]) if "pid=" in out else 0
 
-    def serve(self, peer):
-        data = b""
-        while not data.endswith(b"\0"):
-            piece = peer.recv(65536)
-            if not piece:
-                return
-            data += piece
-        request = json.loads(data[:-1])
-        self.asked.append(request)
-        verb = request["verb"]
+    def handle(self, connection, verb, request):
         if self.delay:
             self.delay.wait()
         if verb in self.never:
-            peer.recv(1)  # until the caller hangs up
-            peer.close()
+            connection.recv(1)  # until the caller hangs up
             return
         if verb in self.failure:
             answer = {"failure": self.failure[verb]}
@@ -140,8 +123,7 @@ class Helper:
             answer = {"iscsiSession": self.sids}
         else:
             answer = {}
-        peer.sendall(json.dumps(answer).encode() + b"\0")
-        peer.close()
+        self.reply(connection, answer)
 
 
 class Run:
@@ -262,9 +244,7 @@ class Run:
         if self.process and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        self.helper.socket.shutdown(socket.SHUT_RDWR)  # ends the thread's accept(), close() alone does not
-        self.helper.thread.join(30)
-        self.helper.socket.close()
+        stop_listening(self.helper.socket, self.helper)
         self.notify.close()
         if self.mounted:
             subprocess.call(["umount", "-l", self.work])

@@ -57,25 +57,13 @@ def helper_parameters():
             for verb, keys in re.findall(r'\{"([a-z-]+)",[^{}]*?KEYS\(([^)]*)\)', table)}
 
 
-class Helper(threading.Thread):
-    """Answers as ilr-helper does. Keeps what was asked; a test puts failures and delays into it."""
+class HelperSocket(threading.Thread):
+    """A stand-in for ilr-helper listens here: reads a request as the real one does, keeps it and refuses what that one
+    refuses. What becomes of the others is said by handle()."""
 
     def __init__(self, path):
         super().__init__(daemon=True)
-        self.path = path
         self.asked = []          # requests, in their order
-        self.failures = {}       # verb -> list of failures to answer first
-        self.hold = {}           # verb -> Event that is waited for before answering
-        self.hung_up = []        # verbs whose caller left before the answer
-        self.sessions = {}       # id -> "connected" or "up"
-        self.left = []           # what "leftovers" tells besides the sessions
-        self.raw = {}            # verb -> bytes to answer instead
-        self.lingering = 0       # devices that a release by force leaves to their users
-        self.holders = []        # who has files open
-        self.stands = {"iscsiSessions": 1, "mounts": 1}  # of each session, as status tells
-        self.large = 0           # bytes that the volumes of each session take in status
-        self.keys = {}           # locked volume -> its key
-        self.opened = set()      # of those
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(path)
         self.socket.listen(64)
@@ -101,26 +89,50 @@ class Helper(threading.Thread):
             verb = request["verb"]
             strange = set(request) - {"verb"} - helper_parameters().get(verb, set())
             if strange:
-                with contextlib.suppress(OSError):
-                    connection.sendall(json.dumps({"failure": {
-                        "name": "InvalidRequest",
-                        "message": f"{sorted(strange)[0]}: no such parameter of {verb}"}}).encode() + b"\0")
+                self.reply(connection, {"failure": {
+                    "name": "InvalidRequest", "message": f"{sorted(strange)[0]}: no such parameter of {verb}"}})
                 return
-            held = self.hold.get(verb)
-            if held:
-                while not held.is_set():
-                    readable, _, _ = select.select([connection], [], [], 0.02)
-                    if readable:
-                        self.hung_up.append(verb)
-                        return
-            if verb in self.raw:
-                with contextlib.suppress(OSError):
-                    connection.sendall(self.raw[verb])
-                return
-            failures = self.failures.get(verb)
-            answer = {"failure": failures.pop(0)} if failures else self.answer(verb, request)
+            self.handle(connection, verb, request)
+
+    @staticmethod
+    def reply(connection, answer):
+        with contextlib.suppress(OSError):
+            connection.sendall(json.dumps(answer).encode() + b"\0")
+
+
+class Helper(HelperSocket):
+    """Answers as ilr-helper does. A test puts failures and delays into it."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.path = path
+        self.failures = {}       # verb -> list of failures to answer first
+        self.hold = {}           # verb -> Event that is waited for before answering
+        self.hung_up = []        # verbs whose caller left before the answer
+        self.sessions = {}       # id -> "connected" or "up"
+        self.left = []           # what "leftovers" tells besides the sessions
+        self.raw = {}            # verb -> bytes to answer instead
+        self.lingering = 0       # devices that a release by force leaves to their users
+        self.holders = []        # who has files open
+        self.stands = {"iscsiSessions": 1, "mounts": 1}  # of each session, as status tells
+        self.large = 0           # bytes that the volumes of each session take in status
+        self.keys = {}           # locked volume -> its key
+        self.opened = set()      # of those
+
+    def handle(self, connection, verb, request):
+        held = self.hold.get(verb)
+        if held:
+            while not held.is_set():
+                readable, _, _ = select.select([connection], [], [], 0.02)
+                if readable:
+                    self.hung_up.append(verb)
+                    return
+        if verb in self.raw:
             with contextlib.suppress(OSError):
-                connection.sendall(json.dumps(answer).encode() + b"\0")
+                connection.sendall(self.raw[verb])
+            return
+        failures = self.failures.get(verb)
+        self.reply(connection, {"failure": failures.pop(0)} if failures else self.answer(verb, request))
 
     def answer(self, verb, request):
         session = request.get("session")
