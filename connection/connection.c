@@ -335,7 +335,7 @@ static int read_inputs(Connection *c)
 
     if (asprintf(&path, "%s/script", c->session_dir) < 0)
         return -ENOMEM;
-    r = secret_read_file(path, SCRIPT_MAX, &c->script);
+    r = secret_read_file(path, 077, SCRIPT_MAX, &c->script);
     if (r < 0) {
         fail(c, r == -EFBIG || r == -ENODATA ? FAILURE_SCRIPT_INVALID : FAILURE_INTERNAL,
              "The connection script %s: %s", path,

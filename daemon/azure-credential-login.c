@@ -17,6 +17,7 @@ int azure_secret_read(const char *credential, const char *path, const char *what
 {
     const char *dir = getenv("CREDENTIALS_DIRECTORY");
     _cleanup_free_ char *file = NULL;
+    mode_t forbidden = 077;
     char buf[128];
     int r;
 
@@ -25,12 +26,15 @@ int azure_secret_read(const char *credential, const char *path, const char *what
             return -ENOMEM;
         if (access(file, F_OK) < 0)
             file = (free(file), NULL);
+        else
+            /* systemd lets the unit's user read it by an ACL, whose mask stands in the group's bits. */
+            forbidden = 037;
     }
     if (!file && path && !(file = strdup(path)))
         return -ENOMEM;
     if (!file)
         return -ENOENT;
-    r = secret_read_file(file, max, ret);
+    r = secret_read_file(file, forbidden, max, ret);
     if (r >= 0 || r == -ENOMEM)
         return r;
     if (r == -EPERM)

@@ -142,7 +142,7 @@ int secret_to_memfd(const Secret *s, int *ret)
     return 0;
 }
 
-int secret_read_file(const char *path, size_t max, Secret **ret)
+int secret_read_file(const char *path, mode_t forbidden, size_t max, Secret **ret)
 {
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     _cleanup_secret_ Secret *s = NULL;
@@ -155,7 +155,7 @@ int secret_read_file(const char *path, size_t max, Secret **ret)
         return -errno;
     if (!S_ISREG(st.st_mode))
         return -EINVAL;
-    if (st.st_mode & 077)
+    if (st.st_mode & forbidden)
         return -EPERM;
     if ((uint64_t)st.st_size > max)
         return -EFBIG;

@@ -24,10 +24,10 @@ DEFINE_CLEANUP(Secret *, secret_unref)
 const char *secret_text(const Secret *s);
 size_t secret_size(const Secret *s);
 
-/* Reads a secret from a file: a regular file of at most max bytes, readable by its owner only (no bit of 077
- * set in its mode, -EPERM otherwise). One trailing newline is cut. -ENODATA: empty. Otherwise the errno of
- * open or read. */
-int secret_read_file(const char *path, size_t max, Secret **ret);
+/* Reads a secret from a file: a regular file of at most max bytes, without any of the forbidden bits in its
+ * mode (077: its owner's only; -EPERM otherwise). One trailing newline is cut. -ENODATA: empty. Otherwise the
+ * errno of open or read. */
+int secret_read_file(const char *path, mode_t forbidden, size_t max, Secret **ret);
 
 /* Reads until the end of the file; may wait. -EFBIG: more than max bytes, -ENODATA: nothing, or an errno. */
 int secret_read_fd(int fd, size_t max, Secret **ret);

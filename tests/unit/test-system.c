@@ -263,16 +263,16 @@ static void test_secret_file(void **state)
 
     snprintf(path, sizeof(path), "%s/secret", scratch);
     assert_int_equal(file_write_atomic(fd, "secret", "hunter2\n", 8, 0600, -1, -1), 0);
-    assert_int_equal(secret_read_file(path, 100, &s), 0);
+    assert_int_equal(secret_read_file(path, 077, 100, &s), 0);
     assert_string_equal(secret_text(s), "hunter2");
     assert_int_equal(secret_size(s), 7);
     assert_int_equal(chmod(path, 0640), 0);
-    assert_int_equal(secret_read_file(path, 100, &none), -EPERM);
+    assert_int_equal(secret_read_file(path, 077, 100, &none), -EPERM);
     assert_int_equal(chmod(path, 0600), 0);
-    assert_int_equal(secret_read_file(path, 3, &none), -EFBIG);
+    assert_int_equal(secret_read_file(path, 077, 3, &none), -EFBIG);
     assert_int_equal(file_write_atomic(fd, "secret", "\n", 1, 0600, -1, -1), 0);
-    assert_int_equal(secret_read_file(path, 100, &none), -ENODATA);
-    assert_int_equal(secret_read_file(scratch, 100, &none), -EINVAL);
+    assert_int_equal(secret_read_file(path, 077, 100, &none), -ENODATA);
+    assert_int_equal(secret_read_file(scratch, 077, 100, &none), -EINVAL);
 }
 
 static void test_local_socket(void **state)
