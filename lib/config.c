@@ -8,7 +8,6 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <ini.h>
 #include <limits.h>
 #include <strings.h>
 
@@ -146,7 +145,7 @@ static int parse_proxy(Parser *p, const char *key, const char *value, size_t off
     const char *rest = startswith(value, "http://");
     _cleanup_free_ char *host = rest ? parse_authority(rest) : NULL;
 
-    if (*value && !host)
+    if (*value && (!host || !strchr(rest, ':')))
         return complain(p, key, value, "http://HOST:PORT, without user and password");
     return set_string(p, (char **)((char *)p->config + offset), value);
 }
@@ -175,10 +174,12 @@ static int parse_id(Parser *p, const char *key, const char *value, size_t offset
 
 static int parse_api_version(Parser *p, const char *key, const char *value, size_t offset)
 {
-    int y, m, d, n = 0;
+    static const char form[] = "dddd-dd-dd";
+    size_t n;
 
-    if (sscanf(value, "%4d-%2d-%2d%n", &y, &m, &d, &n) != 3 || n != 10 ||
-        (value[n] && !streq(value + n, "-preview")))
+    for (n = 0; form[n] && (form[n] == 'd' ? isdigit((unsigned char)value[n]) : value[n] == form[n]); n++)
+        ;
+    if (form[n] || (value[n] && !streq(value + n, "-preview")))
         return complain(p, key, value, "YYYY-MM-DD or YYYY-MM-DD-preview");
     return set_string(p, (char **)((char *)p->config + offset), value);
 }
@@ -217,8 +218,21 @@ static int add_words(Parser *p, const char *key, const char *value, size_t offse
 
 static bool vault_valid(const char *s)
 {
-    return strncasecmp(s, "/subscriptions/", strlen("/subscriptions/")) == 0 && !strpbrk(s, "?#%") &&
-           strlen(s) <= 1024;
+    static const char *const form[] = {
+        "subscriptions", NULL, "resourceGroups", NULL, "providers", "Microsoft.RecoveryServices",
+        "vaults",        NULL};
+    size_t i, n;
+
+    if (strpbrk(s, "?#%") || strlen(s) > 1024)
+        return false;
+    for (i = 0; i < ELEMENTSOF(form); i++, s += n) {
+        if (*s++ != '/')
+            return false;
+        n = strcspn(s, "/");
+        if (n == 0 || (form[i] && (strlen(form[i]) != n || strncasecmp(s, form[i], n) != 0)))
+            return false;
+    }
+    return !*s;
 }
 
 static int parse_vaults(Parser *p, const char *key, const char *value, size_t offset)
@@ -404,23 +418,20 @@ static void places_done(Places *places)
     free(places->expiry);
 }
 
-/* inih calls this for each assignment; 0 stops it (INI_STOP_ON_FIRST_ERROR is not in Debian's build, so that
- * the first mistake is remembered by complain()). */
-static int on_assignment(void *userdata, const char *section, const char *key, const char *value)
+static void assign(Parser *p, const char *section, const char *key, const char *value)
 {
-    Parser *p = userdata;
     bool section_known = false;
     size_t i;
 
-    if (p->error < 0)
-        return 0;
     for (i = 0; i < ELEMENTSOF(keys); i++) {
         if (!streq(keys[i].section, section))
             continue;
         section_known = true;
-        if (streq(keys[i].key, key))
-            return keys[i].parse(p, key, value ? value : "", keys[i].offset) &&
-                   place_note(p, key, value ? value : "");
+        if (streq(keys[i].key, key)) {
+            if (keys[i].parse(p, key, value, keys[i].offset))
+                (void)place_note(p, key, value);
+            return;
+        }
     }
     p->failure = section_known
                      ? failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: unknown key %s= in [%s], see ilrd.conf(5)",
@@ -428,43 +439,48 @@ static int on_assignment(void *userdata, const char *section, const char *key, c
                      : failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: unknown section [%s], see ilrd.conf(5)",
                                    p->file, p->lineno, section);
     p->error = -EINVAL;
-    return 0;
 }
 
-typedef struct Lines {
-    Parser *parser;
-    const char *next;
-} Lines;
-
-/* Hands inih one line and keeps count, so that complaints can name the line: its handler is not told. */
-static char *next_line(char *buf, int size, void *userdata)
+/* Without the blanks around it, in its place. */
+static char *trim(char *s)
 {
-    Lines *l = userdata;
-    size_t n = strcspn(l->next, "\n");
+    size_t n;
 
-    if (!*l->next)
-        return NULL;
-    if (l->next[n] == '\n')
-        n++;
-    l->parser->lineno++;
-    if (n >= (size_t)size) {
-        if (!l->parser->failure)
-            l->parser->failure = failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: line longer than %d bytes",
-                                             l->parser->file, l->parser->lineno, size - 2);
-        l->parser->error = -EINVAL;
-        return NULL;
+    s += strspn(s, " \t\r");
+    for (n = strlen(s); n > 0 && strchr(" \t\r", s[n - 1]); n--)
+        ;
+    s[n] = '\0';
+    return s;
+}
+
+/* One line: nothing, a comment, [SECTION] or KEY=VALUE. Libraries for such files take lines of 200 bytes, and
+ * one resource id may have 1024. */
+static void parse_line(Parser *p, char *line, const char **section)
+{
+    char *s = trim(line), *value = strchr(s, '=');
+    size_t n = strlen(s);
+
+    if (!*s || *s == '#' || *s == ';')
+        return;
+    if (*s == '[' && s[n - 1] == ']') {
+        s[n - 1] = '\0';
+        *section = trim(s + 1);
+    } else if (*s != '[' && value && value != s) {
+        *value++ = '\0';
+        assign(p, *section, trim(s), trim(value));
+    } else {
+        p->failure =
+            failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: expected KEY=VALUE or [SECTION]", p->file, p->lineno);
+        p->error = -EBADMSG;
     }
-    memcpy(buf, l->next, n);
-    buf[n] = '\0';
-    l->next += n;
-    return buf;
 }
 
 static int load_file(const char *path, Config *c, Places *places, Failure **ret_failure)
 {
     _cleanup_free_ char *text = NULL;
     Parser p = {.config = c, .places = places, .file = path};
-    Lines lines = {.parser = &p};
+    const char *section = "";
+    char *next, *line;
     size_t size;
     int r;
 
@@ -481,11 +497,10 @@ static int load_file(const char *path, Config *c, Places *places, Failure **ret_
         *ret_failure = failure_new(FAILURE_NOT_CONFIGURED, "%s: contains a NUL byte", path);
         return -EBADMSG;
     }
-    lines.next = text;
-    r = ini_parse_stream(next_line, &lines, on_assignment, &p);
-    if (p.error == 0 && r != 0) {
-        p.failure = failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: expected KEY=VALUE or [SECTION]", path, r);
-        p.error = -EBADMSG;
+    next = (char *)(startswith(text, "\xef\xbb\xbf") ?: text); /* an editor's mark of UTF-8 */
+    while (p.error >= 0 && (line = strsep(&next, "\n"))) {
+        p.lineno++;
+        parse_line(&p, line, &section);
     }
     *ret_failure = p.failure;
     return p.error;

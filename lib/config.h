@@ -64,7 +64,7 @@ typedef struct Config {
     char *client_secret_file; /* ClientSecretFile=, absolute; the credential azure-client-secret goes first */
     char **vaults;            /* Vault=, resource ids, each once: where VMs are looked for; may be NULL */
     char **locations;         /* Location=, regions of VMs that are given by their resource id; may be NULL */
-    uint64_t poll_interval_usec;     /* PollIntervalSec=, 100ms..10min */
+    uint64_t poll_interval_usec;     /* PollIntervalSec=, 100ms..24h */
     uint64_t operation_timeout_usec; /* OperationTimeoutSec=, from the POST to the operation's end */
     uint64_t request_timeout_usec;   /* RequestTimeoutSec=, one HTTP request */
     /* [Connection] */
