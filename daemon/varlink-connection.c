@@ -82,9 +82,20 @@ static void connection_flush(VarlinkConnection *c)
     }
 }
 
+size_t varlink_unread(const VarlinkServer *s, uid_t uid)
+{
+    const VarlinkConnection *c;
+    size_t n = 0;
+
+    LIST_FOREACH (c, s->connections)
+        if (c->peer.uid == uid)
+            n += c->out_used - c->out_sent;
+    return n;
+}
+
 int varlink_connection_send(VarlinkConnection *c, json_object *message)
 {
-    size_t size, pending = c->out_used - c->out_sent;
+    size_t size, pending = c->out_used - c->out_sent, unread;
     const char *text;
 
     if (c->hup || c->broken)
@@ -94,8 +105,10 @@ int varlink_connection_send(VarlinkConnection *c, json_object *message)
     if (!text)
         return -ENOMEM;
     size++; /* its NUL */
+    unread = varlink_unread(c->server, c->peer.uid);
     /* A first message is always taken: it is ours, and as large as it is. */
-    if (pending > 0 && pending + size > c->server->limits.output_max_bytes) {
+    if ((pending > 0 && pending + size > c->server->limits.output_max_bytes) ||
+        (unread > 0 && unread + size > c->server->limits.output_per_uid_max_bytes)) {
         c->broken = true;
         return -ENOBUFS;
     }

@@ -164,7 +164,7 @@ bool varlink_connection_dispatch(VarlinkConnection *c, const char *text, size_t 
     r = json_parse(text, size, &o);
     if (r < 0) {
         varlink_connection_refuse(c, "%s",
-                                  r == -E2BIG    ? "is nested too deep"
+                                  r == -E2BIG    ? "is nested too deep or has too many parts"
                                   : r == -ENOMEM ? "needs too much memory"
                                                  : "is not valid JSON");
         return true;

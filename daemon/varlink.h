@@ -26,7 +26,8 @@ typedef struct VarlinkCall VarlinkCall;
 typedef struct VarlinkLimits {
     size_t message_max_bytes; /* one message from a caller */
     size_t output_max_bytes;  /* answers that a caller has not read yet; more: the connection is dropped */
-    unsigned connections_max; /* overall; root may use connections_per_uid_max more */
+    size_t output_per_uid_max_bytes;  /* the same for all connections of one user */
+    unsigned connections_max;         /* overall; root may use connections_per_uid_max more */
     unsigned connections_per_uid_max; /* of one user; not for root */
     uint64_t message_timeout_usec;    /* from the first byte of a message to its NUL; CLOCK_MONOTONIC */
 } VarlinkLimits;
@@ -35,6 +36,7 @@ typedef struct VarlinkLimits {
     ((VarlinkLimits){                                                                                        \
         .message_max_bytes = 1 * MIB,                                                                        \
         .output_max_bytes = 4 * MIB,                                                                         \
+        .output_per_uid_max_bytes = 32 * MIB,                                                                \
         .connections_max = 256,                                                                              \
         .connections_per_uid_max = 64,                                                                       \
         .message_timeout_usec = 30 * USEC_PER_SEC,                                                           \
@@ -97,6 +99,8 @@ int varlink_server_add_connection_fd(VarlinkServer *s, int fd);
 
 /* How many connections are open: for "exit when idle" and for tests. */
 unsigned varlink_server_n_connections(const VarlinkServer *s);
+/* Bytes of answers that this user has not read yet, on all his connections. */
+size_t varlink_unread(const VarlinkServer *s, uid_t uid);
 
 /* The final answer; the call is gone afterwards, in every case. parameters is borrowed (NULL: {}). If the
  * answer can not be sent, the connection is closed and a negative errno returned: to be logged at most. */

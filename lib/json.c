@@ -8,21 +8,26 @@
 
 DEFINE_CLEANUP(json_tokener *, json_tokener_free)
 
-/* json-c takes 'keys' in single quotes even when strict: JSON has none outside of strings. */
-static bool has_single_quote(const char *text, size_t size)
+/* What json-c would take and is not to be taken: 'keys' in single quotes, which it allows even when strict,
+ * and more objects and arrays than there is memory for. */
+static int look_over(const char *text, size_t size)
 {
     bool in_string = false;
-    size_t i;
+    size_t i, n = 0;
 
     for (i = 0; i < size; i++) {
         if (in_string && text[i] == '\\')
             i++;
         else if (text[i] == '"')
             in_string = !in_string;
-        else if (!in_string && text[i] == '\'')
-            return true;
+        else if (in_string)
+            continue;
+        else if (text[i] == '\'')
+            return -EBADMSG;
+        else if ((text[i] == '{' || text[i] == '[') && ++n > JSON_PARTS_MAX)
+            return -E2BIG;
     }
-    return false;
+    return 0;
 }
 
 int json_parse(const char *text, size_t size, json_object **ret)
@@ -31,9 +36,13 @@ int json_parse(const char *text, size_t size, json_object **ret)
     _cleanup_json_ json_object *o = NULL;
     enum json_tokener_error e;
     size_t end;
+    int r;
 
-    if (size == 0 || size > INT_MAX || has_single_quote(text, size))
+    if (size == 0 || size > INT_MAX)
         return -EBADMSG;
+    r = look_over(text, size);
+    if (r < 0)
+        return r;
     tok = json_tokener_new_ex(JSON_DEPTH_MAX);
     if (!tok)
         return -ENOMEM;

@@ -8,6 +8,7 @@
 #include <json-c/json.h>
 
 #define JSON_DEPTH_MAX 32
+#define JSON_PARTS_MAX 100000 /* objects and arrays; json-c takes up to 800 bytes for each */
 
 static inline void json_putp(json_object **o)
 {
@@ -17,7 +18,7 @@ static inline void json_putp(json_object **o)
 
 /* Parses exactly one JSON value of size bytes (RFC 8259, strict, at most JSON_DEPTH_MAX deep, nothing after
  * it but white space, valid UTF-8). Returns 0 and a reference owned by the caller; -EBADMSG: not JSON;
- * -E2BIG: too deep; -ENOMEM. */
+ * -E2BIG: too deep, or more than JSON_PARTS_MAX objects and arrays; -ENOMEM. */
 int json_parse(const char *text, size_t size, json_object **ret);
 
 /* Fields of an object. An absent field and an explicit null are the same.

@@ -28,6 +28,7 @@ static int parse(const char *text)
 static void test_json_parse(void **state)
 {
     char deep[2 * JSON_DEPTH_MAX + 16] = "";
+    _cleanup_free_ char *wide = NULL;
     size_t i;
 
     assert_int_equal(parse("{\"a\":[1,2,{\"b\":null}]}\r\n"), 0);
@@ -43,6 +44,17 @@ static void test_json_parse(void **state)
     for (i = 0; i < JSON_DEPTH_MAX + 2; i++)
         strcat(deep, "[");
     assert_int_equal(parse(deep), -E2BIG);
+    /* A few bytes of text, hundreds of memory. */
+    wide = malloc(3 * (JSON_PARTS_MAX + 1) + 1);
+    assert_non_null(wide);
+    wide[0] = '[';
+    for (i = 0; i < JSON_PARTS_MAX; i++)
+        memcpy(wide + 1 + 3 * i, "{},", 3);
+    strcpy(wide + 3 * i, "]");
+    assert_int_equal(parse(wide), -E2BIG);
+    strcpy(wide + 3 * (i - 1), "]");
+    assert_int_equal(parse(wide), 0);
+    assert_int_equal(parse("[\"{{{[[[\"]"), 0);
 }
 
 /* What is written can be read, whatever somebody called his process or his disk. */

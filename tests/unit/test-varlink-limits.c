@@ -144,6 +144,45 @@ static void test_slow_reader(void **state)
     assert_int_equal(f->gone, 2);
 }
 
+/* What one user does not read is bounded over all his connections, too. */
+static void test_slow_user(void **state)
+{
+    _cleanup_json_ json_object *o = json_object_new_object();
+    VarlinkLimits limits = VARLINK_LIMITS_DEFAULT;
+    VarlinkCall *calls[3];
+    Fixture *f = *state;
+    char text[4096];
+    size_t i;
+    int fds[3], r = 0;
+
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    json_object_object_add(o, "text", json_object_new_string(text));
+    limits.output_max_bytes = 64 * KIB;
+    limits.output_per_uid_max_bytes = 128 * KIB;
+    fixture_serve(f, &limits);
+    for (i = 0; i < ELEMENTSOF(fds); i++) {
+        fds[i] = connect_pair(f);
+        say(f, fds[i], "{\"method\":\"" DOMAIN ".Stream\",\"more\":true}");
+        pump(f);
+        calls[i] = f->parked;
+    }
+    /* 60 KiB wait in each of the first two, behind what the kernel takes. */
+    for (i = 0; i < 2; i++) {
+        size_t before = varlink_unread(f->server, getuid());
+
+        while (varlink_unread(f->server, getuid()) < before + 58 * KIB)
+            assert_int_equal(varlink_call_notify(calls[i], o), 0);
+    }
+    while ((r = varlink_call_notify(calls[2], o)) == 0)
+        assert_true(varlink_unread(f->server, getuid()) <= limits.output_per_uid_max_bytes);
+    assert_int_equal(r, -ENOBUFS);
+    pump(f);
+    assert_int_equal(varlink_server_n_connections(f->server), 2);
+    for (i = 0; i < ELEMENTSOF(fds); i++)
+        close(fds[i]);
+}
+
 /* ---- who may come in ---- */
 
 static int nobody(const VarlinkPeer *peer, void *userdata)
@@ -312,7 +351,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(test_depth_and_size), FIXTURE_TEST(test_half_message),    FIXTURE_TEST(test_slow_reader),
         FIXTURE_TEST(test_denied),         FIXTURE_TEST(test_500_connections), FIXTURE_TEST(test_per_user),
-        FIXTURE_TEST(test_no_descriptors),
+        FIXTURE_TEST(test_no_descriptors), FIXTURE_TEST(test_slow_user),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
