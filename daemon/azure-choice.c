@@ -27,9 +27,6 @@ int azure_choice_add(AzureChoice *c, const AzurePointInfo *i)
 {
     int r;
 
-    c->n_seen++;
-    if (i->time_usec > 0 && (c->oldest_usec == 0 || i->time_usec < c->oldest_usec))
-        c->oldest_usec = i->time_usec;
     if (means(c, i) && (!c->best.id || i->time_usec > c->best.time_usec)) {
         r = azure_point_info_copy(i, &c->best);
         if (r < 0)

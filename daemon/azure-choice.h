@@ -20,8 +20,6 @@ typedef struct AzureChoice {
     const char *id; /* of AZURE_RULE_ID, borrowed */
     uint64_t usec;  /* of AT and BEFORE, CLOCK_REALTIME */
     AzurePointInfo best, usable;
-    uint64_t oldest_usec; /* of all that were seen; 0: none with a time */
-    size_t n_seen;
 } AzureChoice;
 
 /* Looks at one more. Returns 0 or -ENOMEM. */

@@ -158,6 +158,8 @@ static void try_again(AzureRequest *q, uint64_t at_least_usec, Failure *failure)
             detail = NULL;
     }
     failure_free(failure);
+    json_erasep(&q->answer.json); /* may be large, and the wait long */
+    q->answer.json = NULL;
     r = schedule(q, delay);
     if (r < 0)
         finish_errno(q, r);
@@ -236,7 +238,8 @@ static void obey(AzureRequest *q, const HttpAnswer *a, uint64_t wait)
 /* What is owed to Azure is paid even if the person who had asked for it may not any more. Takes failure. */
 static bool go_on_as_host(AzureRequest *q, Failure *failure)
 {
-    if (!q->host_too || !q->by_person || !failure || failure->name != FAILURE_CREDENTIAL_REJECTED ||
+    if (!q->host_too || !q->by_person || !failure ||
+        (failure->name != FAILURE_CREDENTIAL_REJECTED && failure->name != FAILURE_PERMISSION_MISSING) ||
         schedule(q, 0) < 0)
         return false;
     log_full(LOG_NOTICE, q->session, "Azure: %s; the host does it by its own right",
@@ -261,7 +264,8 @@ static void on_http(const HttpAnswer *a, void *userdata)
     /* What a session asks is in the journal with its ids, also what went well. */
     azure_log_answer(q->session, !q->session && streq(q->method, "GET"), q->method, q->url, q->id, a);
     if (after && (a->status == 429 || a->status == 503) &&
-        azure_retry_after_parse(after, now_usec(CLOCK_REALTIME), &wait) < 0)
+        azure_retry_after_parse(after, azure_clock_at(&q->client->clock, now_usec(CLOCK_BOOTTIME)), &wait) <
+            0)
         wait = 0;
     obey(q, a, wait);
     json_erasep(&q->answer.json);
@@ -297,11 +301,22 @@ static void on_http(const HttpAnswer *a, void *userdata)
 
 /* ---- sending ---- */
 
+static void no_time(AzureRequest *q)
+{
+    finish(q, failure_new(FAILURE_AZURE_THROTTLED, "Could not %s: its time was over before it could be sent",
+                          q->what));
+}
+
+/* Negative: nothing was told yet. */
 static int send_request(AzureRequest *q)
 {
     _cleanup_strv_free_ char **headers = NULL;
     int r;
 
+    if (now_usec(CLOCK_BOOTTIME) >= q->deadline_usec) {
+        no_time(q);
+        return 0;
+    }
     azure_guid_make(q->id);
     if ((r = strv_extend(&headers, "Accept: application/json")) < 0 ||
         (r = strv_extendf(&headers, "x-ms-client-request-id: %s", q->id)) < 0 ||
@@ -321,23 +336,12 @@ static int send_request(AzureRequest *q)
                       on_http, q, &q->request);
 }
 
-static void no_turn(AzureRequest *q)
-{
-    finish(q,
-           failure_new(FAILURE_AZURE_THROTTLED,
-                       "Could not %s: too many requests were waiting before it, no time is left", q->what));
-}
-
 static void on_slot(void *userdata)
 {
     AzureRequest *q = userdata;
     int r;
 
     (void)sd_event_source_set_enabled(q->timer, SD_EVENT_OFF);
-    if (now_usec(CLOCK_BOOTTIME) >= q->deadline_usec) {
-        no_turn(q);
-        return;
-    }
     r = send_request(q);
     if (r < 0)
         finish_errno(q, r);
@@ -416,7 +420,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     }
     if (q->place.limit) {
         azure_limit_leave(&q->place);
-        no_turn(q);
+        no_time(q);
         return 0;
     }
     q->attempts++;

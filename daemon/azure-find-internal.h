@@ -28,7 +28,6 @@ struct AzureFind {
     size_t vault;    /* the one that is being read */
     size_t location; /* the region that is being asked */
     AzureMatches matches;
-    bool found; /* matches.item[0] is it */
     AzureItem item;
 
     uint64_t deadline_usec; /* CLOCK_BOOTTIME: of all its requests together */

@@ -52,6 +52,7 @@ static void on_points(json_object *value, void *userdata)
     AzureFind *f = userdata;
     size_t i;
 
+    f->filtered = false; /* the span was taken, if there was one */
     for (i = 0; page && i < json_object_array_length(value); i++) {
         _cleanup_azure_point_info_ AzurePointInfo info = {};
         json_object *entry = NULL;
@@ -94,7 +95,7 @@ static void on_points_done(bool ok, int status, Failure *failure, void *userdata
         finish_points(f);
         return;
     }
-    if (status == 400 && f->filtered && f->choice.n_seen == 0) {
+    if (status == 400 && f->filtered) {
         /* It may not like the span; what is outside is left out here then. */
         log_info("Azure: %s; asking without the span",
                  failure && failure->message ? failure->message : "400");

@@ -25,8 +25,9 @@ void azure_log_answer(const char *session, bool quiet, const char *method, const
     const char *request_id = http_answer_header(a, "x-ms-request-id");
     bool whole = a->outcome == HTTP_ANSWERED;
 
+    /* Without its query: status addresses have signatures there, longer than a line of the journal. */
     log_full(quiet && whole && a->status < 300 ? LOG_DEBUG : LOG_INFO, session,
-             "Azure: %s %s: %d %s(%" PRIu64 " ms, client request id %s, request id %s)", method, url,
-             a->status, whole ? "" : "no whole answer ", a->duration_usec / USEC_PER_MSEC, id,
-             request_id ? request_id : "none");
+             "Azure: %s %.*s: %d %s(%" PRIu64 " ms, client request id %s, request id %s)", method,
+             (int)MIN(strcspn(url, "?"), (size_t)512), url, a->status, whole ? "" : "no whole answer ",
+             a->duration_usec / USEC_PER_MSEC, id, request_id ? request_id : "none");
 }

@@ -38,6 +38,14 @@ static void look_at_point(AzureOperation *o)
         revoke_finish(o, false, TAKE_PTR(o->kept));
 }
 
+/* Something else is being done with the item, its own provision perhaps, which would have its session only
+ * afterwards: what the point says now is not the answer. */
+static bool item_busy(const AzureLongResult *result, const Failure *f)
+{
+    return result->post_status == 409 ||
+           (f->code && (strcasestr(f->code, "ObjectLocked") || strcasestr(f->code, "InProgress")));
+}
+
 static void on_revoked(const AzureLongResult *result, Failure *failure, void *userdata)
 {
     AzureOperation *o = userdata;
@@ -57,8 +65,10 @@ static void on_revoked(const AzureLongResult *result, Failure *failure, void *us
         look_at_point(o);
         return;
     }
-    if (!failure || (failure->name != FAILURE_OPERATION_FAILED && failure->name != FAILURE_AZURE_REFUSED &&
-                     failure->name != FAILURE_POINT_NOT_FOUND)) {
+    if (!failure ||
+        (failure->name != FAILURE_OPERATION_FAILED && failure->name != FAILURE_AZURE_REFUSED &&
+         failure->name != FAILURE_POINT_NOT_FOUND) ||
+        item_busy(result, failure)) {
         revoke_finish(o, false, failure);
         return;
     }

@@ -346,6 +346,7 @@ static HttpRequest *request_new(Http *h, HttpDone done, void *userdata)
 
 static int set_common(HttpRequest *q, const char *protocol, const char *url, uint64_t timeout_usec)
 {
+    timeout_usec = MAX(timeout_usec, USEC_PER_MSEC); /* 0 would be never */
     SET(CURLOPT_PRIVATE, q);
     SET(CURLOPT_ERRORBUFFER, q->error);
     SET(CURLOPT_NOSIGNAL, 1L);
@@ -440,7 +441,7 @@ int http_probe(Http *h, const char *host, uint16_t port, uint64_t timeout_usec, 
     _cleanup_free_ char *url = NULL;
     int r;
 
-    if (!q || asprintf(&url, "http://%s:%u/", host, port) < 0)
+    if (!q || asprintf(&url, strchr(host, ':') ? "http://[%s]:%u/" : "http://%s:%u/", host, port) < 0)
         return -ENOMEM;
     if ((r = set_common(q, "http", url, timeout_usec)) < 0)
         return r;

@@ -154,6 +154,7 @@ static int run(const Options *o, const Config *config)
     sigaddset(&mask, SIGINT);
     if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
         return log_error_errno(-errno, "Failed to block signals");
+    (void)signal(SIGPIPE, SIG_IGN); /* TLS writes without MSG_NOSIGNAL */
     r = sd_event_default(&event);
     if (r >= 0)
         r = sd_event_add_signal(event, NULL, SIGTERM, NULL, NULL); /* NULL: ends the loop */

@@ -180,8 +180,8 @@ int timeword_parse(const char *s, time_t now, TimewordEdge edge, uint64_t *ret_u
     }
     if (parse_clock(text, &tm))
         return from_wall(tm, 0, ret_usec);
-    clock = strpbrk(text, " T");
-    if (clock && (*clock == ' ' || isdigit((unsigned char)text[0]))) {
+    clock = strpbrk(text, isdigit((unsigned char)text[0]) ? " T" : " "); /* not the T of Tuesday */
+    if (clock) {
         *clock++ = '\0';
         while (*clock == ' ')
             clock++;

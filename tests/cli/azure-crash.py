@@ -4,6 +4,7 @@ start the service has no active registration that is ours, and the record goes."
 
 import json
 import threading
+import time
 
 from harness import POINT, Reader, World, failure_of, main, point_id, send, wait_for
 
@@ -102,6 +103,24 @@ def killed_during_the_revoke():
             all_given_back(w)
 
 
+def revoke_that_comes_while_azure_is_at_the_provision():
+    """Azure may refuse it then, and the point has its session only afterwards."""
+    for fault in ({"fault": "conflict"}, {"fault": "failed", "code": "UserErrorObjectLocked", "message": "Locked."}):
+        with World() as w:
+            w.fault(provisionSeconds=3)
+            begun = time.monotonic()
+            s = start(w)
+            wait_for("the provision", asked_of(w, "status", 1))
+            w.fault({"on": "revoke", "times": 1, **fault},
+                    {"on": "point", "fault": "answer", "body": '{"properties":{"isInstantIlrSessionActive":false}}'})
+            s.close()
+            wait_for("the refusal", asked_of(w, "revoke", 1))
+            time.sleep(max(0, begun + 4 - time.monotonic()))  # Azure ends what it began
+            wait_for("given back", lambda: not w.records())
+            w.assert_clean()
+            assert kinds(w).count("revoke") == 2
+
+
 def asked_of(w, kind, times):
     return lambda: kinds(w).count(kind) >= times
 
@@ -166,4 +185,5 @@ def killed_again_and_again():
 
 main([killed_before_the_post, killed_while_the_token_is_fetched, killed_after_the_post_before_its_answer,
       killed_while_polling, killed_at_the_fetch_of_the_script, killed_during_the_revoke, killed_in_connect_and_up,
-      lost_answer_of_the_provision_is_revoked, lost_answer_of_the_revoke_is_asked_again, killed_again_and_again])
+      lost_answer_of_the_provision_is_revoked, lost_answer_of_the_revoke_is_asked_again, killed_again_and_again,
+      revoke_that_comes_while_azure_is_at_the_provision])

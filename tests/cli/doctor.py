@@ -137,6 +137,8 @@ def portal_is_tried():
             s.listen()
             checks, code = examine(w, "--portal=127.99.99.98")
         assert code == 0 and checks["recovery portal"]["result"] == "ok", checks
+        checks, code = examine(w, "--portal=::1")
+        assert code == 1 and "onnect" in checks["recovery portal"]["message"], checks
         result = w.ilrctl("doctor", "--portal=a b")
         assert result.returncode == 3 and "portal" in result.stderr, result
 

@@ -174,6 +174,20 @@ def revoke_does_not_hang_on_a_sign_in_that_is_over():
         assert states(w.provision())[-1] == "ready" and provisioned_by(w) == "person:anna@example.com"
 
 
+def revoke_does_not_hang_on_a_right_that_is_over():
+    with Desk() as w:
+        w.sign_in()
+        assert states(w.provision())[-1] == "ready" and provisioned_by(w) == "person:anna@example.com"
+        w.fault({"on": "revoke", "fault": "forbidden", "times": 1})
+        answer = w.call("Release", {"id": w.call("List")["parameters"]["sessions"][0]["id"]})
+        assert "error" not in answer, answer
+        w.assert_clean()
+        revokes = [r for r in w.state()["requests"] if "revokeInstantItemRecovery" in r["path"]]
+        assert [(r["status"], r.get("principal")) for r in revokes][1:] == [(202, "app:app1")], revokes
+        # She is signed in all the same.
+        assert states(w.provision())[-1] == "ready" and provisioned_by(w) == "person:anna@example.com"
+
+
 class SharedDesk(Users, Desk):
     pass
 
@@ -210,5 +224,5 @@ def sign_in_is_of_one_user_only():
 
 main([person_is_named_until_she_signs_out, ilrctl_says_what_to_open_and_who_it_is, token_is_renewed,
       declined_and_late_are_told, one_at_a_time_and_leaving_gives_it_up, sign_in_that_azure_ended_says_what_to_do,
-      revoke_does_not_hang_on_a_sign_in_that_is_over, sign_in_is_of_one_user_only,
+      revoke_does_not_hang_on_a_sign_in_that_is_over, revoke_does_not_hang_on_a_right_that_is_over, sign_in_is_of_one_user_only,
       place_of_a_sign_in_that_is_over_is_free_again, without_a_tenant_it_says_so])
