@@ -198,8 +198,12 @@ int verb_browse(const Client *c, int argc, char **argv)
         if (json_add_string(o, "volume", name) < 0 || json_add_string(o, "path", path) < 0)
             out_of_memory();
         print_json(o);
-    } else if (code == 0)
-        puts(path);
+    } else if (code == 0) {
+        /* Where links of the backup lead; a script wants it as it is. */
+        _cleanup_free_ char *shown = isatty(STDOUT_FILENO) ? text_escape(path) : NULL;
+
+        puts(shown ? shown : path);
+    }
     if (code == 0 && !c->json)
         code = open_directory(c, path);
     reply_done(&reply);

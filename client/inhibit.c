@@ -9,6 +9,7 @@
 #include "text.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 
@@ -85,6 +86,9 @@ static int run(const Client *c, char **argv, pid_t *ret)
         (void)tell_failure(c, code, "CommandFailed", NULL, "Could not run %s: %s", argv[0], strerror(errno));
         _exit(code);
     }
+    /* On a terminal the command gets it, and its end is ours. Blocked, one would wait and end what is asked
+     * of ilrd later. */
+    signal(SIGINT, SIG_IGN);
     *ret = pid;
     return 0;
 }
@@ -147,7 +151,6 @@ int verb_inhibit(const Client *c, int argc, char **argv)
             open = !hear(c, &link, id, &again);
         struct pollfd p[] = {{.fd = fd, .events = POLLIN}, {.fd = open ? link.fd : -1, .events = POLLIN}};
 
-        /* SIGINT stays blocked: on a terminal the command gets it, and its end is ours. */
         if (poll(p, ELEMENTSOF(p), again ? AGAIN_MSEC : -1) < 0 && errno != EINTR)
             break;
         if (p[0].revents)

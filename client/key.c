@@ -41,12 +41,25 @@ static int hand_over(const Client *c, const Secret *s, int *ret)
                  : 0;
 }
 
+/* Whoever has the key may take his time. Nothing has begun: an interrupt just ends the program. */
+static int read_key(int fd, const char *path, Secret **ret)
+{
+    _cleanup_close_ int opened = -EBADF;
+    int r;
+
+    signal(SIGINT, SIG_DFL);
+    link_unblock_interrupt();
+    if (path)
+        fd = opened = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    r = fd < 0 ? -errno : secret_read_fd(fd, KEY_SIZE_MAX, ret);
+    link_block_interrupt();
+    return r;
+}
+
 int key_of_file(const Client *c, const char *path, int *ret)
 {
-    _cleanup_close_ int fd = streq(path, "-") ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
-                                              : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     _cleanup_secret_ Secret *s = NULL;
-    int r = fd < 0 ? -errno : secret_read_fd(fd, KEY_SIZE_MAX, &s);
+    int r = read_key(STDIN_FILENO, streq(path, "-") ? NULL : path, &s);
 
     return r < 0 ? bad_key(c, streq(path, "-") ? "standard input" : path, r) : hand_over(c, s, ret);
 }
@@ -79,7 +92,7 @@ int key_of_fd(const Client *c, const char *number, int *ret)
         return tell_failure(c, EXIT_USAGE, "Usage", "for example: ilrctl unlock ID VOLUME --key-fd=3 3<FILE",
                             "--key-fd=%s is no number of a descriptor", number);
     snprintf(what, sizeof(what), "descriptor %ld", fd);
-    r = secret_read_fd((int)fd, KEY_SIZE_MAX, &s);
+    r = read_key((int)fd, NULL, &s);
     return r < 0 ? bad_key(c, what, r) : hand_passphrase(c, what, secret_text(s), secret_size(s), ret);
 }
 

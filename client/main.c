@@ -189,6 +189,16 @@ static int run_verb(const Client *c, int argc, char **argv)
     return usage(c, "unknown verb: ", argv[0]);
 }
 
+/* Success is only what could be written, now or before. */
+static int ended(int code)
+{
+    if ((fflush(stdout) != 0 || ferror(stdout)) && code == 0) {
+        fprintf(stderr, "ilrctl: standard output cannot be written\n");
+        code = 1;
+    }
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     enum {
@@ -364,10 +374,10 @@ int main(int argc, char **argv)
             c.foreign = true;
             break;
         case 'V':
-            return print_version(&c);
+            return ended(print_version(&c));
         case 'h':
             print_help();
-            return 0;
+            return ended(0);
         case ':':
             return usage(&c, "a value is missing for ", argv[optind - 1]);
         default:
@@ -379,9 +389,5 @@ int main(int argc, char **argv)
     code = run_verb(&c, argc - optind, argv + optind);
     strv_free(c.tags);
     strv_free(c.key_files);
-    if (fflush(stdout) != 0 && code == 0) {
-        perror("ilrctl: standard output");
-        code = 1;
-    }
-    return code;
+    return ended(code);
 }

@@ -122,6 +122,10 @@ def version_help_and_usage():
     with Fake() as f:
         out, _ = f.ilrctl("--version")
         assert re.fullmatch(r"ilrctl \d+\.\d+\.\d+\n", out), out
+        for lost in (["--version"], ["--help"], ["version", "--json"], ["version"]):
+            with open("/dev/full", "w") as full:
+                r = subprocess.run([f"{BUILD}/ilrctl", *lost], stdout=full, stderr=subprocess.PIPE, text=True)
+            assert r.returncode == 1 and "standard output" in r.stderr, (lost, r)
         out, _ = f.ilrctl("version", "--json")
         assert re.fullmatch(r"\d+\.\d+\.\d+", json.loads(out)["version"])
         out, _ = f.ilrctl("--help")
