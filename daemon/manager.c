@@ -192,18 +192,6 @@ Session *manager_find(Manager *m, const char *id)
     return NULL;
 }
 
-static int known(const Manager *m, char ***ret)
-{
-    _cleanup_strv_free_ char **ids = NULL;
-    Session *s;
-
-    LIST_FOREACH (s, m->sessions)
-        if (!s->closed && strv_extend(&ids, s->id) < 0)
-            return -ENOMEM;
-    *ret = TAKE_PTR(ids);
-    return 0;
-}
-
 /* ---- what stood before this start ---- */
 
 static const struct {
@@ -300,9 +288,18 @@ static void on_kept_known(const char *file, const char *why, void *userdata)
 
 int manager_known(char ***ret, void *userdata)
 {
-    int r = known(userdata, ret);
+    _cleanup_strv_free_ char **ids = NULL;
+    Manager *m = userdata;
+    Session *s;
+    int r;
 
-    return r < 0 ? r : manager_kept_records(userdata, on_kept_known, ret);
+    LIST_FOREACH (s, m->sessions)
+        if (!s->closed && strv_extend(&ids, s->id) < 0)
+            return -ENOMEM;
+    r = manager_kept_records(m, on_kept_known, &ids);
+    if (r >= 0)
+        *ret = TAKE_PTR(ids);
+    return r;
 }
 
 static void sweep_start(Manager *m);
@@ -323,6 +320,11 @@ static void sweep_again(Manager *m)
     /* 60 s, unless retries are set to be quick. */
     uint64_t wait = MIN(ORPHAN_RETRY_USEC, 6 * m->context.config->busy_retry_usec);
 
+    int enabled;
+
+    /* One that waits already is not put off: there may be reasons for it more often than that. */
+    if (m->sweep_retry && sd_event_source_get_enabled(m->sweep_retry, &enabled) > 0)
+        return;
     m->sweep_retry = sd_event_source_disable_unref(m->sweep_retry);
     if (sd_event_add_time_relative(m->context.event, &m->sweep_retry, CLOCK_MONOTONIC, wait, 0,
                                    on_sweep_retry, m) < 0)
@@ -554,6 +556,7 @@ int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, 
     _cleanup_(azure_point_freep) AzurePoint *p = request->point;
     _cleanup_(azure_resource_freep) AzureResource *resource = request->resource;
     size_t kind = request->kind ? find_kind(request->kind) : 0;
+    uint64_t idle = request->idle_given ? request->idle_usec : m->context.config->idle_usec;
     Session *s;
     void *data;
     int r;
@@ -563,11 +566,13 @@ int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, 
         return r;
     s = manager_find_point(m, p);
     if (s) {
+        bool held = session_holders_find(&s->holders, request->uid);
+
         r = join(m, s, request, ret_failure);
         if (r < 0)
             return r;
-        if (request->idle_given)
-            session_extend_idle(s, request->idle_usec);
+        if (request->idle_given || !held) /* who asks once more and says nothing keeps what he said */
+            session_extend_idle(s, idle);
         *ret = s;
         return 0;
     }
@@ -591,7 +596,7 @@ int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, 
     }
     if (kinds[kind].kind == &session_kind_vm)
         (void)session_provision_set_replay(s, request->replay); /* a word that was looked at */
-    session_set_idle(s, request->idle_given ? request->idle_usec : m->context.config->idle_usec);
+    session_set_idle(s, idle);
     LIST_PREPEND(m->sessions, s);
     *ret = s;
     return 0;

@@ -19,6 +19,7 @@ typedef enum WaiterKind {
     WAIT_MONITOR,   /* for ever */
     WAIT_UNLOCK,    /* until the volume is open, or an error */
     WAIT_INHIBIT,   /* until it goes down; as long as the call waits, the session counts as used */
+    WAIT_LEAVE,     /* answered, there is no call: the next turn takes the caller's hold from him */
 } WaiterKind;
 
 /* A call that is not answered finally yet. */
@@ -56,9 +57,10 @@ struct Service {
 
 /* Finds the session that the parameter id names. Negative: the call is answered. */
 int service_get_session(Service *s, VarlinkCall *call, json_object *parameters, Session **ret);
-/* Answers with the session as it is. Returns 0, or a negative errno: the call is not answered. */
+/* Answers with the session as it is; with InternalFailed if there is no memory for that. The call is gone
+ * then, whatever is returned: what varlink_call_reply() says. */
 int service_reply_session(VarlinkCall *call, Session *s);
-/* Answers with an error, and the session's description if there is one. Returns as above. */
+/* Answers with an error, and the session's description if there is one. The same holds. */
 int service_fail(VarlinkCall *call, const Failure *f, Session *s);
 
 /* Keeps the call until the session (NULL: any; monitor) is what kind waits for, or the caller goes. Returns

@@ -53,11 +53,35 @@ static bool take_turn(Waiter *w)
     return true;
 }
 
+static Waiter *leaving(Service *s)
+{
+    Waiter *w;
+
+    LIST_FOREACH (w, s->waiters)
+        if (w->kind == WAIT_LEAVE)
+            break;
+    return w;
+}
+
+static void leave(Waiter *w)
+{
+    Session *session = manager_find(w->service->manager, w->session);
+    uid_t uid = w->uid;
+    Service *s = w->service;
+
+    service_waiter_free(w);
+    /* He may have asked again. */
+    if (session && !session->down && !service_awaiting(s, session->id, uid, NULL))
+        service_let_go(session, uid, NULL);
+}
+
 int service_on_turns(sd_event_source *source, void *userdata)
 {
     Service *s = userdata;
     Waiter *w, *previous;
 
+    while ((w = leaving(s))) /* each may end others */
+        leave(w);
     /* The oldest ones are at the end. A turn makes waiters only at the beginning. */
     w = s->waiters;
     while (w && w->list.next)

@@ -84,14 +84,16 @@ static void on_unlocked(Session *session, const Failure *failure, void *userdata
     service_waiter_free(w);
     if (failure)
         (void)service_fail(call, failure, session);
-    else if (service_reply_session(call, session) < 0)
-        (void)varlink_call_fail(call, NULL, NULL);
+    else
+        (void)service_reply_session(call, session);
 }
 
 /* A failure, or NULL: it may be unlocked. */
 static Failure *refusal(const Session *session)
 {
-    if (session_state(session) == SESSION_READY && !session->adopting && session->kind->unlock)
+    if (session->adopting)
+        return failure_new(FAILURE_BUSY, "It is not known yet whether session %s still stands", session->id);
+    if (session_state(session) == SESSION_READY && session->kind->unlock)
         return NULL;
     return failure_new(FAILURE_INVALID_REQUEST, "Session %s is %s: volumes are unlocked when it is ready",
                        session->id, session_state_to_string(session_state(session)));

@@ -37,9 +37,11 @@ int service_reply_session(VarlinkCall *call, Session *s)
 
     /* Not in what is told of changes: that it goes by is none. */
     if (o && s->expires_usec > 0 && json_get_object(o, "session", &d) > 0 &&
-        json_add_int64(d, "timeLeftUsec", (int64_t)session_time_left(s)) < 0)
-        return -ENOMEM;
-    return o ? varlink_call_reply(call, o) : -ENOMEM;
+        json_add_int64(d, "timeLeftUsec", (int64_t)session_time_left(s)) < 0) {
+        json_object_put(o);
+        o = NULL;
+    }
+    return o ? varlink_call_reply(call, o) : varlink_call_fail(call, NULL, NULL);
 }
 
 int service_fail(VarlinkCall *call, const Failure *f, Session *s)
@@ -53,7 +55,7 @@ static int fail_no_session(VarlinkCall *call, const char *id)
 {
     _cleanup_failure_ Failure *f = failure_new(FAILURE_NO_SUCH_SESSION, "There is no session \"%.64s\"", id);
 
-    return f ? varlink_call_fail(call, f, NULL) : -ENOMEM;
+    return varlink_call_fail(call, f, NULL);
 }
 
 /* Ends a waiting call with what it waits for, or tells it about a change. */
@@ -72,19 +74,28 @@ void service_tell(Waiter *w, Session *s)
             (void)service_reply_session(call, s);
             return;
         }
-        /* The error comes when everything is given back, or cannot be for now: then there is no more to wait
-         * for. */
-        if (s->closed || s->release_failure) {
+        /* The error comes when everything is given back, or cannot be for now, or all that can be (closing):
+         * then there is no more to wait for. */
+        if (s->closed || s->closing || s->release_failure) {
             const Failure *f = s->adopting ? s->release_failure : s->failure;
 
             if (!f)
                 f = cancelled =
                     failure_new(FAILURE_CANCELLED, "The session was released before it was ready");
-            service_waiter_free(w);
             (void)service_fail(call, f, s);
+            if (!w->fresh || s->down || s->closed) {
+                service_waiter_free(w);
+                return;
+            }
+            /* Who has failed holds nothing. Not from in here: that is a change of its own. */
+            w->kind = WAIT_LEAVE;
+            w->call = NULL;
+            (void)sd_event_source_set_enabled(w->service->turns, SD_EVENT_ONESHOT);
             return;
         }
         break;
+    case WAIT_LEAVE:
+        return;
     case WAIT_TURN: /* tells by itself */
         (void)sd_event_source_set_enabled(w->service->turns, SD_EVENT_ONESHOT);
         return;

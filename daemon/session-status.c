@@ -3,6 +3,12 @@
 
 #include "log.h"
 
+/* An unlock is the reload of its unit, which stands all the time. */
+static bool is_up(const char *state)
+{
+    return streq(state, "active") || streq(state, "reloading");
+}
+
 /* The session's entry in the helper's answer, or NULL. */
 static json_object *find_status(json_object *entries, const char *id)
 {
@@ -25,7 +31,7 @@ bool session_stands(Session *s, json_object *entries)
     int64_t iscsi = 1, mounts = 1;
 
     if (!entry || json_get_string(entry, "connection", &connection) <= 0 ||
-        json_get_string(entry, "up", &up) <= 0 || !streq(connection, "active") || !streq(up, "active"))
+        json_get_string(entry, "up", &up) <= 0 || !streq(connection, "active") || !is_up(up))
         return false;
     (void)json_get_int64(entry, "iscsiSessions", &iscsi);
     (void)json_get_int64(entry, "mounts", &mounts);

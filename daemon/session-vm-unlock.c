@@ -95,6 +95,8 @@ static void on_unlocked(HelperCall *call, json_object *answer, Failure *failure,
         tell(s);
     if (v->keys.n > 0)
         keys_go_on(s);
+    else if (!answer) /* what changed meanwhile was not asked for */
+        session_vm_refresh(s);
 }
 
 int session_vm_unlock(Session *s, const char *volume, Secret *key, SessionUnlockDone done, void *userdata,
@@ -221,6 +223,7 @@ static void keys_end(Session *s)
     (void)session_save(s);
     session_set_detail(s, NULL);
     tell(s);
+    session_vm_refresh(s);
 }
 
 static void on_tried(HelperCall *call, json_object *answer, Failure *failure, void *userdata)

@@ -306,15 +306,18 @@ void session_release_as(Session *s, SessionEnd end)
 
 void session_force(Session *s)
 {
+    const bool again = s->forced;
+
     if (s->closed || s->closing)
         return;
-    if (!s->forced)
+    if (!again)
         log_full(LOG_NOTICE, s->id, "Going down by force: who uses the volumes is not waited for");
     s->forced = true;
     if (s->down) {
         (void)session_save(s);
-        /* What is under way may be waiting for the very ones that are to be passed over. */
-        if (s->work == WORK_RELEASE && s->kind->steps[s->step - 1].heeds_force) {
+        /* What is under way may be waiting for the very ones that are to be passed over; not if it was told
+         * so, and a second one beside it would be in its way. */
+        if (!again && s->work == WORK_RELEASE && s->kind->steps[s->step - 1].heeds_force) {
             s->kind->cancel(s);
             s->work = WORK_NONE;
         }
@@ -329,6 +332,8 @@ int session_hold(Session *s, uid_t uid, const char *caller, const char *reason)
     r = session_holders_add(&s->holders, uid, caller, reason, now_usec(CLOCK_REALTIME));
     if (r < 0)
         return r;
+    /* He was told a path: it is not taken away before he had the time to use it. */
+    idle_touch(&s->use.idle, now_usec(CLOCK_MONOTONIC));
     log_full(LOG_INFO, s->id, "Held by %s, uid %u%s, reason \"%s\"", caller, (unsigned)uid,
              r > 0 ? "" : " already", reason ? reason : "");
     /* A session at its foot has no record yet; the first one has all holders. */

@@ -45,7 +45,7 @@ static void bus_drop(UnitBus *b)
     LIST_FOREACH (w, b->watches)
         watch_stop(w);
     b->lost = sd_bus_slot_unref(b->lost);
-    b->bus = sd_bus_flush_close_unref(b->bus);
+    b->bus = sd_bus_close_unref(b->bus); /* a flush would wait for a bus that hangs */
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)

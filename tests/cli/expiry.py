@@ -3,7 +3,9 @@
 what happens before their end is configured to happen seconds after their beginning."""
 
 import json
+import os
 import signal
+import stat
 import subprocess
 import time
 
@@ -134,6 +136,17 @@ def unused_is_released():
         w.assert_clean()
 
 
+def who_gets_it_now_has_its_whole_time():
+    with World() as w:
+        ids = set()
+        for _ in range(7):
+            ids.add(session_of(w.provision(idleUsec=5000000)[-1])["id"])
+            time.sleep(1)
+        assert len(ids) == 1, w.journal()
+        gone(w, ids.pop())
+        w.assert_clean()
+
+
 def unknown_use_counts_as_use():
     with World("Session.IdleSec=1") as w:
         w.helper.raw["status"] = b"{}\0"
@@ -197,10 +210,13 @@ def command_keeps_it():
         assert f"pid {p.pid}: restore of mail\\x0a" in text, text
         time.sleep(2.2)
         assert is_there(w, session["id"]), w.journal()
-        # A restart of ilrd lets it ask again.
+        # A restart of ilrd lets it ask again, whatever was typed on the terminal before.
+        p.send_signal(signal.SIGINT)
         w.kill_ilrd()
         w.start_ilrd()
-        wait_for("the inhibitor again", lambda: inhibited(w, session["id"]))
+        again = wait_for("the inhibitor again", lambda: inhibited(w, session["id"]))
+        time.sleep(2.2)
+        assert inhibited(w, session["id"]) == again
         out, _ = p.communicate("x\n", timeout=30)
         assert out == "got x\n" and p.returncode == 7, (out, p.returncode)
         gone(w, session["id"])
@@ -283,6 +299,10 @@ def metrics_count():
                        ("provisioning", "connecting", "attaching", "detaching", "disconnecting", "revoking"))):
             assert line in lines, (line, text)
         assert w.ilrctl("metrics", "--output=/nonexistent/x").returncode == 1
+        os.mkfifo(f"{w.dir}/fifo")
+        p = w.ilrctl("metrics", f"--output={w.dir}/fifo")
+        assert p.returncode == 1 and "no regular file" in p.stderr, p
+        assert stat.S_ISFIFO(os.stat(f"{w.dir}/fifo").st_mode)
         assert json.loads(w.ilrctl("metrics", "--json").stdout)["text"].endswith("# EOF\n")
         try:
             from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -298,5 +318,5 @@ def metrics_count():
 
 if __name__ == "__main__":
     main([told_twice_then_released, monitor_prints_the_warning, held_files_get_their_grace_and_no_more,
-          hanging_release_is_forced, unused_is_released, unknown_use_counts_as_use, released_while_users_are_asked_for,
+          hanging_release_is_forced, unused_is_released, who_gets_it_now_has_its_whole_time, unknown_use_counts_as_use, released_while_users_are_asked_for,
           who_wants_longer_gets_it, command_keeps_it, inhibit_tells_what_is_wrong, only_so_many_inhibitors, metrics_count])

@@ -108,6 +108,36 @@ def two_users_hold_one_session():
 
 
 @several_users
+def longest_idle_time_of_all_holders_counts():
+    with Office() as w:
+        minute = 60 * 1000000
+        assert ready(w.provision_as(ALICE, idleUsec=minute))["idleUsec"] == minute
+        assert ready(w.provision_as(ALICE))["idleUsec"] == minute
+        # He says nothing: for him it is what is configured, never.
+        assert ready(w.provision_as(BOB)).get("idleUsec") is None
+        w.ilrctl("release", "--all")
+        w.rests()
+
+
+@several_users
+def who_joins_and_fails_holds_nothing():
+    """While the helper does not tell whether the session still stands."""
+    with Office() as w:
+        session = ready(w.provision_as(ALICE))["id"]
+        w.kill_ilrd()
+        w.helper.raw["status"] = b"{}\0"
+        w.start_ilrd()
+        answer = w.provision_as(BOB)[-1]
+        assert failure_of(answer)["name"] == "HelperFailed", answer
+        w.helper.raw.clear()
+        wait_for("it is known", lambda: w.state_of() == "ready" and "still ready" in w.journal())
+        assert w.holders() == ["alice"]
+        assert w.session()["id"] == session
+        w.ilrctl("release", session)
+        w.rests()
+
+
+@several_users
 def sole_holders_session_may_be_released_by_others():
     with Office() as w:
         session = ready(w.provision_as(ALICE))["id"]
@@ -457,9 +487,12 @@ def force_overtakes_a_release_that_hangs():
         release, session = stop_in(w, "down", "detaching")
         other = w.begin(None, "Release", {"id": session, "force": True})
         wait_for("the helper is asked anew", lambda: w.helper.verbs().count("down") == 2)
+        # Once more is not more: what goes on by force already is not begun again.
+        third = w.begin(None, "Release", {"id": session, "force": True})
+        w.call("List")
         assert [r.get("force") for r in w.helper.asked if r["verb"] == "down"] == [None, True], w.helper.asked
         w.helper.hold["down"].set()
-        for c in (release, other):
+        for c in (release, other, third):
             assert rest(c)[-1]["parameters"]["session"]["state"] == "closed"
         w.rests()
         # It is not forgotten by a crash.
@@ -472,6 +505,19 @@ def force_overtakes_a_release_that_hangs():
         w.rests()
         downs = [r for r in w.helper.asked if r["verb"] == "down"]
         assert len(downs) == 5 and downs[-1]["force"], w.helper.asked
+
+
+def provision_ends_when_only_files_are_left():
+    """Who waits for a session that others take down by force is told, not kept until the last file is closed."""
+    with Office() as w:
+        call, session = stop_in(w, "up", "attaching")
+        w.helper.lingering = 1
+        assert w.ilrctl("release", "--all", "--force").returncode == 0
+        assert failure_of(rest(call)[-1])["name"] == "Cancelled"
+        w.helper.hold["up"].set()
+        assert w.state_of(session) == "closing"
+        w.helper.lingering = 0
+        w.rests()
 
 
 def closing_until_the_last_one_lets_go():
@@ -518,4 +564,5 @@ main([two_users_hold_one_session, sole_holders_session_may_be_released_by_others
       own_release_ends_the_own_provision, two_holders_let_go_at_once, what_the_session_does_not_have_is_refused_by_name,
       limit_per_caller, place_in_the_queue_is_told_and_left_at_once, release_in_each_state_and_twice,
       client_gone_in_each_state, provision_right_after_release_waits, provision_does_not_wait_for_who_keeps_it,
-      force_overtakes_a_release_that_hangs, closing_until_the_last_one_lets_go, users_without_a_name_are_numbers])
+      force_overtakes_a_release_that_hangs, longest_idle_time_of_all_holders_counts, who_joins_and_fails_holds_nothing,
+      provision_ends_when_only_files_are_left, closing_until_the_last_one_lets_go, users_without_a_name_are_numbers])

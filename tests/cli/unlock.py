@@ -386,6 +386,75 @@ def who_asked_is_gone():
         w.assert_clean()
 
 
+def who_asked_reads_no_more():
+    """Half of his connection is closed: the answer finds nobody, and ilrd does not mind."""
+    with World() as w:
+        w.helper.keys = {"vault": KEY}
+        i = session_of(w.provision()[-1])["id"]
+        w.helper.hold["unlock"] = threading.Event()
+        with w.connect() as s:
+            s.sendmsg([json.dumps({"method": "io.ilrd.Recovery.Unlock",
+                                   "parameters": {"id": i, "volume": "vault"}}).encode() + b"\0"],
+                      [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [memory(KEY)]))])
+            wait_for("the helper", lambda: asked(w, "unlock"))
+            s.shutdown(socket.SHUT_RD)
+            w.helper.hold.pop("unlock").set()
+            wait_for("it is open", lambda: "vault-open" in volumes_of(described(w, i)))
+        assert w.ilrctl("release", i).returncode == 0
+        w.assert_clean()
+
+
+def tell_in_status(w, what):
+    """Each session's entry in the helper's status is changed by what(entry)."""
+    real = w.helper.answer
+
+    def answer(verb, request):
+        told = real(verb, request)
+        for entry in told["sessions"] if verb == "status" else []:
+            what(entry)
+        return told
+
+    w.helper.answer = answer
+
+
+def restart_during_an_unlock():
+    """The session's unit is being reloaded then: it stands."""
+    with World() as w:
+        w.helper.keys = {"vault": KEY}
+        i = session_of(w.provision()[-1])["id"]
+        tell_in_status(w, lambda entry: entry.update(up="reloading"))
+        w.helper.hold["status"] = threading.Event()
+        w.kill_ilrd()
+        w.start_ilrd()
+        answer = unlock(w, i, "vault", [memory(KEY)])
+        assert answer["error"].endswith("Busy") and "not known yet" in failure_of(answer)["message"], answer
+        w.helper.hold.pop("status").set()
+        wait_for("it is known", lambda: not failure_of(unlock(w, i, "none", [memory(KEY)]))["name"] == "Busy")
+        assert described(w, i)["state"] == "ready", w.journal()
+        assert w.ilrctl("release", i).returncode == 0
+        w.assert_clean()
+
+
+def unlocked_beside_one_that_fails():
+    """What root unlocks while somebody else's key is tried is seen when that one was wrong."""
+    with World() as w:
+        w.helper.keys = {"vault": KEY, "other": KEY}
+        i = session_of(w.provision()[-1])["id"]
+        tell_in_status(w, lambda entry: entry.update(volumes=w.helper.encrypted(entry["session"])))
+        w.helper.hold["unlock"] = threading.Event()
+        answers = []
+        first = threading.Thread(target=lambda: answers.append(unlock(w, i, "vault", [memory(b"wrong")])))
+        first.start()
+        wait_for("the helper", lambda: asked(w, "unlock"))
+        w.helper.opened.add("other")
+        w.helper.hold.pop("unlock").set()
+        first.join(60)
+        assert failure_of(answers[0])["name"] == "WrongKey", answers
+        wait_for("it is open", lambda: "other-open" in volumes_of(described(w, i)))
+        assert w.ilrctl("release", i).returncode == 0
+        w.assert_clean()
+
+
 def unlocked_behind_the_back():
     """What root unlocks through the helper is seen, at the latest after a restart."""
     with World() as w:
@@ -393,18 +462,25 @@ def unlocked_behind_the_back():
         i = session_of(w.provision()[-1])["id"]
         w.kill_ilrd()
         w.helper.opened.add("vault")
-        real = w.helper.answer
-
-        def answer(verb, request):
-            told = real(verb, request)
-            if verb == "status":
-                for entry in told["sessions"]:
-                    entry["volumes"] = w.helper.encrypted(entry["session"])
-            return told
-
-        w.helper.answer = answer
+        tell_in_status(w, lambda entry: entry.update(volumes=w.helper.encrypted(entry["session"])))
         w.start_ilrd()
         wait_for("it is open", lambda: "vault-open" in volumes_of(described(w, i)))
+        assert w.ilrctl("release", i).returncode == 0
+        w.assert_clean()
+
+
+def interrupted_while_the_key_is_waited_for():
+    with World() as w:
+        w.helper.keys = {"vault": KEY}
+        i = session_of(w.provision()[-1])["id"]
+        for option in "--key-file=-", "--key-fd=0":
+            p = subprocess.Popen([f"{BUILD}/ilrctl", f"--socket={w.socket}", "unlock", i, "vault", option],
+                                 stdin=subprocess.PIPE)
+            wait_for("it reads", lambda: "pipe_read" in open(f"/proc/{p.pid}/wchan").read() or
+                     open(f"/proc/{p.pid}/syscall").read().startswith("0 "))
+            p.send_signal(signal.SIGINT)
+            assert p.wait(30) == -signal.SIGINT
+        assert asked(w, "unlock") == []
         assert w.ilrctl("release", i).returncode == 0
         w.assert_clean()
 
@@ -535,5 +611,6 @@ def keys_that_cannot_be():
 
 main([replay_is_chosen_per_session, replay_as_configured, replay_that_cannot_be, key_arrives_byte_for_byte,
       wrong_key_changes_nothing, key_files_and_descriptors, prompt_without_echo, prompt_given_up, only_memory_is_taken,
-      one_at_a_time, who_asked_is_gone, unlocked_behind_the_back, provision_with_keys, who_joins_brings_keys,
+      one_at_a_time, who_asked_is_gone, who_asked_reads_no_more, restart_during_an_unlock,
+      unlocked_beside_one_that_fails, interrupted_while_the_key_is_waited_for, unlocked_behind_the_back, provision_with_keys, who_joins_brings_keys,
       keys_and_the_end, keys_wait_with_their_call, keys_that_cannot_be])
