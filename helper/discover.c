@@ -168,14 +168,8 @@ int verb_discover(Request *request, json_object **ret_answer, Failure **ret_fail
         return r;
     {
         char *const arguments[] = {
-            (char *)"-m",
-            (char *)"discovery",
-            (char *)"-t",
-            (char *)"sendtargets",
-            (char *)"-p",
-            (char *)portal,
-            iscsiadm_has_interface(request->session) ? (char *)"-I" : NULL,
-            (char *)"ilr",
+            (char *)"-m", (char *)"discovery", (char *)"-t", (char *)"sendtargets",
+            (char *)"-p", (char *)portal,      (char *)"-I", (char *)ISCSIADM_INTERFACE,
             NULL,
         };
 
@@ -218,12 +212,10 @@ static int target_get(Request *request, const char **ret, Failure **ret_failure)
  * and logs in. */
 static int node_login(Request *request, const char *target, const char *portal, ChildResult *ret)
 {
-    bool interface = iscsiadm_has_interface(request->session);
     char *const make[] = {
-        (char *)"-m",   (char *)"node", (char *)"-T",
-        (char *)target, (char *)"-p",   (char *)portal,
-        (char *)"-o",   (char *)"new",  interface ? (char *)"-I" : NULL,
-        (char *)"ilr",  NULL,
+        (char *)"-m",   (char *)"node", (char *)"-T",  (char *)target, (char *)"-p",
+        (char *)portal, (char *)"-o",   (char *)"new", (char *)"-I",   (char *)ISCSIADM_INTERFACE,
+        NULL,
     };
     char *const login[] = {
         (char *)"-m", (char *)"node", (char *)"-T",      (char *)target,
@@ -270,17 +262,12 @@ static int login_answer(Record *record, const char *target, const IscsiSession *
 
 /* A login that failed leaves nothing: what of it stands is logged out, and the record forgets the target only
  * when there is nothing that could still come. */
-static void login_undo(Record *record, const char *target, const char *portal, bool timed_out)
+static void login_undo(Record *record, const char *target, bool timed_out)
 {
-    IscsiSession *session;
+    const RecordTarget *t = record_target(record, target);
 
-    if (iscsi_session_find(target, portal, &session) >= 0) {
-        int r = iscsi_session_logout(record->session, session->sid, ISCSI_LOGOUT_TIMEOUT_USEC, NULL);
-
-        iscsi_sessions_free(session, 1);
-        if (r < 0)
-            return;
-    }
+    if (t && iscsi_target_logout(record->session, t, NULL) < 0)
+        return;
     if (timed_out) /* iscsid may still be at it */
         return;
     record_target_remove(record, target);
@@ -300,6 +287,15 @@ static int login_failed(const ChildResult *result, const char *target, const cha
                          what);
 }
 
+/* A record has one portal for each target: what a script began through another tunnel ends before it is
+ * forgotten. */
+static int leave_portal(Record *record, const char *target, const char *portal, Failure **ret_failure)
+{
+    const RecordTarget *t = record_target(record, target);
+
+    return t && !streq(t->portal, portal) ? iscsi_target_logout(record->session, t, ret_failure) : 0;
+}
+
 int verb_login(Request *request, json_object **ret_answer, Failure **ret_failure)
 {
     _cleanup_(record_freep) Record *record = NULL;
@@ -317,6 +313,8 @@ int verb_login(Request *request, json_object **ret_answer, Failure **ret_failure
         r = lock(request, &lock_fd, ret_failure);
     if (r >= 0)
         r = record_load(request->session, &record);
+    if (r >= 0)
+        r = leave_portal(record, target, portal, ret_failure);
     if (r < 0)
         return r;
     r = iscsi_session_find(target, portal, &session);
@@ -338,7 +336,7 @@ int verb_login(Request *request, json_object **ret_answer, Failure **ret_failure
             if (r >= 0)
                 r = node_login(request, target, portal, &result);
             if (r < 0) {
-                login_undo(record, target, portal, false);
+                login_undo(record, target, false);
                 return r;
             }
         }
@@ -355,7 +353,7 @@ int verb_login(Request *request, json_object **ret_answer, Failure **ret_failure
     }
     if (r >= 0)
         iscsi_sessions_free(session, 1);
-    login_undo(record, target, portal, result.timed_out);
+    login_undo(record, target, result.timed_out);
     if (result.status == ISCSIADM_OK || result.status == ISCSIADM_SESSION_EXISTS)
         return verb_fail(
             ret_failure, -EIO, FAILURE_LOGIN_FAILED,
@@ -368,7 +366,6 @@ int verb_logout(Request *request, json_object **ret_answer, Failure **ret_failur
 {
     _cleanup_(record_freep) Record *record = NULL;
     _cleanup_lock_ int lock_fd = -EBADF;
-    IscsiSession *session;
     const char *target;
     RecordTarget *t;
     int r;
@@ -383,12 +380,8 @@ int verb_logout(Request *request, json_object **ret_answer, Failure **ret_failur
     t = record_target(record, target);
     if (!t) /* not ours, or gone already */
         return 0;
-    r = iscsi_session_find(t->name, t->portal, &session);
-    if (r >= 0) {
-        r = iscsi_session_logout(request->session, session->sid, ISCSI_LOGOUT_TIMEOUT_USEC, ret_failure);
-        iscsi_sessions_free(session, 1);
-    }
-    if (r < 0 && r != -ENOENT)
+    r = iscsi_target_logout(request->session, t, ret_failure);
+    if (r < 0)
         return r;
     record_target_remove(record, target);
     record_save_on_way_down(record);

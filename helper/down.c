@@ -2,8 +2,11 @@
 #include "storage.h"
 
 #include "iscsi.h"
+#include "iscsid-conf.h"
 #include "log.h"
 #include "timeutil.h"
+
+#include <poll.h>
 
 /* Forced: twice this, the wait for the lock and the log-outs fit into TimeoutStopSec= of
  * ilr-session@.service. */
@@ -15,19 +18,40 @@ static uint64_t deadline(bool forced)
     return now_usec(CLOCK_MONOTONIC) + (forced ? DISMANTLE_FORCED_USEC : DISMANTLE_USEC);
 }
 
-/* Is one of the sessions there and not usable? Then every access to its disk hangs until it is logged out. */
-static bool target_dead(const Record *record)
+#define RECOVERY_POLL_MSEC 100
+
+typedef enum TargetsState {
+    TARGETS_ANSWER,
+    TARGETS_RECOVER,
+    TARGETS_DEAD
+} TargetsState;
+
+static TargetsState targets_state(const Record *record)
 {
+    TargetsState state = TARGETS_ANSWER;
     IscsiSession *sessions = NULL;
     size_t n = 0, i;
-    bool dead = false;
 
     if (iscsi_sessions_find(record, &sessions, &n) < 0)
-        return false;
+        return state;
     for (i = 0; i < n; i++)
-        dead = dead || !iscsi_session_logged_in(&sessions[i]);
+        if (!iscsi_session_logged_in(&sessions[i]))
+            state = MAX(state, streq(sessions[i].state, "FAILED") ? TARGETS_RECOVER : TARGETS_DEAD);
     iscsi_sessions_free(sessions, n);
-    return dead;
+    return state;
+}
+
+/* Is one of the sessions there and not usable? Then every access to its disk hangs until it is logged out.
+ * Before the kernel gives one up it may only be disturbed, and whoever reads there is not to hear an error
+ * from a release that would have found it busy. By force that is not waited for. */
+static bool target_dead(const Record *record, bool forced)
+{
+    uint64_t end = now_usec(CLOCK_MONOTONIC) + (strtoull(REPLACEMENT_TIMEOUT, NULL, 10) + 1) * USEC_PER_SEC;
+    TargetsState state;
+
+    while ((state = targets_state(record)) == TARGETS_RECOVER && !forced && now_usec(CLOCK_MONOTONIC) < end)
+        (void)poll(NULL, 0, RECOVERY_POLL_MSEC);
+    return state != TARGETS_ANSWER;
 }
 
 static int forget_disks(Record *record)
@@ -56,7 +80,7 @@ int storage_down(const char *id, bool forced, StorageLeft *left, Failure **ret_f
     if (r < 0 && r != -ENOENT)
         log_errno_full(LOG_WARNING, id, r, "The session's record cannot be used, going by what is there");
 
-    if (record && target_dead(record)) {
+    if (record && target_dead(record, forced)) {
         log_full(LOG_WARNING, id, "A target does not answer, logging out first");
         r = iscsi_targets_logout(record, ISCSI_LOGOUT_TIMEOUT_USEC, ret_failure);
         if (r < 0 && !forced)

@@ -23,6 +23,9 @@ int iscsi_sessions_find(const Record *record, IscsiSession **ret, size_t *ret_n)
 /* All sessions to targets of the recovery service, whoever made them. */
 int iscsi_sessions_all(IscsiSession **ret, size_t *ret_n);
 void iscsi_sessions_free(IscsiSession *sessions, size_t n);
+/* Is it this one? Its portal is not known while its connection is not there yet or not any more: then it is
+ * told by its number. */
+bool iscsi_session_is(const IscsiSession *s, const char *target, const char *portal, int64_t sid);
 /* The one session of a target at a portal; -ENOENT: none. Done with iscsi_sessions_free(ret, 1) by the
  * caller. */
 int iscsi_session_find(const char *target, const char *portal, IscsiSession **ret);
@@ -39,6 +42,9 @@ int iscsi_session_set_recovery(int64_t sid, const char *seconds);
  * 0. -ETIMEDOUT: still there at the deadline, -EIO: iscsiadm failed and it is still there; both with a
  * failure that names target and code. */
 int iscsi_session_logout(const char *id, int64_t sid, uint64_t timeout_usec, Failure **ret_failure);
+
+/* The same for the sessions of one target; none: 0. */
+int iscsi_target_logout(const char *id, const RecordTarget *t, Failure **ret_failure);
 
 /* The same for several beside each other, which all have timeout_usec and half a second more for each: with
  * dead targets each takes its time. */

@@ -12,7 +12,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#define INTERFACE "ilr"
 #define INITIATOR_FILE_MAX (64 * KIB)
 
 static const char *const status_texts[] = {
@@ -58,23 +57,40 @@ const char *iscsiadm_status_text(int status)
     return status_texts[status];
 }
 
+/* A target may tell an initiator to log in elsewhere (RFC 7143, 11.13.5, "target moved"): iscsid would
+ * connect to any address, past the tunnel and past what the script's unit may reach. Bound to this interface
+ * its connections do not leave the host. */
+static const char interface_text[] = "iface.iscsi_ifacename = " ISCSIADM_INTERFACE "\n"
+                                     "iface.transport_name = tcp\n"
+                                     "iface.net_ifacename = lo\n";
+
 static int bind_over(const char *source, const char *target)
 {
     return mount(source, target, NULL, MS_BIND, NULL) < 0 ? -errno : 0;
+}
+
+static int mount_tmpfs(const char *directory)
+{
+    return mount("tmpfs", directory, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700,size=1m") < 0
+               ? -errno
+               : 0;
+}
+
+/* What is mounted here stays here; what the host unmounts goes here, too, or the copy would hold the volumes
+ * of every other session. */
+static int own_namespace(void)
+{
+    return unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 ? -errno : 0;
 }
 
 /* In the child, before exec. */
 static int private_namespace(void *userdata)
 {
     const char *source = userdata;
-    int r;
+    int r = own_namespace();
 
-    if (unshare(CLONE_NEWNS) < 0)
-        return -errno;
-    /* What is mounted here stays here; what the host unmounts goes here, too, or the copy would hold the
-     * volumes of every other session. */
-    if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
-        return -errno;
+    if (r < 0)
+        return r;
     r = bind_over(source, "/etc/iscsi");
     if (r < 0) {
         dprintf(2, "bind over /etc/iscsi: %s\n", strerror(-r));
@@ -83,20 +99,41 @@ static int private_namespace(void *userdata)
     r = bind_over(source, "/var/lib/iscsi");
     if (r < 0 && r != -ENOENT)
         return r;
-    return mount("tmpfs", "/run/lock", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700,size=1m") < 0
-               ? -errno
-               : 0;
+    return mount_tmpfs("/run/lock");
+}
+
+/* The same for a session of ours whose directory is lost: iscsiadm looks for the interface that the kernel
+ * names. */
+static int bare_namespace(void *userdata)
+{
+    _cleanup_close_ int fd = -EBADF;
+    int r = own_namespace();
+
+    if (r >= 0)
+        r = mount_tmpfs("/etc/iscsi");
+    if (r < 0)
+        return r;
+    if (mkdir("/etc/iscsi/ifaces", 0700) < 0)
+        return -errno;
+    fd = open("/etc/iscsi/ifaces/" ISCSIADM_INTERFACE, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 || dprintf(fd, "%s", interface_text) < 0)
+        return -errno;
+    return mount_tmpfs("/run/lock");
 }
 
 int iscsiadm_run(const char *id, char *const *arguments, uint64_t timeout_usec, ChildResult *ret)
 {
-    _cleanup_free_ char *directory = id ? private_path(id, "iscsi") : NULL, **argv = NULL;
-    ChildOptions options = {
-        .timeout_usec = timeout_usec, .setup = id ? private_namespace : NULL, .userdata = directory};
+    const bool bare = id && !*id;
+    _cleanup_free_ char *directory = id && !bare ? private_path(id, "iscsi") : NULL, **argv = NULL;
+    ChildOptions options = {.timeout_usec = timeout_usec,
+                            .setup = bare ? bare_namespace
+                                     : id ? private_namespace
+                                          : NULL,
+                            .userdata = directory};
     size_t n = strv_length(arguments);
     int r;
 
-    if (id && !directory)
+    if (id && !bare && !directory)
         return -ENOMEM;
     argv = calloc(n + 2, sizeof(*argv));
     if (!argv)
@@ -107,7 +144,7 @@ int iscsiadm_run(const char *id, char *const *arguments, uint64_t timeout_usec, 
     if (r < 0)
         return r;
     if (ret->status != 0)
-        log_full(LOG_INFO, id, "iscsiadm ended with %d (%s): %.200s", ret->status,
+        log_full(LOG_INFO, bare ? NULL : id, "iscsiadm ended with %d (%s): %.200s", ret->status,
                  ret->timed_out ? "deadline passed" : iscsiadm_status_text(ret->status), ret->error);
     return 0;
 }
@@ -139,25 +176,16 @@ int iscsiadm_prepare(const char *id, const char *initiator_name)
     r = file_read(AT_FDCWD, host_file, INITIATOR_FILE_MAX, &text, NULL);
     if (r >= 0)
         r = write_file(directory, "initiatorname.iscsi", text);
-    if ((r < 0 && r != -ENOENT) || !initiator_name)
-        return r == -ENOENT ? 0 : r;
+    if (r < 0 && r != -ENOENT)
+        return r;
     free_and_replace(&text, NULL);
-    if (asprintf(&text,
-                 "iface.iscsi_ifacename = " INTERFACE
-                 "\niface.transport_name = tcp\niface.initiatorname = %s\n",
-                 initiator_name) < 0) {
+    if (asprintf(&text, "%s%s%s%s", interface_text, initiator_name ? "iface.initiatorname = " : "",
+                 initiator_name ? initiator_name : "", initiator_name ? "\n" : "") < 0) {
         text = NULL;
         return -ENOMEM;
     }
     r = dir_make(interfaces, 0700, 0, 0);
-    return r < 0 ? r : write_file(interfaces, INTERFACE, text);
-}
-
-bool iscsiadm_has_interface(const char *id)
-{
-    _cleanup_free_ char *path = private_path(id, "iscsi/ifaces/" INTERFACE);
-
-    return path && access(path, F_OK) == 0;
+    return r < 0 ? r : write_file(interfaces, ISCSIADM_INTERFACE, text);
 }
 
 int iscsiadm_forget_records(const char *id)

@@ -28,16 +28,15 @@ enum {
 /* What iscsiadm means by its exit status, in a few words; never NULL. */
 const char *iscsiadm_status_text(int status);
 
-/* id NULL: in the host's own configuration. argv without argv[0]. Returns 0 whatever the exit status, or a
- * negative errno if it could not be run. */
+/* id NULL: in the host's own configuration; "": in one that has nothing but the interface of our sessions.
+ * argv without argv[0]. Returns 0 whatever the exit status, or a negative errno if it could not be run. */
 int iscsiadm_run(const char *id, char *const *arguments, uint64_t timeout_usec, ChildResult *ret);
 
 /* Makes the private directory of a new session: iscsi/ with an iscsid.conf without CHAP, the host's
- * initiatorname.iscsi (if there is one) and, if initiator_name is not NULL, the interface "ilr" that presents
- * it. */
+ * initiatorname.iscsi (if there is one) and the interface for all its connections, which presents
+ * initiator_name, or the host's if that is NULL. */
 int iscsiadm_prepare(const char *id, const char *initiator_name);
-/* Is there an interface of our own, so that -I ilr is to be given? */
-bool iscsiadm_has_interface(const char *id);
+#define ISCSIADM_INTERFACE "ilr"
 /* Deletes all node and discovery records of the session. */
 int iscsiadm_forget_records(const char *id);
 

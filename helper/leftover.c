@@ -224,7 +224,7 @@ static const LeftoverOwner *owner_of(const LeftoverOwners *owners, const IscsiSe
     for (i = 0; i < owners->n; i++) {
         const LeftoverOwner *o = &owners->items[i];
 
-        if (streq(o->target, s->target) && (*s->portal ? streq(o->portal, s->portal) : o->sid == s->sid))
+        if (iscsi_session_is(s, o->target, o->portal, o->sid))
             return o;
     }
     return NULL;
@@ -258,13 +258,15 @@ static int add_iscsi(Leftovers *l, const IscsiSession *s, const LeftoverOwners *
                      LeftoverBlocks *blocks)
 {
     const LeftoverOwner *owner = owner_of(owners, s);
-    Leftover item = {.kind = LEFTOVER_ISCSI, .number = s->sid, .dead = !iscsi_session_logged_in(s)};
+    Leftover item = {.kind = LEFTOVER_ISCSI, .number = s->sid};
 
     if (owner)
         strcpy(item.session, owner->session);
     else
         session_by_blocks(blocks, s->sid, item.session);
     item.ours = *item.session;
+    /* Of somebody else's only what the kernel has given up: before that it may be a moment's disturbance. */
+    item.dead = item.ours ? !iscsi_session_logged_in(s) : streq(s->state, "FREE");
     item.port = MAX(portal_parse_local(s->portal), 0);
     blocks_assign(blocks, s->sid, item.session);
     return leftovers_addf(l, item, s->target, "session %lld at %s, %s", (long long)s->sid,

@@ -86,7 +86,9 @@ static void write_resolvers(FILE *f, const char *resolv_conf)
             continue;
         memcpy(address, p, size);
         address[size] = '\0';
-        if (address_valid(address) && n++ < RESOLVERS_MAX)
+        /* Azure's resolver is the host agent, too, which no script has to talk to: its portal is resolved
+         * already. */
+        if (address_valid(address) && !address_of_platform(address) && n++ < RESOLVERS_MAX)
             fprintf(f, "IPAddressAllow=%s\n", address);
     }
 }

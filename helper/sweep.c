@@ -24,6 +24,7 @@
 #include <linux/loop.h>
 #include <linux/major.h>
 #include <linux/raid/md_u.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/sem.h>
 #include <sys/stat.h>
@@ -35,6 +36,8 @@
 #define STOP_TIMEOUT_USEC (60 * USEC_PER_SEC)
 #define TUNNEL_WAIT_USEC (3 * USEC_PER_SEC)
 #define FAILURES_MAX 256
+#define USERS_TRIES 10
+#define USERS_RETRY_MSEC 300
 
 typedef struct Sweep {
     const char *session; /* NULL: what is of none */
@@ -125,7 +128,52 @@ static bool held(const Sweep *s, int64_t sid)
     return false;
 }
 
-static int log_out(Sweep *s, bool dead_only)
+/* Is somebody on it of whom nothing else is told: a process with one of its disks open, or a mount in another
+ * name space? Who is kept by it is told by fail(). */
+static int look_for_users(Sweep *s, const Leftover *item)
+{
+    _cleanup_(leftover_blocks_done) LeftoverBlocks blocks = {};
+    _cleanup_free_ char *who = NULL, *message = NULL;
+    _cleanup_json_ json_object *holders = NULL;
+    _cleanup_free_ MountPoint *mounts = NULL;
+    _cleanup_free_ dev_t *devices = NULL;
+    HolderQuery q = {.directory = "//"}; /* there is none */
+    size_t i;
+    int r = leftover_blocks_look(&blocks);
+
+    if (r < 0)
+        return r;
+    q.mounts = mounts = calloc(blocks.n + 1, sizeof(*mounts));
+    q.devices = devices = calloc(blocks.n + 1, sizeof(*devices));
+    if (!mounts || !devices)
+        return -ENOMEM;
+    for (i = 0; i < blocks.n; i++)
+        if (blocks.items[i].sid == item->number) {
+            mounts[q.n_mounts++] = (MountPoint){.id = -1, .device = blocks.items[i].device};
+            devices[q.n_devices++] = blocks.items[i].device;
+        }
+    if (q.n_devices == 0)
+        return 0;
+    /* udev looks at a disk for a moment when something on it went. */
+    for (i = 0; i < USERS_TRIES; i++) {
+        if (i > 0)
+            (void)poll(NULL, 0, USERS_RETRY_MSEC);
+        json_object_put(holders);
+        holders = NULL;
+        r = holders_find(&q, step(s), &holders);
+        if (r >= 0 && json_object_array_length(holders) == 0)
+            return 0;
+    }
+    who = holders_text(holders);
+    if (asprintf(&message, "in use by %s", who ? who : "somebody") < 0)
+        return (message = NULL), -ENOMEM;
+    r = fail(s, item, message);
+    return r < 0 ? r : 1;
+}
+
+/* What is wanted, or (only not negative) one of them. Somebody else's is not taken from whoever uses it,
+ * unless its disks are gone anyway. */
+static int log_out(Sweep *s, bool dead_only, int64_t only)
 {
     _cleanup_free_ IscsiLogout *logouts = calloc(s->l.n + 1, sizeof(*logouts));
     _cleanup_free_ const Leftover **items = calloc(s->l.n + 1, sizeof(*items));
@@ -135,14 +183,17 @@ static int log_out(Sweep *s, bool dead_only)
     for (i = 0; r >= 0 && i < s->l.n; i++) {
         const Leftover *item = &s->l.items[i];
 
-        if (item->kind != LEFTOVER_ISCSI || !wanted(s, item) || (dead_only && !item->dead))
+        if (item->kind != LEFTOVER_ISCSI || !wanted(s, item) || (dead_only && !item->dead) ||
+            (only >= 0 && item->number != only))
             continue;
-        if (!s->session && held(s, item->number))
+        if (!s->session && held(s, item->number)) {
             r = fail(s, item, "what is on it is still in use");
-        else {
-            logouts[n].sid = item->number;
-            items[n++] = item;
+            continue;
         }
+        if (!s->session && !item->dead && only < 0 && (r = look_for_users(s, item)) != 0)
+            continue;
+        logouts[n].sid = item->number;
+        items[n++] = item;
     }
     if (r >= 0)
         r = iscsi_sessions_logout(NULL, logouts, n, ISCSI_LOGOUT_TIMEOUT_USEC);
@@ -189,12 +240,14 @@ static int mount_in_use(Sweep *s, const Leftover *item)
 static int unmount(Sweep *s, const Leftover *item)
 {
     bool by_force = s->session || item->dead;
-    int r = path_unmount(item->name, false, step(s));
+    uint64_t given = step(s);
+    int r = path_unmount(item->name, false, given);
 
-    /* The kernel waits for the disk: what ends that is to log out. */
-    if (r == -ETIMEDOUT) {
+    /* The kernel waits for the disk: what ends that is to log out; of somebody else's just from this one, and
+     * not because of our own haste. */
+    if (r == -ETIMEDOUT && (s->session || (item->number >= 0 && given == STEP_USEC))) {
         log_full(LOG_WARNING, s->session, "Unmounting %s hangs, logging out first", item->name);
-        r = log_out(s, false);
+        r = log_out(s, false, s->session ? -1 : item->number);
         if (r < 0)
             return r;
         by_force = true;
@@ -409,13 +462,13 @@ static int take_down(Sweep *s, bool all)
     int r;
 
     mark_dead(s);
-    r = log_out(s, true);
+    r = log_out(s, true, -1);
     if (r >= 0)
         r = unmount_all(s);
     if (r >= 0)
         r = remove_blocks(s);
     if (r >= 0 && all)
-        r = log_out(s, false);
+        r = log_out(s, false, -1);
     for (i = 0; r >= 0 && all && i < s->l.n; i++)
         if (wanted(s, &s->l.items[i]))
             r = remove_other(s, &s->l.items[i]);

@@ -190,10 +190,11 @@ static void test_portal(void **state)
     assert_int_equal(json_parse(good, strlen(good), &o), 0);
     assert_int_equal(session_portal_from_json(o, &portal, NULL), 0);
     text = session_drop_in(&portal, "# c\nnameserver 192.0.2.53\nnameserver\tfe80::1%eth0\nnameserver bogus\n"
+                                    "nameserver 168.63.129.16\nnameserver\t2001:db8::53%eth0\n"
                                     "nameserver 0.0.0.0\nnameserverx 192.0.2.54\nsearch example\n");
-    assert_string_equal(text,
-                        "[Service]\nIPAddressAllow=localhost\nIPAddressAllow=10.0.0.1\n"
-                        "IPAddressAllow=2001:db8::1\nIPAddressAllow=192.0.2.53\nIPAddressAllow=fe80::1\n");
+    assert_string_equal(
+        text, "[Service]\nIPAddressAllow=localhost\nIPAddressAllow=10.0.0.1\n"
+              "IPAddressAllow=2001:db8::1\nIPAddressAllow=192.0.2.53\nIPAddressAllow=2001:db8::53\n");
     free(text);
     json_object_put(o);
 }

@@ -159,6 +159,31 @@ ours_gone() {
 }
 check "sweep takes down what ilrd has made" ours_gone
 check "and leaves alone what it has not" tell "$WORK/mnt" handvg-lv md99 $target
+# Who has a disk open, and somebody's mount in a name space of his own.
+plain=$(disk 4)
+losetup -d "$loop"
+exec 7<"$plain"
+sleep 1000 <&7 &
+reader_pid=$!
+exec 7<&-
+kept() {
+    local status=0
+    ilrctl doctor --leftovers --sweep --foreign >"$WORK/swept" 2>&1 || status=$?
+    cat "$WORK/swept"
+    ((status == 1))
+    grep -q "in use by pid $reader_pid (sleep)" "$WORK/swept"
+    grep -q by-hand /sys/class/iscsi_session/*/targetname
+}
+check "a session whose disk a process reads stays, and the process is told" kept
+kill $reader_pid
+wait $reader_pid || true
+unshare --mount --propagation private sh -c "mount -o ro,noload $(disk 1) $WORK/mnt; exec sleep 1000" &
+reader_pid=$!
+mounted_there() { nsenter --target $reader_pid --mount mountpoint -q "$WORK/mnt"; }
+must "somebody mounts it where nobody else sees it" eventually 10 mounted_there
+check "and so does one that is mounted elsewhere" kept
+kill $reader_pid
+wait $reader_pid || true
 check "swept with --foreign nothing is left" ilrctl doctor --leftovers --sweep --foreign
 check "and that is what doctor says" ilrctl doctor --leftovers
 foreign_gone() {
