@@ -4,6 +4,7 @@
 #include "files.h"
 #include "iscsiadm.h"
 #include "paths.h"
+#include "stand-in-target.h"
 #include "timeutil.h"
 #include "validate.h"
 #include "verb.h"
@@ -16,6 +17,7 @@
 #define GONE_POLL_MSEC 20
 #define LOGOUT_RETRY_MSEC 500
 #define LOGOUT_TURN_USEC (500 * USEC_PER_MSEC)
+#define RECONNECT_USEC (4 * USEC_PER_SEC) /* iscsid tries every 3 s */
 #define LOGOUT_GRACE_USEC (3 * USEC_PER_SEC)
 
 static void session_done(IscsiSession *s)
@@ -276,12 +278,25 @@ static bool is_ours(int64_t sid)
            read_attribute(directory, "ifacename", &name) >= 0 && streq(name, ISCSIADM_INTERFACE);
 }
 
+/* In the place of its tunnel, if that is gone. Negative: it is not, or cannot be had. */
+static int take_tunnels_place(int64_t sid)
+{
+    _cleanup_free_ char *portal = NULL;
+    int r = read_portal(sid, &portal), port;
+
+    if (r < 0)
+        return r;
+    port = portal_parse_local(portal);
+    return port > 0 ? stand_in_target_listen(port) : -EINVAL;
+}
+
 int iscsi_session_logout(const char *id, int64_t sid, uint64_t timeout_usec, Failure **ret_failure)
 {
     uint64_t deadline = now_usec(CLOCK_MONOTONIC) + timeout_usec;
     _cleanup_child_ ChildResult result = {};
     _cleanup_free_ char *target = session_target(sid), *what = NULL;
     const char *where = id ? id : is_ours(sid) ? "" : NULL;
+    _cleanup_close_ int listener = -EBADF;
     char number[32];
     char *const arguments[] = {(char *)"-m", (char *)"session", (char *)"-r", number, (char *)"-u", NULL};
     int r;
@@ -300,7 +315,14 @@ int iscsi_session_logout(const char *id, int64_t sid, uint64_t timeout_usec, Fai
             now_usec(CLOCK_MONOTONIC) + LOGOUT_RETRY_MSEC * USEC_PER_MSEC >= deadline)
             break;
         child_result_done(&result);
-        (void)poll(NULL, 0, LOGOUT_RETRY_MSEC);
+        if (listener < 0)
+            listener = take_tunnels_place(sid);
+        now = now_usec(CLOCK_MONOTONIC);
+        if (listener >= 0)
+            (void)stand_in_target_serve(listener, target,
+                                        MIN(deadline > now ? deadline - now : 0, RECONNECT_USEC));
+        else
+            (void)poll(NULL, 0, LOGOUT_RETRY_MSEC);
     }
     /* The kernel takes it apart by a work of its own; iscsiadm's word alone is not enough either way. */
     while (!session_gone(sid, target) && result.status == ISCSIADM_OK && now_usec(CLOCK_MONOTONIC) < deadline)

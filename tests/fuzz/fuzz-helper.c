@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* What others hand the helper: requests (first byte 0, 1: as the daemon, as a connection), connection.json
- * (2), iscsiadm's discovery (3), initiatorname.iscsi (4), /proc/net/tcp (5), base64 (6). */
+ * (2), iscsiadm's discovery (3), initiatorname.iscsi (4), /proc/net/tcp (5), base64 (6), a login to the
+ * stand-in for a target (7). */
 
 #include "base64.h"
 #include "connection-file.h"
@@ -11,6 +12,7 @@
 #include "listener.h"
 #include "request.h"
 #include "session-dirs.h"
+#include "stand-in-target.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -41,6 +43,28 @@ static void request(const char *text, size_t size, const Caller *caller)
             lines++;
         if (lines != 5) /* username, password, and three of discovery: nobody brought a line of his own */
             abort();
+    }
+}
+
+/* One request behind the other, as they come from the connection. */
+static void login(const uint8_t *p, size_t size)
+{
+    StandInLogin l = {.target = "iqn.2016-01.example:one"};
+    uint8_t answer[STAND_IN_ANSWER_MAX];
+
+    while (size >= 48 && !l.done) {
+        int rest = stand_in_target_rest(p), n;
+        size_t whole = 48 + (size_t)MAX(rest, 0);
+
+        if (rest < 0 || whole > size)
+            return;
+        n = stand_in_target_answer(&l, p, whole, answer);
+        if (n < 0)
+            return;
+        if (!l.named || n % 4 || n > STAND_IN_ANSWER_MAX || answer[0] != 0x23)
+            abort();
+        p += whole;
+        size -= whole;
     }
 }
 
@@ -77,6 +101,9 @@ static void other(char which, const char *text, size_t size)
     case 5:
         (void)listener_inodes(text, 5365, inodes);
         break;
+    case 7:
+        login((const uint8_t *)text, size);
+        break;
     default:
         if (base64_decode(text, 4096, &secret) >= 0)
             secret_unref(secret);
@@ -94,7 +121,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     memcpy(text, data + 1, size - 1);
     text[size - 1] = '\0';
-    other((char)(data[0] % 7), text, size - 1);
+    other((char)(data[0] % 8), text, size - 1);
     free(text);
     return 0;
 }
