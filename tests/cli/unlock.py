@@ -86,15 +86,20 @@ def memory(data):
     return fd
 
 
-def unlock(w, session, volume, fds, **more):
+def send_unlock(s, session, volume, fds, **more):
     """The method, with descriptors; they are closed here."""
+    message = json.dumps({"method": "io.ilrd.Recovery.Unlock",
+                          "parameters": {"id": session, "volume": volume, **more}}).encode() + b"\0"
+    s.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else [])
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+def unlock(w, session, volume, fds, **more):
+    """The same, with its answer."""
     with w.connect() as s:
-        message = json.dumps({"method": "io.ilrd.Recovery.Unlock",
-                              "parameters": {"id": session, "volume": volume, **more}}).encode() + b"\0"
-        s.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else [])
-        for fd in fds:
-            with contextlib.suppress(OSError):
-                os.close(fd)
+        send_unlock(s, session, volume, fds, **more)
         return Reader(s).next()
 
 
@@ -375,9 +380,7 @@ def who_asked_is_gone():
         i = session_of(w.provision()[-1])["id"]
         w.helper.hold["unlock"] = threading.Event()
         with w.connect() as s:
-            s.sendmsg([json.dumps({"method": "io.ilrd.Recovery.Unlock",
-                                   "parameters": {"id": i, "volume": "vault"}}).encode() + b"\0"],
-                      [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [memory(KEY)]))])
+            send_unlock(s, i, "vault", [memory(KEY)])
             wait_for("the helper", lambda: asked(w, "unlock"))
         w.helper.hold.pop("unlock").set()
         wait_for("it is open", lambda: "vault-open" in volumes_of(described(w, i)))
@@ -393,9 +396,7 @@ def who_asked_reads_no_more():
         i = session_of(w.provision()[-1])["id"]
         w.helper.hold["unlock"] = threading.Event()
         with w.connect() as s:
-            s.sendmsg([json.dumps({"method": "io.ilrd.Recovery.Unlock",
-                                   "parameters": {"id": i, "volume": "vault"}}).encode() + b"\0"],
-                      [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [memory(KEY)]))])
+            send_unlock(s, i, "vault", [memory(KEY)])
             wait_for("the helper", lambda: asked(w, "unlock"))
             s.shutdown(socket.SHUT_RD)
             w.helper.hold.pop("unlock").set()
