@@ -320,10 +320,8 @@ static void sweep_again(Manager *m)
     /* 60 s, unless retries are set to be quick. */
     uint64_t wait = MIN(ORPHAN_RETRY_USEC, 6 * m->context.config->busy_retry_usec);
 
-    int enabled;
-
     /* One that waits already is not put off: there may be reasons for it more often than that. */
-    if (m->sweep_retry && sd_event_source_get_enabled(m->sweep_retry, &enabled) > 0)
+    if (sd_event_source_get_enabled(m->sweep_retry, NULL) > 0)
         return;
     m->sweep_retry = sd_event_source_disable_unref(m->sweep_retry);
     if (sd_event_add_time_relative(m->context.event, &m->sweep_retry, CLOCK_MONOTONIC, wait, 0,

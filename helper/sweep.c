@@ -90,6 +90,15 @@ static int fail_errno(Sweep *s, const Leftover *item, int r)
     return r == -ENOMEM ? r : fail(s, item, r == -ETIMEDOUT ? "the kernel waits for it" : strerror(-r));
 }
 
+static int fail_in_use(Sweep *s, const Leftover *item, json_object *holders)
+{
+    _cleanup_free_ char *who = holders_text(holders), *message = NULL;
+
+    if (asprintf(&message, "in use by %s", who ? who : "?") < 0)
+        return (message = NULL), -ENOMEM;
+    return fail(s, item, message);
+}
+
 static int look(Sweep *s)
 {
     free(s->failed);
@@ -128,46 +137,23 @@ static bool held(const Sweep *s, int64_t sid)
     return false;
 }
 
-/* Is somebody on it of whom nothing else is told: a process with one of its disks open, or a mount in another
- * name space? Who is kept by it is told by fail(). */
+/* Is somebody on it of whom nothing else is told? udev looks at a disk for a moment when something on it
+ * went. */
 static int look_for_users(Sweep *s, const Leftover *item)
 {
-    _cleanup_(leftover_blocks_done) LeftoverBlocks blocks = {};
-    _cleanup_free_ char *who = NULL, *message = NULL;
     _cleanup_json_ json_object *holders = NULL;
-    _cleanup_free_ MountPoint *mounts = NULL;
-    _cleanup_free_ dev_t *devices = NULL;
-    HolderQuery q = {.directory = "//"}; /* there is none */
-    size_t i;
-    int r = leftover_blocks_look(&blocks);
+    int i, r;
 
-    if (r < 0)
-        return r;
-    q.mounts = mounts = calloc(blocks.n + 1, sizeof(*mounts));
-    q.devices = devices = calloc(blocks.n + 1, sizeof(*devices));
-    if (!mounts || !devices)
-        return -ENOMEM;
-    for (i = 0; i < blocks.n; i++)
-        if (blocks.items[i].sid == item->number) {
-            mounts[q.n_mounts++] = (MountPoint){.id = -1, .device = blocks.items[i].device};
-            devices[q.n_devices++] = blocks.items[i].device;
-        }
-    if (q.n_devices == 0)
-        return 0;
-    /* udev looks at a disk for a moment when something on it went. */
     for (i = 0; i < USERS_TRIES; i++) {
         if (i > 0)
             (void)poll(NULL, 0, USERS_RETRY_MSEC);
         json_object_put(holders);
         holders = NULL;
-        r = holders_find(&q, step(s), &holders);
-        if (r >= 0 && json_object_array_length(holders) == 0)
-            return 0;
+        r = leftover_disk_holders(item->number, step(s), &holders);
+        if (r == -ENOMEM || (r >= 0 && json_object_array_length(holders) == 0))
+            return r < 0 ? r : 0;
     }
-    who = holders_text(holders);
-    if (asprintf(&message, "in use by %s", who ? who : "somebody") < 0)
-        return (message = NULL), -ENOMEM;
-    r = fail(s, item, message);
+    r = fail_in_use(s, item, holders);
     return r < 0 ? r : 1;
 }
 
@@ -228,13 +214,9 @@ static int mount_in_use(Sweep *s, const Leftover *item)
     MountPoint mount = {.id = -1, .device = item->device, .path = item->name};
     HolderQuery q = {.directory = item->name, .mounts = &mount, .n_mounts = 1};
     _cleanup_json_ json_object *holders = NULL;
-    _cleanup_free_ char *who = NULL, *message = NULL;
 
     (void)holders_find(&q, step(s), &holders);
-    who = holders_text(holders);
-    if (asprintf(&message, "in use by %s", who ? who : "?") < 0)
-        return (message = NULL), -ENOMEM;
-    return fail(s, item, message);
+    return fail_in_use(s, item, holders);
 }
 
 static int unmount(Sweep *s, const Leftover *item)
