@@ -3,10 +3,10 @@
 
 #include "helper-call.h"
 #include "log.h"
+#include "orphans.h"
 #include "session-file-share.h"
 #include "session-status.h"
 #include "session-vm.h"
-#include "sweep.h"
 #include "unit-watch.h"
 
 #define STATUS_TIMEOUT_USEC (30 * USEC_PER_SEC)
@@ -25,8 +25,7 @@ struct Manager {
     bool adopted;       /* every record has been held against reality */
     HelperCall *status; /* the question about it */
     unsigned status_tries;
-    Sweep *sweep; /* takes down what stands without a record */
-    sd_event_source *sweep_retry;
+    Orphans *orphans;
     sd_event_source *retry, *reap;
     ManagerChanged changed;
     void *userdata;
@@ -41,8 +40,7 @@ Manager *manager_free(Manager *m)
     LIST_FOREACH_SAFE (s, next, m->sessions)
         session_free(s);
     helper_call_free(m->status);
-    sweep_free(m->sweep);
-    sd_event_source_disable_unref(m->sweep_retry);
+    orphans_free(m->orphans);
     sd_event_source_disable_unref(m->retry);
     sd_event_source_disable_unref(m->reap);
     azure_free(m->services.azure);
@@ -74,8 +72,6 @@ static int on_reap(sd_event_source *source, void *userdata)
     return 0;
 }
 
-static void sweep_again(Manager *m);
-
 static void on_session_changed(Session *s, void *userdata)
 {
     Manager *m = userdata;
@@ -84,9 +80,22 @@ static void on_session_changed(Session *s, void *userdata)
         m->changed(s, m->userdata);
     /* One that ended as it should not may have left something. */
     if (s->closed && (s->failure || s->forced) && m->adopted)
-        sweep_again(m);
+        orphans_look_later(m->orphans);
     if (s->closed)
         (void)sd_event_source_set_enabled(m->reap, SD_EVENT_ONESHOT);
+}
+
+static int make_orphans(Manager *m, sd_event *event, const Config *config)
+{
+    const OrphansOptions options = {
+        .helper_socket = m->helper_socket,
+        /* 60 s, unless retries are set to be quick. */
+        .retry_usec = MIN(ORPHAN_RETRY_USEC, 6 * config->busy_retry_usec),
+        .known = manager_known,
+        .userdata = m,
+    };
+
+    return orphans_new(&m->orphans, event, &options);
 }
 
 int manager_new(Manager **ret, sd_event *event, const Config *config, const ManagerOptions *options,
@@ -114,6 +123,8 @@ int manager_new(Manager **ret, sd_event *event, const Config *config, const Mana
     r = metrics_new(&m->metrics);
     if (r >= 0)
         r = hooks_new(&m->hooks, event, options->helper_socket, options->hooks_path);
+    if (r >= 0)
+        r = make_orphans(m, event, config);
     if (r < 0)
         return r;
     r = azure_new(&m->services.azure, event, config, ret_failure);
@@ -274,8 +285,6 @@ int manager_kept_records(Manager *m, void (*kept)(const char *file, const char *
     return store_load(m->store, on_record_again, on_kept_again, &k);
 }
 
-/* ---- sessions that stand without a record ---- */
-
 static void on_kept_known(const char *file, const char *why, void *userdata)
 {
     char id[SESSION_ID_LENGTH + 1] = "";
@@ -300,91 +309,6 @@ int manager_known(char ***ret, void *userdata)
     if (r >= 0)
         *ret = TAKE_PTR(ids);
     return r;
-}
-
-static void sweep_start(Manager *m);
-
-static int on_sweep_retry(sd_event_source *source, uint64_t usec, void *userdata)
-{
-    Manager *m = userdata;
-
-    if (m->sweep) /* what ended meanwhile may not be in its list */
-        sweep_again(m);
-    else
-        sweep_start(m);
-    return 0;
-}
-
-static void sweep_again(Manager *m)
-{
-    /* 60 s, unless retries are set to be quick. */
-    uint64_t wait = MIN(ORPHAN_RETRY_USEC, 6 * m->context.config->busy_retry_usec);
-
-    /* One that waits already is not put off: there may be reasons for it more often than that. */
-    if (sd_event_source_get_enabled(m->sweep_retry, NULL) > 0)
-        return;
-    m->sweep_retry = sd_event_source_disable_unref(m->sweep_retry);
-    if (sd_event_add_time_relative(m->context.event, &m->sweep_retry, CLOCK_MONOTONIC, wait, 0,
-                                   on_sweep_retry, m) < 0)
-        log_oom();
-}
-
-/* One line for each session; items of one need not be together. Returns whether all are gone. */
-static bool log_swept(const SweepItem *items, size_t n)
-{
-    _cleanup_strv_free_ char **told = NULL;
-    bool all = true;
-    size_t i, k;
-
-    for (i = 0; i < n; i++) {
-        const SweepItem *left = NULL;
-
-        if (!items[i].session || strv_contains(told, items[i].session))
-            continue;
-        (void)strv_extend(&told, items[i].session);
-        for (k = i; k < n && !left; k++)
-            if (streq_ptr(items[k].session, items[i].session) && items[k].result != SWEEP_RESULT_REMOVED)
-                left = &items[k];
-        if (left)
-            log_full(
-                LOG_ERR, items[i].session,
-                "The session stood without a record and could not be taken down, it will be tried again: "
-                "%s %s: %s",
-                left->kind, left->name, left->reason ? left->reason : "?");
-        else
-            log_full(LOG_NOTICE, items[i].session, "The session stood without a record and was taken down");
-        all = all && !left;
-    }
-    return all;
-}
-
-static void on_swept(Sweep *sweep, const Failure *failure, void *userdata)
-{
-    const SweepItem *items;
-    Manager *m = userdata;
-    size_t n;
-
-    items = sweep_items(sweep, &n);
-    if (failure)
-        log_error("Cannot look for sessions without a record, it will be tried again: %s", failure->message);
-    if (failure || !log_swept(items, n))
-        sweep_again(m);
-    m->sweep = sweep_free(m->sweep);
-}
-
-static void sweep_start(Manager *m)
-{
-    const SweepOptions options = {.helper_socket = m->helper_socket,
-                                  .what = SWEEP_SESSIONS,
-                                  .known = manager_known,
-                                  .known_userdata = m,
-                                  .done = on_swept,
-                                  .userdata = m};
-
-    if (sweep_new(&m->sweep, m->context.event, &options) < 0) {
-        log_oom();
-        sweep_again(m);
-    }
 }
 
 static int ask_status(Manager *m);
@@ -441,7 +365,7 @@ static void on_status(HelperCall *call, json_object *answer, Failure *failure, v
         if (s->adopting)
             session_adopt(s, session_stands(s, entries));
     m->status = helper_call_free(m->status);
-    sweep_start(m);
+    orphans_look(m->orphans);
 }
 
 static int ask_status(Manager *m)
