@@ -3,7 +3,6 @@
 /* Block devices that are or stand on recovery disks, and those with names of ours, as sysfs has them. */
 
 #include "files.h"
-#include "holder.h"
 #include "leftover.h"
 #include "paths.h"
 
@@ -365,27 +364,4 @@ int leftover_add_blocks(Leftovers *l, const LeftoverBlocks *blocks)
         if (blocks->items[i].listed && stands(&blocks->items[i]))
             r = add_block(l, &blocks->items[i]);
     return r;
-}
-
-int leftover_disk_holders(int64_t sid, uint64_t timeout_usec, json_object **ret)
-{
-    _cleanup_(leftover_blocks_done) LeftoverBlocks blocks = {};
-    _cleanup_free_ MountPoint *mounts = NULL;
-    _cleanup_free_ dev_t *devices = NULL;
-    HolderQuery q = {.directory = "//"}; /* there is none */
-    size_t i;
-    int r = leftover_blocks_look(&blocks);
-
-    if (r < 0)
-        return r;
-    q.mounts = mounts = calloc(blocks.n + 1, sizeof(*mounts));
-    q.devices = devices = calloc(blocks.n + 1, sizeof(*devices));
-    if (!mounts || !devices)
-        return -ENOMEM;
-    for (i = 0; i < blocks.n; i++)
-        if (blocks.items[i].sid == sid) {
-            mounts[q.n_mounts++] = (MountPoint){.id = -1, .device = blocks.items[i].device};
-            devices[q.n_devices++] = blocks.items[i].device;
-        }
-    return holders_find(&q, timeout_usec, ret);
 }

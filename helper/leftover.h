@@ -115,9 +115,9 @@ int leftover_owners_read(LeftoverOwners *owners); /* adds those that are not in 
 void leftover_owners_done(LeftoverOwners *owners);
 int leftover_blocks_look(LeftoverBlocks *ret);
 void leftover_blocks_done(LeftoverBlocks *b);
-/* Who has a disk of this iSCSI session open, or what stands on it, or has it mounted in any name space: an
- * array as of holders_find(). */
-int leftover_disk_holders(int64_t sid, uint64_t timeout_usec, json_object **ret);
+/* Who uses a disk of this iSCSI session or what stands on it: devices over it, file systems, swap, processes.
+ * 1: *ret_who is a text for a message, the caller's; 0: nobody. */
+int leftover_disk_users(int64_t sid, uint64_t timeout_usec, char **ret_who);
 const LeftoverBlock *leftover_block_find(const LeftoverBlocks *b, dev_t device, const char *source);
 
 int leftover_add_blocks(Leftovers *l, const LeftoverBlocks *blocks);

@@ -90,9 +90,9 @@ static int fail_errno(Sweep *s, const Leftover *item, int r)
     return r == -ENOMEM ? r : fail(s, item, r == -ETIMEDOUT ? "the kernel waits for it" : strerror(-r));
 }
 
-static int fail_in_use(Sweep *s, const Leftover *item, json_object *holders)
+static int fail_in_use(Sweep *s, const Leftover *item, const char *who)
 {
-    _cleanup_free_ char *who = holders_text(holders), *message = NULL;
+    _cleanup_free_ char *message = NULL;
 
     if (asprintf(&message, "in use by %s", who ? who : "?") < 0)
         return (message = NULL), -ENOMEM;
@@ -141,19 +141,19 @@ static bool held(const Sweep *s, int64_t sid)
  * went. */
 static int look_for_users(Sweep *s, const Leftover *item)
 {
-    _cleanup_json_ json_object *holders = NULL;
+    _cleanup_free_ char *who = NULL;
     int i, r;
 
     for (i = 0; i < USERS_TRIES; i++) {
         if (i > 0)
             (void)poll(NULL, 0, USERS_RETRY_MSEC);
-        json_object_put(holders);
-        holders = NULL;
-        r = leftover_disk_holders(item->number, step(s), &holders);
-        if (r == -ENOMEM || (r >= 0 && json_object_array_length(holders) == 0))
-            return r < 0 ? r : 0;
+        free(who);
+        who = NULL;
+        r = leftover_disk_users(item->number, step(s), &who);
+        if (r == -ENOMEM || r == 0)
+            return r;
     }
-    r = fail_in_use(s, item, holders);
+    r = fail_in_use(s, item, who ? who : "somebody who cannot be seen");
     return r < 0 ? r : 1;
 }
 
@@ -214,9 +214,11 @@ static int mount_in_use(Sweep *s, const Leftover *item)
     MountPoint mount = {.id = -1, .device = item->device, .path = item->name};
     HolderQuery q = {.directory = item->name, .mounts = &mount, .n_mounts = 1};
     _cleanup_json_ json_object *holders = NULL;
+    _cleanup_free_ char *who = NULL;
 
     (void)holders_find(&q, step(s), &holders);
-    return fail_in_use(s, item, holders);
+    who = holders_text(holders);
+    return fail_in_use(s, item, who ? who : "?");
 }
 
 static int unmount(Sweep *s, const Leftover *item)

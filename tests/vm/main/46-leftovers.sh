@@ -10,6 +10,7 @@ cd "$(dirname "$0")"
 . ../lib.sh
 
 target=iqn.2016-01.microsoft.azure.backup:by-hand
+second=$target-too
 images=$WORK/images
 tgt() { tgtadm -C 7 --lld iscsi "$@"; }
 for module in raid1 dm_mod loop; do modprobe $module || true; done
@@ -44,18 +45,23 @@ clean_up() {
     umount "$WORK/mnt" 2>/dev/null || true
     umount "$WORK/own" 2>/dev/null || true
     dmsetup remove handvg-lv 2>/dev/null || true
+    dmsetup remove handspan 2>/dev/null || true
     dmsetup remove mine 2>/dev/null || true
     [[ ! -b /dev/md99 ]] || mdadm --stop /dev/md99 2>/dev/null || true
     losetup -D || true
-    iscsiadm -m node -T $target --logout >/dev/null 2>&1 || true
-    iscsiadm -m node -T $target -o delete >/dev/null 2>&1 || true
+    local t
+    for t in $target $second; do
+        iscsiadm -m node -T "$t" --logout >/dev/null 2>&1 || true
+        iscsiadm -m node -T "$t" -o delete >/dev/null 2>&1 || true
+    done
     [[ -z ${tgtd_pid-} ]] || kill -KILL "$tgtd_pid" || true
     rm -rf "$images"
     ilrd_configure
 }
 trap clean_up EXIT
 
-# ---- four disks of somebody's: a file system, LVM, half a mirror, and one for a loop device ----
+# ---- disks of somebody's: a file system, LVM, half a mirror, and one for a loop device; a second target has one that is used
+# ---- together with that, and the other half of a file system over two disks
 
 image() { # NAME COMMAND...: the command gets a loop device over it
     truncate -s 32M "$images/$1"
@@ -87,6 +93,9 @@ make_images() {
     image group with_group
     image array with_array
     image plain true
+    image other true
+    truncate -s 128M "$images/btrfs-1" "$images/btrfs-2"
+    mkfs.btrfs -q -d raid0 -m raid0 "$images/btrfs-1" "$images/btrfs-2"
 }
 must "the disks are made" make_images
 
@@ -103,23 +112,27 @@ host_snapshot "$WORK/before"
 tgtd -f -C 7 --iscsi portal=127.0.0.1:3270 &
 tgtd_pid=$!
 must "a target answers" eventually 10 tgt --op show --mode target
-serve() {
-    local lun=1 name
-    tgt --op new --mode target --tid 1 -T $target
-    for name in files group array plain; do
-        tgt --op new --mode logicalunit --tid 1 --lun $lun -b "$images/$name"
-        tgt --op update --mode logicalunit --tid 1 --lun $lun --params vendor_id="MABILR I"
+serve() { # TID TARGET IMAGE...
+    local lun=1 name tid=$1 name_of_target=$2
+    shift 2
+    tgt --op new --mode target --tid "$tid" -T "$name_of_target"
+    for name in "$@"; do
+        tgt --op new --mode logicalunit --tid "$tid" --lun $lun -b "$images/$name"
+        tgt --op update --mode logicalunit --tid "$tid" --lun $lun --params vendor_id="MABILR I"
         lun=$((lun + 1))
     done
-    tgt --op bind --mode target --tid 1 -I ALL
-    iscsiadm -m node -o new -T $target -p 127.0.0.1:3270 >/dev/null
-    iscsiadm -m node -T $target -p 127.0.0.1:3270 --login
+    tgt --op bind --mode target --tid "$tid" -I ALL
+    iscsiadm -m node -o new -T "$name_of_target" -p 127.0.0.1:3270 >/dev/null
+    iscsiadm -m node -T "$name_of_target" -p 127.0.0.1:3270 --login
     udevadm settle
 }
-must "somebody logs in by hand" serve
-disk() { # LUN
-    local d
-    for d in /sys/class/iscsi_session/session*/device/target*/*:*:*:"$1"/block/*; do echo "/dev/${d##*/}"; done
+must "somebody logs in by hand" serve 1 $target files group array plain btrfs-1
+disk() { # LUN [TARGET]
+    local s d
+    for s in /sys/class/iscsi_session/session*; do
+        [[ $(<"$s/targetname") == "${2-$target}" ]] || continue
+        for d in "$s"/device/target*/*:*:*:"$1"/block/*; do echo "/dev/${d##*/}"; done
+    done
 }
 use() {
     mount -o ro,noload "$(disk 1)" "$WORK/mnt"
@@ -184,6 +197,33 @@ must "somebody mounts it where nobody else sees it" eventually 10 mounted_there
 check "and so does one that is mounted elsewhere" kept
 kill $reader_pid
 wait $reader_pid || true
+# What is on the disks of two sessions is in use on both, though only one of them leads to whoever uses it.
+both_kept() { # WHO
+    local status=0
+    ilrctl doctor --leftovers --sweep --foreign >"$WORK/swept" 2>&1 || status=$?
+    cat "$WORK/swept"
+    ((status == 1))
+    grep -q "in use by .*$1" "$WORK/swept"
+    grep -qx $target /sys/class/iscsi_session/*/targetname
+    grep -qx $second /sys/class/iscsi_session/*/targetname
+}
+must "somebody logs in to a second target" serve 2 $second other btrfs-2
+printf '%s\n' "0 2048 linear $(disk 4) 0" "2048 2048 linear $(disk 1 $second) 0" | dmsetup create handspan
+exec 7</dev/mapper/handspan
+sleep 1000 <&7 &
+reader_pid=$!
+exec 7<&-
+check "both sessions that a volume spans stay while it is read" both_kept 'handspan (dm-'
+kill $reader_pid
+wait $reader_pid || true
+dmsetup remove handspan
+btrfs device scan >/dev/null
+unshare --mount --propagation private sh -c "mount -t btrfs -o ro $(disk 5) $WORK/mnt; exec sleep 1000" &
+reader_pid=$!
+must "somebody mounts a file system over two disks where nobody else sees it" eventually 10 mounted_there
+check "both of its sessions stay" both_kept 'btrfs [0-9a-f]'
+kill $reader_pid
+wait $reader_pid || true
 check "swept with --foreign nothing is left" ilrctl doctor --leftovers --sweep --foreign
 check "and that is what doctor says" ilrctl doctor --leftovers
 foreign_gone() {
@@ -193,6 +233,7 @@ foreign_gone() {
     not losetup "$loop"
     not grep -q by-hand /sys/class/iscsi_session/*/targetname
     [[ ! -e /etc/iscsi/nodes/$target && ! -e /var/lib/iscsi/nodes/$target ]]
+    [[ ! -e /etc/iscsi/nodes/$second && ! -e /var/lib/iscsi/nodes/$second ]]
 }
 check "nothing that was made by hand is there" foreign_gone
 own_stands() { mountpoint -q "$WORK/own" && dmsetup info mine; }
