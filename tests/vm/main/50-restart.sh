@@ -53,6 +53,32 @@ check "the bus is restarted" systemctl restart dbus.service
 check "with that it stands" eventually 20 stands
 told() { journalctl -u ilrd.service --no-pager -o cat | grep -q "The system bus is there again"; }
 check "ilrd is on the bus again" eventually 30 told
+# Nothing but a mended fault is needed, however often it dies before that.
+main_pid() { systemctl show -P MainPID ilrd.service; }
+another_than() { [[ $(main_pid) != 0 && $(main_pid) != "$1" ]]; }
+deaths() {
+    local i last=0
+    for ((i = 0; i < 8; i++)); do
+        eventually 20 another_than "$last"
+        last=$(main_pid)
+        daemon_killed
+    done
+}
+check "it dies eight times, each time as soon as it is started" deaths
+check "after that it stands" eventually 20 stands
+# What started it anew without being asked, for whoever counts crashes.
+restarts() { systemctl show -P NRestarts ilrd.service; }
+restarted_six_times() { (($(restarts) >= 6)); }
+broken=/etc/ilrd/ilrd.conf.d/90-broken.conf
+echo "no section, no key" >$broken
+not systemctl restart ilrd.service 2>/dev/null || say "it started with a broken configuration"
+check "with a configuration that is wrong it is tried again and again" eventually 60 restarted_six_times
+rm $broken
+check "when that is mended it stands" eventually 20 stands
+seq "$(restarts)" >>"$WORK/killed"
+systemctl stop ilrd.service ilrd.socket
+check "its start starts the socket as well" systemctl start ilrd.service
+check "with that it stands again" eventually 20 stands
 check "release" ilrctl release "$id"
 check "nothing is left" nothing_left azure
 if [[ ${ILR_FULL-} ]]; then
