@@ -37,7 +37,9 @@ int tell_failure(const Client *c, int code, const char *name, const char *hint, 
     f = failure_new(FAILURE_INTERNAL, "%s", message);
     if (!f || !o)
         out_of_memory();
-    f->hint = hint ? strdup(hint) : NULL;
+    f->hint = strdup(hint ? hint : ""); /* not the table's: this name may not be in it */
+    if (!f->hint)
+        out_of_memory();
     if (!c->json) {
         show_failure(name, f, NULL, stderr);
         return code;

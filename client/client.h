@@ -73,7 +73,7 @@ int keys_of_files(const Client *c, json_object *parameters, int fds[static KEYS_
 
 /* One JSON object as one line on standard output. */
 void print_json(json_object *o);
-/* Tells a failure that ilrd did not send; returns code. hint may be NULL. */
+/* Tells a failure that ilrd did not send; returns code. hint may be NULL: nothing is advised. */
 int tell_failure(const Client *c, int code, const char *name, const char *hint, const char *format, ...)
     _printf_(5, 6);
 /* Tells what ilrd answered as an error; returns the exit code that goes with it. */

@@ -11,7 +11,7 @@
 
 static int tell_time(const Client *c, const char *option, const char *value)
 {
-    return tell_failure(c, EXIT_USAGE, "InvalidRequest", "times are understood as " TIMEWORD_UNDERSTOOD,
+    return tell_failure(c, EXIT_USAGE, "Usage", "times are understood as " TIMEWORD_UNDERSTOOD,
                         "%s=%s is not a time", option, value);
 }
 

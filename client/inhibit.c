@@ -44,8 +44,9 @@ static int begin(const Client *c, const char *id, const char *command, Link *ret
         if (reply.error)
             code = tell_error(c, &reply);
         else if (!reply.continues)
-            code = tell_failure(c, EXIT_REFUSED, "Busy", "provision it anew", "Session %s is being released",
-                                id);
+            code = tell_failure(c, failure_class_exit_code(FAILURE_CLASS_BUSY), "Busy",
+                                "it is on its way down: provision the point anew",
+                                "Session %s is being released", id);
         reply_done(&reply);
     }
     if (code != 0)

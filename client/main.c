@@ -59,7 +59,8 @@ static void print_help(void)
         "  inhibit ID -- COMMAND...  keep a session from being given back as unused while a command runs;\n"
         "                            --why=TEXT: for the journal and for status\n"
         "  login, logout             sign in to Azure, so that its activity log names you and not the host\n"
-        "  doctor                    is all there that a recovery needs? --portal=HOST: try this one, too\n"
+        "  doctor                    is all there that a recovery needs? --portal=HOST: try this one\n"
+        "                            instead of those known\n"
         "  doctor --leftovers        what is left of recoveries and belongs to no session\n"
         "                              --sweep          take it down\n"
         "                              --foreign        with --sweep: also what ilrd did not make (root)\n"
@@ -142,15 +143,20 @@ static int run_verb(const Client *c, int argc, char **argv)
             return usage(c, "--vault and --resource-group are not for ", argv[0]);
         if (!provision && (c->container || c->item || (c->vm && !c->leftovers) || c->reason || c->tags))
             return usage(c, "--container, --item, --vm, --reason and --tag are not for ", argv[0]);
-        if (!provision && (c->latest || c->at || c->before || c->point))
+        if (!provision && has_choice(c))
             return usage(c, "--latest, --at, --before and --point are not for ", argv[0]);
         if (!points && (c->since || c->until))
             return usage(c, "--since and --until are not for ", argv[0]);
         if (provision && c->latest + !!c->at + !!c->before + !!c->point > 1)
             return usage(c, "only one of --latest, --at, --before and --point can be meant", "");
-        if (provision && !(c->latest || c->at || c->before || c->point) && !c->container && !c->item &&
-            argv[1][0] != '/' && argv[1][strspn(argv[1], "0123456789")])
+        if (provision && !has_choice(c) && !c->container && !c->item && argv[1][0] != '/' &&
+            argv[1][strspn(argv[1], "0123456789")])
             return usage(c, "say which recovery point with --latest, --at, --before or --point of ", argv[1]);
+        if (provision && c->vm && has_choice(c))
+            return usage(c, "--vm does not go together with a VM and words for its point: it is ", argv[1]);
+        if (provision && c->resource_group && !has_choice(c))
+            return usage(c, "--resource-group goes with one of --latest, --at, --before and --point of ",
+                         argv[1]);
         if ((c->open || c->volumes) && verbs[i].run != verb_browse)
             return usage(c, "--open and --volumes are not for ", argv[0]);
         if (c->open && c->json)

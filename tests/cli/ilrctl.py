@@ -140,6 +140,11 @@ def version_help_and_usage():
             o = json.loads(out)
             assert o["error"] == "Usage" and o["parameters"]["failure"]["message"] and err == "", (wrong, out, err)
         has(f.ilrctl("--nonsense", "--json", code=2)[0], "--nonsense")
+        has(f.ilrctl("provision", POINT, "--resource-group=rg", code=2)[1], "--resource-group", "--latest")
+        has(f.ilrctl("provision", "web1", "--latest", "--vm=/m", code=2)[1], "--vm", "web1")
+        for wrong in (["provision", "a", "--at=soon"], ["provision", "a", "--before=soon"], ["points", "a", "--since=soon"],
+                      ["points", "a", "--until=soon"]):
+            assert json.loads(f.ilrctl(*wrong, "--json", code=2)[0])["error"] == "Usage", wrong
         has(f.ilrctl("browse", ID, "--open", "--json", code=2)[0], "--open and --json")
         assert f.calls == []
 
@@ -450,6 +455,11 @@ def inhibit_as_json():
         assert told["parameters"]["session"]["state"] == "detaching", told
         out, err = p.communicate("of the command\n", timeout=30)
         assert (out, err, p.returncode) == ("of the command\n", "", 0)
+        # Nothing is advised where nothing is known, least of all what is for another failure.
+        err = f.ilrctl("inhibit", ID, "--", "/nonexistent/x", code=127)[1]
+        assert "CommandFailed" in err and "what to do" not in err, err
+    with Fake(Inhibit=[answer({"session": session("detaching")})]) as f:
+        has(f.ilrctl("inhibit", ID, "--", "true", code=8)[1], "being released", "Busy", "provision the point anew")
     with Fake(Inhibit=[failed("NotFound", "NoSuchSession")]) as f:
         assert json.loads(f.ilrctl("inhibit", "--json", ID, "--", "true", code=4)[0])["error"].endswith(".NotFound")
 
