@@ -9,7 +9,7 @@
 #include "json.h"
 #include <systemd/sd-event.h>
 
-#define HOOKS_PATH "/etc/ilrd/hooks.d:/usr/lib/ilrd/hooks.d"
+#define HOOKS_PATH SYSCONFDIR "/ilrd/hooks.d:/usr/lib/ilrd/hooks.d"
 
 typedef struct Hooks Hooks;
 

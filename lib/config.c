@@ -420,24 +420,32 @@ static void places_done(Places *places)
 
 static void assign(Parser *p, const char *section, const char *key, const char *value)
 {
-    bool section_known = false;
     size_t i;
 
-    for (i = 0; i < ELEMENTSOF(keys); i++) {
-        if (!streq(keys[i].section, section))
-            continue;
-        section_known = true;
-        if (streq(keys[i].key, key)) {
+    for (i = 0; i < ELEMENTSOF(keys); i++)
+        if (streq_ptr(keys[i].section, section) && streq(keys[i].key, key)) {
             if (keys[i].parse(p, key, value, keys[i].offset))
                 (void)place_note(p, key, value);
             return;
         }
-    }
-    p->failure = section_known
+    p->failure = section
                      ? failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: unknown key %s= in [%s], see ilrd.conf(5)",
                                    p->file, p->lineno, key, section)
-                     : failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: unknown section [%s], see ilrd.conf(5)",
-                                   p->file, p->lineno, section);
+                     : failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: %s= stands before the first [SECTION]",
+                                   p->file, p->lineno, key);
+    p->error = -EINVAL;
+}
+
+/* Also one without keys is refused: what is written below it some day would be for nobody. */
+static void begin_section(Parser *p, const char *section)
+{
+    size_t i;
+
+    for (i = 0; i < ELEMENTSOF(keys); i++)
+        if (streq(keys[i].section, section))
+            return;
+    p->failure = failure_new(FAILURE_NOT_CONFIGURED, "%s:%d: unknown section [%s], see ilrd.conf(5)", p->file,
+                             p->lineno, section);
     p->error = -EINVAL;
 }
 
@@ -465,6 +473,7 @@ static void parse_line(Parser *p, char *line, const char **section)
     if (*s == '[' && s[n - 1] == ']') {
         s[n - 1] = '\0';
         *section = trim(s + 1);
+        begin_section(p, *section);
     } else if (*s != '[' && value && value != s) {
         *value++ = '\0';
         assign(p, *section, trim(s), trim(value));
@@ -479,7 +488,7 @@ static int load_file(const char *path, Config *c, Places *places, Failure **ret_
 {
     _cleanup_free_ char *text = NULL;
     Parser p = {.config = c, .places = places, .file = path};
-    const char *section = "";
+    const char *section = NULL;
     char *next, *line;
     size_t size;
     int r;

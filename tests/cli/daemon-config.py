@@ -19,7 +19,7 @@ def check(text):
 def mistakes_are_named_with_file_and_line():
     for text, line, words in (("[Azure]\nTenant=x\n", 2, "unknown key Tenant="),
                               ("[Azure]\n\nPollIntervalSec=soon\n", 3, "PollIntervalSec=soon: expected a time"),
-                              ("[Nothing]\na=b\n", 2, "unknown section [Nothing]"),
+                              ("[Nothing]\na=b\n", 1, "unknown section [Nothing]"),
                               ("[Azure]\nClientSecret=hunter2\n", 2, "unknown key ClientSecret=")):
         name, result = check(text)
         assert result.returncode == 1, result

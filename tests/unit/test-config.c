@@ -106,8 +106,10 @@ static void test_mistakes(void **state)
         const char *text, *where, *what;
     } cases[] = {
         {"[Azure]\n\nTenant=x\n", ":3:", "unknown key Tenant= in [Azure]"},
-        {"[Azur]\nTenantId=x\n", ":2:", "unknown section [Azur]"},
-        {"TenantId=x\n", ":1:", "unknown section []"},
+        {"[Azur]\nTenantId=x\n", ":1:", "unknown section [Azur]"},
+        {"[Azure]\n# only a comment\n[Azur]\n", ":3:", "unknown section [Azur]"},
+        {"[]\nTenantId=x\n", ":1:", "unknown section []"},
+        {"TenantId=x\n", ":1:", "TenantId= stands before the first [SECTION]"},
         {"[Azure]\nClientSecret=hunter2\n", ":2:", "unknown key ClientSecret="},
         {"[Azure]\nTenantId x\n", ":2:", "expected KEY=VALUE"},
         {"[Azure\n", ":1:", "expected KEY=VALUE or [SECTION]"},
