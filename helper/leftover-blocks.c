@@ -172,23 +172,41 @@ static int64_t session_above(const char *device)
     return n;
 }
 
+static bool target_is_ours(int64_t sid)
+{
+    _cleanup_free_ char *path = NULL, *target = NULL;
+
+    if (asprintf(&path, "%s/class/iscsi_session/session%lld/targetname", paths.sysfs, (long long)sid) < 0)
+        return (path = NULL), false;
+    return file_read_line(path, &target) >= 0 && startswith(target, TARGET_PREFIX);
+}
+
+static bool vendor_is_ours(const char *device)
+{
+    _cleanup_free_ char *vendor = NULL;
+    size_t n;
+
+    if (read_below(device, "vendor", &vendor) < 0)
+        return false;
+    for (n = strlen(vendor); n > 0 && vendor[n - 1] == ' '; n--)
+        vendor[n - 1] = '\0';
+    return streq(vendor, TARGET_VENDOR);
+}
+
+/* By the target, as its session is found: a disk says of itself what it likes. By the vendor only what is of
+ * no iSCSI session. */
 static int scsi_device(LeftoverBlocks *b, const char *address)
 {
-    _cleanup_free_ char *device = NULL, *vendor = NULL, *block = NULL;
+    _cleanup_free_ char *device = NULL, *block = NULL;
     Base base = {.session = ""};
-    size_t n;
 
     if (asprintf(&device, "%s/class/scsi_device/%s/device", paths.sysfs, address) < 0)
         return (device = NULL), -ENOMEM;
-    if (read_below(device, "vendor", &vendor) < 0)
-        return 0;
-    for (n = strlen(vendor); n > 0 && vendor[n - 1] == ' '; n--)
-        vendor[n - 1] = '\0';
-    if (!streq(vendor, TARGET_VENDOR))
+    base.sid = session_above(device);
+    if (base.sid >= 0 ? !target_is_ours(base.sid) : !vendor_is_ours(device))
         return 0;
     if (asprintf(&block, "%s/block", device) < 0)
         return (block = NULL), -ENOMEM;
-    base.sid = session_above(device);
     return climb_all(b, block, "", &base, 0);
 }
 

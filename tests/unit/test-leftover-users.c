@@ -33,14 +33,16 @@ static void put_link(const char *to, const char *name)
     assert_int_equal(symlink(to, path), 0);
 }
 
-/* A disk of iSCSI session sid with one partition. */
+/* A disk of iSCSI session sid with one partition. Whose it says that it is does not matter, what target it is
+ * of does. */
 static void put_disk(int sid, const char *name, unsigned minor)
 {
     char numbers[16], place[256], to[512];
 
     snprintf(numbers, sizeof(numbers), "8:%u\n", minor);
     snprintf(place, sizeof(place), "sys/devices/host%d/session%d/target/%d:0:0:1", sid, sid, sid);
-    put(TARGET_VENDOR "\n", "%s/vendor", place);
+    put("OTHER\n", "%s/vendor", place);
+    put(TARGET_PREFIX "1\n", "sys/class/iscsi_session/session%d/targetname", sid);
     put(numbers, "%s/block/%s/dev", place, name);
     snprintf(to, sizeof(to), "%s/%s", scratch, place);
     snprintf(place, sizeof(place), "sys/class/scsi_device/%d:0:0:1/x", sid);
@@ -136,6 +138,15 @@ static void swap(void **state)
     assert_users(7, NULL);
 }
 
+/* A target that is no recovery's: what its disk says of itself does not make it one. */
+static void others_target(void **state)
+{
+    put("iqn.2005-03.org.example:data\n", "sys/class/iscsi_session/session8/targetname");
+    put(TARGET_VENDOR "\n", "sys/devices/host8/session8/target/8:0:0:1/vendor");
+    put("", "sys/class/block/sdc/holders/dm-4");
+    assert_users(8, NULL);
+}
+
 /* What the kernel has and who has that, both are told. */
 static void process(void **state)
 {
@@ -153,7 +164,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         HOST_TEST(nobody),      HOST_TEST(spanning_volume), HOST_TEST(array),
         HOST_TEST(loop_device), HOST_TEST(btrfs),           HOST_TEST(swap),
-        HOST_TEST(process),
+        HOST_TEST(process),     HOST_TEST(others_target),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -94,7 +94,7 @@ make_images() {
     image array with_array
     image plain true
     image other true
-    truncate -s 128M "$images/btrfs-1" "$images/btrfs-2"
+    truncate -s 256M "$images/btrfs-1" "$images/btrfs-2"
     mkfs.btrfs -q -d raid0 -m raid0 "$images/btrfs-1" "$images/btrfs-2"
 }
 must "the disks are made" make_images
@@ -118,7 +118,8 @@ serve() { # TID TARGET IMAGE...
     tgt --op new --mode target --tid "$tid" -T "$name_of_target"
     for name in "$@"; do
         tgt --op new --mode logicalunit --tid "$tid" --lun $lun -b "$images/$name"
-        tgt --op update --mode logicalunit --tid "$tid" --lun $lun --params vendor_id="MABILR I"
+        # A disk may name what vendor it likes: the second target's name one of their own.
+        ((tid > 1)) || tgt --op update --mode logicalunit --tid 1 --lun $lun --params vendor_id="MABILR I"
         lun=$((lun + 1))
     done
     tgt --op bind --mode target --tid "$tid" -I ALL
@@ -208,7 +209,9 @@ both_kept() { # WHO
     grep -qx $second /sys/class/iscsi_session/*/targetname
 }
 must "somebody logs in to a second target" serve 2 $second other btrfs-2
-printf '%s\n' "0 2048 linear $(disk 4) 0" "2048 2048 linear $(disk 1 $second) 0" | dmsetup create handspan
+span=$(disk 1 $second)
+check "its disks are told" tell $second "${span##*/}"
+printf '%s\n' "0 2048 linear $(disk 4) 0" "2048 2048 linear $(disk 1 $second) 0" | dmsetup create --readonly handspan
 exec 7</dev/mapper/handspan
 sleep 1000 <&7 &
 reader_pid=$!
@@ -216,8 +219,8 @@ exec 7<&-
 check "both sessions that a volume spans stay while it is read" both_kept 'handspan (dm-'
 kill $reader_pid
 wait $reader_pid || true
-dmsetup remove handspan
-btrfs device scan >/dev/null
+dmsetup remove --retry handspan
+btrfs device scan "$(disk 5)" "$(disk 2 $second)"
 unshare --mount --propagation private sh -c "mount -t btrfs -o ro $(disk 5) $WORK/mnt; exec sleep 1000" &
 reader_pid=$!
 must "somebody mounts a file system over two disks where nobody else sees it" eventually 10 mounted_there
