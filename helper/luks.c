@@ -9,6 +9,7 @@
 /* A key derivation made slow on purpose, on a slow machine. */
 #define OPEN_TIMEOUT_USEC (5 * USEC_PER_MINUTE)
 #define STATUS_NO_KEY 2
+#define STATUS_NO_MEMORY 3
 
 int luks_assemble(Assembly *a, bool last)
 {
@@ -128,6 +129,11 @@ int luks_open(Assembly *a, size_t volume, const Secret *key, Failure **ret_failu
             failure_new(FAILURE_WRONG_KEY, "no key slot of volume %s opens with this key", v->name);
         return -EKEYREJECTED;
     }
+    if (result.status == STATUS_NO_MEMORY)
+        return failed(
+            ret_failure, -EIO, v,
+            "its keys are derived in more memory than this host can spare (three quarters of what is "
+            "available); end sessions, or use a host with more");
     words = tool_last_words(&result);
     if (result.status != 0)
         return failed(ret_failure, -EIO, v, words ? words : "?");

@@ -6,10 +6,12 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #define WORDS_MAX 300
+#define MEMORY_MIN (256 * MIB) /* what any tool needs to begin with */
 
 typedef struct ToolCall {
     const ToolNode *nodes;
@@ -93,10 +95,27 @@ static int make_namespace(const ToolCall *c)
     return r < 0 ? r : make_dev(c);
 }
 
+/* A LUKS header says how much memory its keys are derived in, up to 4 GiB: what somebody else wrote must not
+ * bring the kernel to kill what else runs here. Beyond the limit the tool is refused memory, and says so. */
+static int limit_memory(void)
+{
+    _cleanup_fclose_ FILE *f = fopen("/proc/meminfo", "re");
+    struct rlimit limit;
+    uint64_t kib = 0;
+    char line[128];
+
+    while (f && kib == 0 && fgets(line, sizeof(line), f))
+        (void)sscanf(line, "MemAvailable: %" SCNu64, &kib);
+    limit.rlim_cur = limit.rlim_max = MAX(kib * KIB / 4 * 3, MEMORY_MIN);
+    return setrlimit(RLIMIT_AS, &limit) < 0 ? -errno : 0;
+}
+
 static int setup(void *userdata)
 {
-    int r = make_namespace(userdata);
+    int r = limit_memory();
 
+    if (r >= 0)
+        r = make_namespace(userdata);
     if (r < 0) /* taken for the tool's own words */
         dprintf(STDERR_FILENO, "its namespace cannot be made: %s\n", strerror(-r));
     return r;

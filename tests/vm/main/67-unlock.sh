@@ -21,6 +21,25 @@ luks_new() { # FILE LABEL KEY-FILE
     mke2fs -q -F -t ext4 -d tree -L "$2" /dev/mapper/ilr-made
     cryptsetup close ilr-made
 }
+# hungry FILE: its keys are to be derived in nine tenths of this machine's memory. Both headers say so, with their checksums.
+hungry() {
+    python3 - "$1" <<'PYTHON'
+import hashlib, json, re, struct, sys
+total = int(re.search(r"MemTotal: *(\d+)", open("/proc/meminfo").read()).group(1))
+with open(sys.argv[1], "r+b") as f:
+    size, = struct.unpack(">Q", f.read(16)[8:])
+    for at in 0, size:
+        f.seek(at)
+        header = bytearray(f.read(size))
+        words = json.loads(header[4096:].split(b"\0")[0])
+        words["keyslots"]["0"]["kdf"]["memory"] = total * 9 // 10
+        header[4096:] = json.dumps(words).encode().ljust(size - 4096, b"\0")
+        header[448:512] = bytes(64)
+        header[448:480] = hashlib.sha256(header).digest()
+        f.seek(at)
+        f.write(header)
+PYTHON
+}
 make_images() {
     rm -rf $images
     mkdir -p $images/tree/etc
@@ -32,19 +51,24 @@ make_images() {
     chmod 0644 passphrase
     luks_new luks1 secret passphrase
     luks_new luks2 vault key
+    truncate -s 20M hungry
+    cryptsetup luksFormat -q --type luks2 --pbkdf argon2id --pbkdf-memory 1024 --pbkdf-force-iterations 4 --key-file key hungry
+    hungry hungry
     truncate -s 24M dirty
     mke2fs -q -F -t ext4 -L dirty dirty
     dirty dirty
-    truncate -s 80M disk.img
+    truncate -s 104M disk.img
     sfdisk -q disk.img <<'TABLE'
 label: gpt
 start=2048, size=49152, name="data"
 start=51200, size=49152, name="one"
 start=100352, size=49152, name="two"
+start=149504, size=40960, name="hungry"
 TABLE
     put disk.img 2048 dirty
     put disk.img 51200 luks1
     put disk.img 100352 luks2
+    put disk.img 149504 hungry
     cp --sparse=always disk.img before
 }
 modprobe dm_crypt || true
@@ -78,6 +102,14 @@ wrong() {
 }
 check "a wrong key: exit status and name" wrong
 check "nothing lost" volume one .locked
+hungry_refused() {
+    local status=0
+    ilrctl unlock "$id" hungry --key-file $images/key 2>"$WORK/words" || status=$?
+    cat "$WORK/words"
+    [[ $status == 7 ]] && grep -q 'UnlockFailed.*more memory than this host can spare' "$WORK/words"
+}
+check "a volume whose key takes more memory than there is is refused" hungry_refused
+check "it stays locked" volume hungry .locked
 unlock_as() { printf '%s\n' "$passphrase" | runuser -u ilr-inside -- ilrctl unlock "$id" one --key-fd=0; }
 check "the passphrase by a descriptor, from a user of group ilr" unlock_as
 check "its files" grep -x locked-away "$top/secret/etc/hostname"
@@ -106,7 +138,11 @@ id=$(sessions)
 top=/run/ilr/$id/volumes
 check "the volume with the right key is open" grep -x locked-away "$top/secret/etc/hostname"
 check "the other one stays locked" volume two .locked
-check "and the session says why" test "$(session_json "$id" | jq -r '.warnings[]')" = "two: none of the keys opens it"
+says_why() {
+    session_json "$id" | jq -e '.warnings | length == 2 and any(. == "two: none of the keys opens it")
+        and any(startswith("hungry: ") and contains("more memory than this host can spare"))' || { session_json "$id"; return 1; }
+}
+check "and the session says why, of each that stays locked" says_why
 check "what the disk has, without its journal" grep -x old "$top/dirty/synced"
 check "what was in the journal only is not there" not test -e "$top/dirty/newest"
 check "status shows the choice" test "$(session_json "$id" | jq -r .replay)" = none
