@@ -319,7 +319,7 @@ int iscsi_session_logout(const char *id, int64_t sid, uint64_t timeout_usec, Fai
             listener = take_tunnels_place(sid);
         now = now_usec(CLOCK_MONOTONIC);
         if (listener >= 0)
-            (void)stand_in_target_serve(listener, target,
+            (void)stand_in_target_serve(listener, TARGET_PREFIX, target,
                                         MIN(deadline > now ? deadline - now : 0, RECONNECT_USEC));
         else
             (void)poll(NULL, 0, LOGOUT_RETRY_MSEC);

@@ -22,7 +22,8 @@
 
 #define REQUESTS_MAX 8 /* of one login; iscsid needs two */
 #define LOGIN_USEC (1 * USEC_PER_SEC)
-#define CLOSE_MSEC 1000
+#define CLOSE_USEC (1 * USEC_PER_SEC)
+#define HELD_MAX 64
 
 #define TABLE_SIZE_MAX (32 * MIB)
 #define OLD_MAX 64
@@ -160,8 +161,10 @@ static bool answer_pair(StandInLogin *l, const char *pair, uint8_t *ret, size_t 
         return false;
     value++;
     if (startswith(pair, "TargetName=")) {
-        l->named = streq(value, l->target);
-        return l->named;
+        if (*l->name || !startswith(value, l->prefix) || strlen(value) > ISCSI_NAME_MAX)
+            return false;
+        strcpy(l->name, value);
+        return true;
     }
     if (startswith(pair, "AuthMethod=")) {
         if (!offers_none(value))
@@ -179,7 +182,7 @@ static bool answer_pair(StandInLogin *l, const char *pair, uint8_t *ret, size_t 
 static bool answer_text(StandInLogin *l, const char *text, size_t size, uint8_t *ret, size_t *n)
 {
     static const char group[] = "TargetPortalGroupTag=1";
-    bool first = !l->named;
+    bool first = !*l->name;
     size_t i;
 
     for (i = 0; i < size; i += strlen(text + i) + 1)
@@ -187,7 +190,7 @@ static bool answer_text(StandInLogin *l, const char *text, size_t size, uint8_t 
             return false;
     if (first) /* belongs to the first answer (RFC 7143, 13.9) */
         add(ret, n, group, sizeof(group));
-    return l->named;
+    return *l->name;
 }
 
 int stand_in_target_answer(StandInLogin *l, const uint8_t *request, size_t size,
@@ -252,43 +255,103 @@ static bool receive(int fd, uint8_t *buf, size_t size, uint64_t end)
     return true;
 }
 
-static bool log_in(int fd, const char *target)
+/* Is the other end of it held by our own user? Of what no process holds any more the table says root. */
+static bool peer_is_ours(int fd)
+{
+    _cleanup_free_ char *path = NULL, *text = NULL;
+    struct sockaddr_in here, there;
+    socklen_t here_size = sizeof(here), there_size = sizeof(there);
+    const char *line;
+
+    if (getsockname(fd, (struct sockaddr *)&here, &here_size) < 0 ||
+        getpeername(fd, (struct sockaddr *)&there, &there_size) < 0)
+        return false;
+    if (asprintf(&path, "%s/net/tcp", paths.proc) < 0) {
+        path = NULL;
+        return false;
+    }
+    if (file_read(AT_FDCWD, path, TABLE_SIZE_MAX, &text, NULL) < 0)
+        return false;
+    for (line = strchr(text, '\n'); line && line[1]; line = strchr(line + 1, '\n')) {
+        unsigned from, from_port, to, to_port, uid;
+        unsigned long inode;
+
+        if (sscanf(line + 1, " %*u: %8x:%4x %8x:%4x %*x %*x:%*x %*x:%*x %*x %u %*u %lu", &from, &from_port,
+                   &to, &to_port, &uid, &inode) != 6)
+            return false;
+        if (from == there.sin_addr.s_addr && from_port == ntohs(there.sin_port) &&
+            to == here.sin_addr.s_addr && to_port == ntohs(here.sin_port))
+            return inode != 0 && uid == geteuid();
+    }
+    return false;
+}
+
+static bool log_in(int fd, StandInLogin *l, uint64_t end)
 {
     uint8_t request[HEADER_SIZE + STAND_IN_TEXT_MAX], answer[STAND_IN_ANSWER_MAX];
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    StandInLogin l = {.target = target};
     int i, n;
 
-    for (i = 0; !l.done; i++) {
-        uint64_t end = now_usec(CLOCK_MONOTONIC) + LOGIN_USEC;
-
+    end = MIN(end, now_usec(CLOCK_MONOTONIC) + LOGIN_USEC);
+    for (i = 0; !l->done; i++) {
         if (i == REQUESTS_MAX || !receive(fd, request, HEADER_SIZE, end))
             return false;
         n = stand_in_target_rest(request);
         if (n < 0 || !receive(fd, request + HEADER_SIZE, (size_t)n, end))
             return false;
-        n = stand_in_target_answer(&l, request, HEADER_SIZE + (size_t)n, answer);
+        n = stand_in_target_answer(l, request, HEADER_SIZE + (size_t)n, answer);
         if (n < 0 || send(fd, answer, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) != n)
             return false;
     }
-    /* Until iscsid had the time for it: closed on before, it takes it for a login that failed. */
-    (void)poll(&p, 1, CLOSE_MSEC);
     return true;
 }
 
-bool stand_in_target_serve(int listener, const char *target, uint64_t timeout_usec)
+/* Who has logged in, until iscsid had the time for it: closed on before, it takes it for a login that failed.
+ * An unset fd is -1, for poll() as for us. */
+typedef struct Held {
+    struct pollfd fds[1 + HELD_MAX]; /* the listener first */
+    uint64_t until[1 + HELD_MAX];
+    size_t n, own; /* own: where the target is that it is all about; 0: not yet */
+} Held;
+
+static void hold(Held *h, int fd, bool own)
 {
+    h->until[h->n] = now_usec(CLOCK_MONOTONIC) + CLOSE_USEC;
+    if (own && h->own == 0)
+        h->own = h->n;
+    h->fds[h->n++] = (struct pollfd){.fd = fd, .events = POLLIN};
+}
+
+static void close_held(Held *h, uint64_t now)
+{
+    size_t i;
+
+    for (i = 1; i < h->n; i++)
+        if (h->fds[i].fd >= 0 && (h->fds[i].revents || h->until[i] <= now))
+            h->fds[i].fd = safe_close(h->fds[i].fd);
+}
+
+bool stand_in_target_serve(int listener, const char *prefix, const char *target, uint64_t timeout_usec)
+{
+    Held h = {.fds = {{.fd = listener, .events = POLLIN}}, .n = 1};
     uint64_t now = now_usec(CLOCK_MONOTONIC), end = now + timeout_usec;
+    bool done = false;
 
-    for (; now < end; now = now_usec(CLOCK_MONOTONIC)) {
-        struct pollfd p = {.fd = listener, .events = POLLIN};
-        _cleanup_close_ int fd = -EBADF;
+    while (now < end && !done && h.n < ELEMENTSOF(h.fds)) {
+        uint64_t next = h.n > 1 ? MIN(end, now + CLOSE_USEC / 10) : end;
 
-        if (poll(&p, 1, (int)((end - now) / USEC_PER_MSEC) + 1) <= 0)
-            continue;
-        fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-        if (fd >= 0 && log_in(fd, target))
-            return true;
+        if (poll(h.fds, h.n, (int)((next - now) / USEC_PER_MSEC) + 1) > 0 && h.fds[0].revents) {
+            StandInLogin l = {.prefix = prefix};
+            int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+            if (fd >= 0 && peer_is_ours(fd) && log_in(fd, &l, end))
+                hold(&h, fd, streq(l.name, target));
+            else
+                safe_close(fd);
+        }
+        now = now_usec(CLOCK_MONOTONIC);
+        close_held(&h, now);
+        done = h.own > 0 && h.fds[h.own].fd < 0;
     }
-    return false;
+    close_held(&h, UINT64_MAX);
+    return h.own > 0;
 }

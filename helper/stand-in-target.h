@@ -9,6 +9,7 @@
  * Nothing but logins is ever answered: no command, so that no byte of data can come from here. */
 
 #include "util.h"
+#include "validate.h"
 
 #define STAND_IN_TEXT_MAX 8192 /* what one PDU of a login has at most (RFC 7143, 13.12) */
 #define STAND_IN_ANSWER_MAX (48 + STAND_IN_TEXT_MAX + 32)
@@ -17,20 +18,22 @@
  * tunnel's is not over yet. */
 int stand_in_target_listen(int port);
 
-/* Waits until somebody has logged in to the target and has been closed on: true; timeout_usec at most: false.
- * Who wants anything else is closed on. */
-bool stand_in_target_serve(int listener, const char *target, uint64_t timeout_usec);
+/* Waits until somebody of our own user (which iscsid is) has logged in to target and has been closed on:
+ * true; timeout_usec at most: false. The other targets of the tunnel, whose names have the same prefix, are
+ * stood in for meanwhile: each waits for its log-out, and there is one port. Who wants anything else is
+ * closed on. */
+bool stand_in_target_serve(int listener, const char *prefix, const char *target, uint64_t timeout_usec);
 
 typedef struct StandInLogin {
-    const char *target; /* its name, the only one to which a login succeeds */
-    bool named;         /* the initiator has named it */
-    bool done;          /* the answer lets it into the full feature phase */
+    const char *prefix;            /* of the names to which a login succeeds */
+    char name[ISCSI_NAME_MAX + 1]; /* of the target, when the initiator has said it; else "" */
+    bool done;                     /* the answer lets it into the full feature phase */
 } StandInLogin;
 
 /* How long a PDU is behind its first 48 bytes, padding included. -EBADMSG: none that a login may have. */
 int stand_in_target_rest(const uint8_t header[static 48]);
 
 /* The answer to a Login Request of size bytes. Returns its length, padding included, or -EBADMSG: it is none,
- * cannot be understood, or is to another target. */
+ * cannot be understood, or is to a target of another name. */
 int stand_in_target_answer(StandInLogin *l, const uint8_t *request, size_t size,
                            uint8_t ret[static STAND_IN_ANSWER_MAX]);

@@ -49,7 +49,7 @@ static void request(const char *text, size_t size, const Caller *caller)
 /* One request behind the other, as they come from the connection. */
 static void login(const uint8_t *p, size_t size)
 {
-    StandInLogin l = {.target = "iqn.2016-01.example:one"};
+    StandInLogin l = {.prefix = "iqn.2016-01.example:"};
     uint8_t answer[STAND_IN_ANSWER_MAX];
 
     while (size >= 48 && !l.done) {

@@ -14,7 +14,8 @@
 
 #include <cmocka.h>
 
-#define TARGET "iqn.2016-01.example:one"
+#define PREFIX "iqn.2016-01.example:"
+#define TARGET PREFIX "one"
 #define NAMES                                                                                                \
     "InitiatorName=iqn.1993-08.org.debian:01:a\0InitiatorAlias=host\0TargetName=" TARGET                     \
     "\0SessionType=Normal\0"
@@ -76,7 +77,7 @@ static void answers(StandInLogin *l, size_t n, uint8_t flags, const char *text, 
 
 static void test_login(void **state)
 {
-    StandInLogin l = {.target = TARGET};
+    StandInLogin l = {.prefix = PREFIX};
 
     ANSWERS(&l, PUT(SECURITY_TO_OPERATIONAL, NAMES "AuthMethod=CHAP,None\0"), SECURITY_TO_OPERATIONAL,
             "AuthMethod=None\0" GROUP);
@@ -89,17 +90,17 @@ static void test_login(void **state)
 
 static void test_other_ways(void **state)
 {
-    StandInLogin l = {.target = TARGET};
+    StandInLogin l = {.prefix = PREFIX};
 
     /* one that has no CHAP begins with the second stage */
     ANSWERS(&l, PUT(OPERATIONAL_TO_FULL, NAMES OFFER), OPERATIONAL_TO_FULL, GRANT GROUP);
     assert_true(l.done);
-    l = (StandInLogin){.target = TARGET};
+    l = (StandInLogin){.prefix = PREFIX};
     ANSWERS(&l, PUT(SECURITY_TO_FULL, NAMES "AuthMethod=None\0"), SECURITY_TO_FULL,
             "AuthMethod=None\0" GROUP);
     assert_true(l.done);
     /* one that does not want to go on yet; the next stage says nothing then */
-    l = (StandInLogin){.target = TARGET};
+    l = (StandInLogin){.prefix = PREFIX};
     ANSWERS(&l, PUT(0x01, NAMES), 0x00, GROUP);
     ANSWERS(&l, PUT(SECURITY_TO_OPERATIONAL, ""), SECURITY_TO_OPERATIONAL, "");
     assert_false(l.done);
@@ -112,7 +113,7 @@ static void test_other_ways(void **state)
 
 static void refused(size_t n)
 {
-    StandInLogin l = {.target = TARGET};
+    StandInLogin l = {.prefix = PREFIX};
 
     assert_int_equal(stand_in_target_answer(&l, request, n, answer), -EBADMSG);
     assert_false(l.done);
@@ -124,9 +125,10 @@ static void test_refused(void **state)
     static char text[STAND_IN_TEXT_MAX + 1];
     size_t i;
 
-    /* to another target, or to none */
-    refused(PUT(SECURITY_TO_OPERATIONAL, "TargetName=" TARGET "2\0"));
-    refused(PUT(SECURITY_TO_OPERATIONAL, "TargetName=iqn.2016-01.example:on\0"));
+    /* to a target that is none of ours, or to none, or to two */
+    refused(PUT(SECURITY_TO_OPERATIONAL, "TargetName=iqn.2016-01.example\0"));
+    refused(PUT(SECURITY_TO_OPERATIONAL, "TargetName=x" TARGET "\0"));
+    refused(PUT(SECURITY_TO_OPERATIONAL, "TargetName=" TARGET "\0TargetName=" TARGET "\0"));
     refused(PUT(SECURITY_TO_OPERATIONAL, "InitiatorName=a\0SessionType=Discovery\0"));
     refused(PUT(OPERATIONAL_TO_FULL, OFFER));
     refused(PUT(SECURITY_TO_OPERATIONAL, "TargetName=" TARGET "\0TargetName=x\0"));
@@ -173,42 +175,77 @@ static void test_refused(void **state)
     assert_int_equal(stand_in_target_rest(request), -EBADMSG);
     i = put(OPERATIONAL_TO_FULL, text, STAND_IN_TEXT_MAX);
     assert_int_equal(stand_in_target_rest(request), STAND_IN_TEXT_MAX);
-    assert_true(stand_in_target_answer(&(StandInLogin){.target = TARGET}, request, i, answer) > 0);
+    assert_true(stand_in_target_answer(&(StandInLogin){.prefix = PREFIX}, request, i, answer) > 0);
     memset(request, 0xff, sizeof(request));
     refused(sizeof(request));
 }
 
-/* The whole of it at a real port: who logs in is closed on, and who comes first with nonsense stops nobody.
- */
+static int connected(const struct sockaddr_in *to)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(connect(fd, (const struct sockaddr *)to, sizeof(*to)), 0);
+    return fd;
+}
+
+static void send_login(int fd, const char *names, size_t size)
+{
+    size_t n = put(SECURITY_TO_OPERATIONAL, names, size);
+
+    assert_int_equal(send(fd, request, n, 0), n);
+    n = PUT(OPERATIONAL_TO_FULL, OFFER);
+    assert_int_equal(send(fd, request, n, 0), n);
+}
+
+static void answered(int fd)
+{
+    size_t n = 2 * 48 + padded(sizeof("AuthMethod=None\0" GROUP) - 1) + padded(sizeof(GRANT) - 1);
+    uint8_t got[2 * STAND_IN_ANSWER_MAX];
+
+    assert_int_equal(recv(fd, got, n, MSG_WAITALL), n);
+    assert_int_equal(recv(fd, got, sizeof(got), 0), 0);
+}
+
+/* The whole of it at a real port: who logs in is closed on, other targets of the tunnel are served meanwhile,
+ * and who comes first with nonsense, or is another user, stops nobody. */
 static void test_serve(void **state)
 {
+    static const char names[] = NAMES "AuthMethod=CHAP,None\0",
+                      other[] = "TargetName=" PREFIX "two\0AuthMethod=None\0";
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    _cleanup_close_ int listener = stand_in_target_listen(0), fd = -EBADF, stranger = -EBADF;
-    uint8_t got[2 * STAND_IN_ANSWER_MAX];
+    _cleanup_close_ int listener = stand_in_target_listen(0), fd = -EBADF, stranger = -EBADF, second = -EBADF,
+                        user = -EBADF;
     socklen_t size = sizeof(a);
+    char byte;
     size_t n;
 
     assert_true(listener >= 0);
     assert_int_equal(getsockname(listener, (struct sockaddr *)&a, &size), 0);
     assert_int_equal(stand_in_target_listen(ntohs(a.sin_port)), -EADDRINUSE);
-    assert_false(stand_in_target_serve(listener, TARGET, 1));
+    assert_false(stand_in_target_serve(listener, PREFIX, TARGET, 1));
 
-    stranger = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(connect(stranger, (struct sockaddr *)&a, size), 0);
+    stranger = connected(&a);
     n = PUT(SECURITY_TO_OPERATIONAL, "TargetName=other\0");
     assert_int_equal(send(stranger, request, n, 0), n);
-    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&a, size), 0);
-    n = PUT(SECURITY_TO_OPERATIONAL, NAMES "AuthMethod=CHAP,None\0");
-    assert_int_equal(send(fd, request, n, 0), n);
-    n = PUT(OPERATIONAL_TO_FULL, OFFER);
-    assert_int_equal(send(fd, request, n, 0), n);
-    assert_int_equal(shutdown(fd, SHUT_WR), 0);
-    assert_true(stand_in_target_serve(listener, TARGET, 60 * USEC_PER_SEC));
-    assert_int_equal(recv(stranger, got, sizeof(got), 0), 0);
-    n = 2 * 48 + padded(sizeof("AuthMethod=None\0" GROUP) - 1) + padded(sizeof(GRANT) - 1);
-    assert_int_equal(recv(fd, got, n, MSG_WAITALL), n);
-    assert_int_equal(recv(fd, got, sizeof(got), 0), 0);
+    if (geteuid() == 0) {
+        assert_int_equal(seteuid(65534), 0);
+        user = connected(&a);
+        assert_int_equal(seteuid(0), 0);
+        send_login(user, names, sizeof(names) - 1);
+    }
+    /* another target of the tunnel is answered, but is not the one that it is about */
+    second = connected(&a);
+    send_login(second, other, sizeof(other) - 1);
+    assert_false(stand_in_target_serve(listener, PREFIX, TARGET, 200 * USEC_PER_MSEC));
+    answered(second);
+    fd = connected(&a);
+    send_login(fd, names, sizeof(names) - 1);
+    assert_int_equal(shutdown(fd, SHUT_WR), 0); /* so that it need not wait */
+    assert_true(stand_in_target_serve(listener, PREFIX, TARGET, 60 * USEC_PER_SEC));
+    assert_int_equal(recv(stranger, &byte, 1, 0), 0);
+    if (user >= 0) /* closed with unread bytes: reset */
+        assert_true(recv(user, &byte, 1, 0) <= 0);
+    answered(fd);
 }
 
 /* A tunnel that was killed: its end of the connection closed first, without SO_REUSEADDR. */
