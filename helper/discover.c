@@ -292,8 +292,27 @@ static int login_failed(const ChildResult *result, const char *target, const cha
 static int leave_portal(Record *record, const char *target, const char *portal, Failure **ret_failure)
 {
     const RecordTarget *t = record_target(record, target);
+    IscsiSession *session;
+    int r;
 
-    return t && !streq(t->portal, portal) ? iscsi_target_logout(record->session, t, ret_failure) : 0;
+    if (!t || streq(t->portal, portal))
+        return 0;
+    r = iscsi_session_find(target, t->portal, &session);
+    if (r >= 0)
+        iscsi_sessions_free(session, 1);
+    else if (r != -ENOENT)
+        return r;
+    else if (t->sid < 0) /* forgotten now, nobody would know of it when iscsid gets there */
+        return verb_fail(
+            ret_failure, -EBUSY, FAILURE_LOGIN_FAILED,
+            "login to target %s at portal %s: one at portal %s did not end in time, iscsid may still be "
+            "at it",
+            target, portal, t->portal);
+    r = iscsi_target_logout(record->session, t, ret_failure);
+    if (r < 0)
+        return r;
+    record_target_remove(record, target);
+    return record_save(record);
 }
 
 int verb_login(Request *request, json_object **ret_answer, Failure **ret_failure)

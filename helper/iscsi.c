@@ -342,11 +342,12 @@ int iscsi_session_logout(const char *id, int64_t sid, uint64_t timeout_usec, Fai
 static int logout_child(void *userdata, int fd)
 {
     _cleanup_failure_ Failure *f = NULL;
+    _cleanup_json_ json_object *o = NULL;
     const IscsiLogout *l = userdata;
     int r = iscsi_session_logout(l->id, l->sid, l->timeout_usec, &f);
 
-    if (f && f->message)
-        (void)dprintf(fd, "%s", f->message);
+    if (f && failure_to_json(f, &o) >= 0)
+        (void)dprintf(fd, "%s", json_text(o));
     return r;
 }
 
@@ -366,8 +367,12 @@ int iscsi_sessions_logout(const char *id, IscsiLogout *logouts, size_t n, uint64
     }
     child_call_each(logout_child, calls, n, timeout_usec + LOGOUT_GRACE_USEC);
     for (i = 0; i < n; i++) {
+        _cleanup_free_ char *text = calls[i].text;
+        _cleanup_json_ json_object *o = NULL;
+
         logouts[i].result = calls[i].result;
-        logouts[i].text = calls[i].text;
+        if (!isempty(text) && json_parse(text, strlen(text), &o) >= 0)
+            (void)failure_from_json(o, &logouts[i].failure);
     }
     return 0;
 }
@@ -384,11 +389,16 @@ static int logout_all(const char *id, const IscsiSession *sessions, size_t n, ui
     if (result >= 0)
         result = iscsi_sessions_logout(id, logouts, n, timeout_usec);
     for (i = 0; logouts && i < n; i++) {
-        _cleanup_free_ char *text = logouts[i].text;
+        _cleanup_failure_ Failure *f = logouts[i].failure;
 
-        if (logouts[i].result < 0 && result >= 0)
-            result = verb_fail(ret_failure, logouts[i].result, FAILURE_HELPER_FAILED, "%s",
-                               text && *text ? text : strerror(-logouts[i].result));
+        if (logouts[i].result >= 0 || result < 0)
+            continue;
+        result = logouts[i].result;
+        if (f && ret_failure && !*ret_failure) /* its code is iscsiadm's own */
+            *ret_failure = TAKE_PTR(f);
+        else if (!f)
+            (void)verb_fail(ret_failure, result, FAILURE_HELPER_FAILED, "cannot log out: %s",
+                            strerror(-result));
     }
     return result;
 }

@@ -50,8 +50,8 @@ int iscsi_target_logout(const char *id, const RecordTarget *t, Failure **ret_fai
  * dead targets each takes its time. */
 typedef struct IscsiLogout {
     int64_t sid;
-    int result; /* as iscsi_session_logout() returns it */
-    char *text; /* why it failed, the caller's; or NULL */
+    int result;       /* as iscsi_session_logout() returns it */
+    Failure *failure; /* why it failed, the caller's; or NULL */
     const char *id;
     uint64_t timeout_usec;
 } IscsiLogout;

@@ -118,6 +118,9 @@ static int bare_namespace(void *userdata)
     fd = open("/etc/iscsi/ifaces/" ISCSIADM_INTERFACE, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0 || dprintf(fd, "%s", interface_text) < 0)
         return -errno;
+    r = bind_over("/etc/iscsi", "/var/lib/iscsi");
+    if (r < 0 && r != -ENOENT)
+        return r;
     return mount_tmpfs("/run/lock");
 }
 

@@ -153,6 +153,21 @@ static int journal_elsewhere(const MountCall *c)
     return fd < 0 ? fd : ext_journal_elsewhere(fd);
 }
 
+static int elsewhere_child(void *userdata, int fd)
+{
+    int r = journal_elsewhere(userdata);
+
+    return r < 0 ? r : r && dprintf(fd, "1") < 0 ? -errno : 0;
+}
+
+bool volume_journal_elsewhere(const Volume *v, uint64_t timeout_usec)
+{
+    MountCall call = {.type = v->type, .device = v->device};
+    _cleanup_free_ char *text = NULL;
+
+    return child_call(elsewhere_child, &call, timeout_usec, &text) >= 0 && !isempty(text);
+}
+
 static int mount_child(void *userdata, int fd)
 {
     const MountCall *c = userdata;

@@ -13,6 +13,8 @@
  * cases; an error only if the machine failed. */
 int volume_mount(const Volume *volume, const char *directory, bool replay, uint64_t timeout_usec,
                  char **ret_reason, bool *ret_replayed, bool *ret_journal_elsewhere);
+/* The same question about one that is mounted. What cannot be read has none. */
+bool volume_journal_elsewhere(const Volume *volume, uint64_t timeout_usec);
 
 /* From now on the kernel follows no symbolic links on this mount. */
 int mount_forbid_links(const char *directory, uint64_t timeout_usec);

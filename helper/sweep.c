@@ -121,7 +121,7 @@ static int logged_out(Sweep *s, const Leftover *item, const IscsiLogout *l)
         return 0;
     }
     return l->result == -ENOMEM ? -ENOMEM
-                                : fail(s, item, l->text && *l->text ? l->text : strerror(-l->result));
+                                : fail(s, item, l->failure ? l->failure->message : strerror(-l->result));
 }
 
 /* Is somebody on it whom we did not get away? */
@@ -186,7 +186,7 @@ static int log_out(Sweep *s, bool dead_only, int64_t only)
     for (i = 0; i < n; i++) {
         if (r >= 0)
             r = logged_out(s, items[i], &logouts[i]);
-        free(logouts[i].text);
+        failure_free(logouts[i].failure);
     }
     return r;
 }

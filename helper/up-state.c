@@ -210,7 +210,7 @@ int up_note_mounts(Up *u)
             const char *name = startswith(mounts[k].path, u->mounts);
 
             if (name && *name == '/' && streq(name + 1, v->name))
-                r = mounted(u, v, mounts[k].path, false);
+                r = mounted(u, v, mounts[k].path, volume_journal_elsewhere(v, DEVICE_TIMEOUT_USEC));
         }
     }
     mounts_free(mounts, n);
