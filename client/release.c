@@ -24,30 +24,60 @@ static void show_end(const char *id, json_object *session)
     }
 }
 
-static int release_one(const Client *c, const char *id)
-{
-    json_object *parameters = id_parameters(id);
-    Reply reply;
-    Progress p;
-    Link link;
-    int code;
+/* So many go down beside each other: a user may have 64 connections. */
+#define BESIDE_MAX 32
 
+typedef struct Release {
+    char *id;
+    Link link; /* of the call that was begun; or its exit code */
+    int code;
+} Release;
+
+static void release_begin(const Client *c, const char *prefix, Release *ret)
+{
+    json_object *parameters;
+
+    *ret = (Release){.link.fd = -EBADF};
+    ret->code = resolve_id(c, prefix, &ret->id);
+    if (ret->code != 0)
+        return;
+    parameters = id_parameters(ret->id);
     if ((c->force && json_add_bool(parameters, "force", true) < 0) ||
         (c->all && json_add_bool(parameters, "all", true) < 0))
         out_of_memory();
-    code = begin_call(c, &link, "Release", parameters, true);
-    if (code != 0)
-        return code;
+    ret->code = begin_call(c, &ret->link, "Release", parameters, true);
+}
+
+/* behind: how many of those that come later are begun. */
+static int release_end(const Client *c, Release *r, size_t behind)
+{
+    _cleanup_free_ char *waiting = NULL;
+    Reply reply;
+    Progress p;
+
+    if (r->code != 0)
+        return r->code;
+    if (behind == 0)
+        waiting = strdup("is released in the background");
+    else if (asprintf(&waiting, "is released in the background, as are the next %zu", behind) < 0)
+        waiting = NULL;
+    if (!waiting)
+        out_of_memory();
     progress_init(&p, c->json);
-    code = follow_session(c, &link, &p, "is released in the background", &reply);
-    if (code == 0) {
+    r->code = follow_session(c, &r->link, &p, waiting, &reply);
+    if (r->code == 0) {
         if (!c->json)
-            show_end(id, reply_session(c, &reply));
+            show_end(r->id, reply_session(c, &reply));
         reply_done(&reply);
     }
     progress_done(&p);
-    link_close(&link);
-    return code;
+    return r->code;
+}
+
+static void release_done(Release *r)
+{
+    link_close(&r->link);
+    free(r->id);
 }
 
 /* The ids of all sessions. */
@@ -72,28 +102,35 @@ static int list_ids(const Client *c, char ***ret)
 int verb_release(const Client *c, int argc, char **argv)
 {
     _cleanup_strv_free_ char **all = NULL;
-    int i, code, first = 0;
+    _cleanup_free_ Release *releases = NULL;
+    int first = 0, i, begun = 0;
 
     if (c->all && argc == 0) {
-        code = list_ids(c, &all);
-        if (code != 0)
-            return code;
+        first = list_ids(c, &all);
+        if (first != 0)
+            return first;
         argv = all;
         argc = (int)strv_length(all);
         if (argc == 0 && !c->json)
             puts("No sessions.");
     }
-    /* One that fails does not keep the others; the first failure is the exit code. */
+    releases = calloc((size_t)argc + 1, sizeof(*releases));
+    if (!releases)
+        out_of_memory();
+    /* All are asked for before the first is waited for: one that is stuck keeps no other up. One that fails
+     * does not keep the others either; the first failure is the exit code. */
     for (i = 0; i < argc; i++) {
-        _cleanup_free_ char *id = NULL;
+        int code;
 
-        code = resolve_id(c, argv[i], &id);
-        if (code == 0)
-            code = release_one(c, id);
+        for (; begun < argc && begun < i + BESIDE_MAX; begun++)
+            release_begin(c, argv[begun], &releases[begun]);
+        code = release_end(c, &releases[i], (size_t)(begun - i - 1));
         if (first == 0)
             first = code;
         if (code == EXIT_CANCELLED)
             break;
     }
+    for (i = 0; i < begun; i++)
+        release_done(&releases[i]);
     return first;
 }

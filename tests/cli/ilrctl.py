@@ -318,7 +318,28 @@ def interrupt_does_not_stop_a_release():
         has(err, f"session {ID} is released in the background")
 
 
-def release_one_after_the_other():
+def release_beside_each_other():
+    """the second is asked for while the first hangs, and an interrupt tells what goes on"""
+    ids = [ID, "wxyz5678"]
+    asked = threading.Event()
+
+    def release(call):
+        if call["parameters"]["id"] == ID:
+            return [answer({"session": session("detaching")}, continues=True), HOLD]
+        asked.set()
+        return [answer({"session": session("closed", id="wxyz5678")})]
+    with Fake(List=[answer({"sessions": [session(id=i) for i in ids]})], Release=release) as f:
+        p = f.start("release", *ids)
+        assert asked.wait(60), "the second one waits for the first"
+        while "detaching" not in p.stderr.readline():
+            pass
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=60)
+        assert p.returncode == 10, (p.returncode, out, err)
+        has(err, f"session {ID} is released in the background, as are the next 1")
+
+
+def release_several():
     busy = failed("Busy", "Busy", session("detaching"), message="/x is in use", holders=[
         {"pid": 4711, "command": "bash", "uid": 1000, "path": "/x"}])
     closed = lambda i: [answer({"session": session("detaching", id=i)}, continues=True),
@@ -606,7 +627,7 @@ def work_that_takes_long_is_waited_for():
 main([version_help_and_usage, list_as_table_and_as_json, provision_in_plain_lines, provision_as_json,
       each_class_of_failure_has_its_exit_code, other_errors, nobody_listens, socket_may_not_be_used,
       control_characters_do_nothing, status_tells_everything, ids_may_be_shortened, interrupt_gives_a_provision_up,
-      interrupt_does_not_stop_a_release, release_one_after_the_other, browse_prints_a_path, browse_stays_in_the_tree, browse_opens_on_a_terminal, logout_tells,
+      interrupt_does_not_stop_a_release, release_beside_each_other, release_several, browse_prints_a_path, browse_stays_in_the_tree, browse_opens_on_a_terminal, logout_tells,
       inhibit_as_json, monitor_shows_a_warning, monitor_streams,
       terminal_has_a_live_line, the_real_ilrd, interrupt_against_the_real_ilrd,
       silence_has_an_end, work_that_takes_long_is_waited_for])

@@ -19,7 +19,7 @@ check "a killed tunnel: nothing is left" eventually 60 nothing_left azure
 check "a killed tunnel: the host is as it was" host_unchanged "$WORK/before"
 
 # An iscsid that was started anew does not know our limit of tries.
-must "it comes up beside an iscsid that is killed" provision backup-vm-02 "$POINT_C"
+must "it comes up, on two targets, beside an iscsid that is killed" provision backup-vm-01 "$POINT_A"
 id=$(sessions)
 pid=$(tunnel_pid "$id")
 pkill -KILL -x iscsid
