@@ -445,6 +445,10 @@ static int check_limits(Manager *m, const ManagerRequest *request, bool new, Fai
 
 static int join(Manager *m, Session *s, const ManagerRequest *request, Failure **ret_failure)
 {
+    const SessionHolder *holder = session_holders_find(&s->holders, request->uid);
+    uint64_t idle = request->idle_given ? request->idle_usec
+                    : holder            ? holder->idle_usec /* he keeps what he said */
+                                        : m->context.config->idle_usec;
     int r, k;
 
     if (s->down) { /* its revoke is for the point, and would take the new session's targets away */
@@ -454,10 +458,10 @@ static int join(Manager *m, Session *s, const ManagerRequest *request, Failure *
     }
     r = session_join_check(s, request->kind ? request->kind : "vm", request->point, request->resource,
                            request->replay, ret_failure);
-    if (r >= 0 && !session_holders_find(&s->holders, request->uid))
+    if (r >= 0 && !holder)
         r = check_limits(m, request, false, ret_failure);
     if (r >= 0)
-        r = session_hold(s, request->uid, request->caller, request->reason);
+        r = session_hold(s, request->uid, request->caller, request->reason, idle);
     if (r == -E2BIG)
         *ret_failure = failure_new(FAILURE_LIMIT_REACHED, "Session %s has %d holders already, no more can be",
                                    s->id, SESSION_HOLDERS_MAX);
@@ -478,7 +482,6 @@ int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, 
     _cleanup_(azure_point_freep) AzurePoint *p = request->point;
     _cleanup_(azure_resource_freep) AzureResource *resource = request->resource;
     size_t kind = request->kind ? find_kind(request->kind) : 0;
-    uint64_t idle = request->idle_given ? request->idle_usec : m->context.config->idle_usec;
     Session *s;
     void *data;
     int r;
@@ -488,13 +491,9 @@ int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, 
         return r;
     s = manager_find_point(m, p);
     if (s) {
-        bool held = session_holders_find(&s->holders, request->uid);
-
         r = join(m, s, request, ret_failure);
         if (r < 0)
             return r;
-        if (request->idle_given || !held) /* who asks once more and says nothing keeps what he said */
-            session_extend_idle(s, idle);
         *ret = s;
         return 0;
     }
@@ -518,7 +517,7 @@ int manager_provision(Manager *m, const ManagerRequest *request, Session **ret, 
     }
     if (kinds[kind].kind == &session_kind_vm)
         (void)session_provision_set_replay(s, request->replay); /* a word that was looked at */
-    session_set_idle(s, idle);
+    session_set_idle(s, request->idle_given ? request->idle_usec : m->context.config->idle_usec);
     LIST_PREPEND(m->sessions, s);
     *ret = s;
     return 0;

@@ -29,15 +29,31 @@ SessionHolder *session_holders_find(const SessionHolders *h, uid_t uid)
     return NULL;
 }
 
+static uint64_t longer(uint64_t a, uint64_t b)
+{
+    return a == 0 || b == 0 ? 0 : MAX(a, b);
+}
+
+uint64_t session_holders_idle(const SessionHolders *h)
+{
+    uint64_t longest = h->n > 0 ? h->items[0].idle_usec : 0;
+    size_t i;
+
+    for (i = 1; i < h->n; i++)
+        longest = longer(longest, h->items[i].idle_usec);
+    return longest;
+}
+
 int session_holders_add(SessionHolders *h, uid_t uid, const char *caller, const char *reason,
-                        uint64_t since_usec)
+                        uint64_t since_usec, uint64_t idle_usec)
 {
     SessionHolder *holder = session_holders_find(h, uid), *more;
-    SessionHolder new = {.uid = uid, .since_usec = since_usec};
+    SessionHolder new = {.uid = uid, .since_usec = since_usec, .idle_usec = idle_usec};
 
     if (holder) {
         if (reason && !holder->reason && !(holder->reason = strdup(reason)))
             return -ENOMEM;
+        holder->idle_usec = longer(holder->idle_usec, idle_usec);
         return 0;
     }
     if (h->n >= SESSION_HOLDERS_MAX)
@@ -95,6 +111,7 @@ int session_holders_to_json(const SessionHolders *h, json_object **ret)
             json_add_string(o, "caller", holder->caller) < 0 ||
             json_add_string(o, "reason", holder->reason) < 0 ||
             json_add_int64(o, "sinceUsec", (int64_t)holder->since_usec) < 0 ||
+            json_add_int64(o, "idleUsec", (int64_t)holder->idle_usec) < 0 ||
             json_append(array, TAKE_PTR(o)) < 0)
             return -ENOMEM;
     }
@@ -102,22 +119,22 @@ int session_holders_to_json(const SessionHolders *h, json_object **ret)
     return 0;
 }
 
-int session_holders_from_json(SessionHolders *h, json_object *array)
+int session_holders_from_json(SessionHolders *h, json_object *array, uint64_t idle_usec)
 {
     size_t i;
 
     for (i = 0; i < json_object_array_length(array); i++) {
         json_object *o = json_object_array_get_idx(array, i);
         const char *caller = NULL, *reason = NULL;
-        int64_t uid = -1, since = 0;
+        int64_t uid = -1, since = 0, idle = (int64_t)idle_usec;
         int r;
 
         if (!json_object_is_type(o, json_type_object) || json_get_int64(o, "uid", &uid) <= 0 || uid < 0 ||
             uid > UINT32_MAX || json_get_string(o, "caller", &caller) < 0 ||
             json_get_string(o, "reason", &reason) < 0 || json_get_int64(o, "sinceUsec", &since) < 0 ||
-            since < 0)
+            json_get_int64(o, "idleUsec", &idle) < 0 || since < 0 || idle < 0)
             return -EINVAL;
-        r = session_holders_add(h, (uid_t)uid, caller, reason, (uint64_t)since);
+        r = session_holders_add(h, (uid_t)uid, caller, reason, (uint64_t)since, (uint64_t)idle);
         if (r < 0)
             return r;
     }

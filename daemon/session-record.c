@@ -55,16 +55,17 @@ int session_save(Session *s)
     return 0;
 }
 
-/* Records that were written when a session had one holder have no list. */
+/* Records that were written when a session had one holder have no list. After session_use_load(). */
 static int load_holders(Session *s, json_object *record)
 {
     json_object *array;
     int r = json_get_array(record, "holders", &array);
 
     if (r == 0)
-        r = session_holders_add(&s->holders, s->uid, s->caller, s->reason, s->created_usec);
+        r = session_holders_add(&s->holders, s->uid, s->caller, s->reason, s->created_usec,
+                                s->use.idle.span_usec);
     else if (r > 0)
-        r = session_holders_from_json(&s->holders, array);
+        r = session_holders_from_json(&s->holders, array, s->use.idle.span_usec);
     return r < 0 ? r : 0;
 }
 
@@ -99,11 +100,11 @@ int session_load(Session **ret, const SessionContext *context, const SessionKind
     s->ready_usec = (uint64_t)ready;
     if (json_get_object(record, "failure", &failure) > 0)
         (void)failure_from_json(failure, &s->failure);
-    r = load_holders(s, record);
+    r = session_use_load(s, record);
+    if (r >= 0)
+        r = load_holders(s, record);
     if (r >= 0)
         r = session_expiry_load(s, record);
-    if (r >= 0)
-        r = session_use_load(s, record);
     if (json_get_string(record, "end", &end) > 0 && session_end_from_string(end) >= 0)
         s->end = session_end_from_string(end);
     if (r >= 0)

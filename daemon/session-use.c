@@ -96,17 +96,26 @@ void session_users_known(Session *s, bool in_use)
 
 void session_set_idle(Session *s, uint64_t span_usec)
 {
+    size_t i;
+
+    for (i = 0; i < s->holders.n; i++)
+        s->holders.items[i].idle_usec = span_usec;
     s->use.idle.span_usec = span_usec;
 }
 
-void session_extend_idle(Session *s, uint64_t span_usec)
+void session_idle_of_holders(Session *s)
 {
-    Idle *i = &s->use.idle;
+    uint64_t span = session_holders_idle(&s->holders), old = s->use.idle.span_usec;
 
-    if (i->span_usec == 0 || (span_usec > 0 && span_usec <= i->span_usec))
+    if (s->holders.n == 0) /* it is about to go down, by what counted last */
         return;
-    i->span_usec = span_usec;
-    (void)session_save(s);
+    s->use.idle.span_usec = span;
+    if (span == 0 || (old > 0 && old <= span))
+        return;
+    /* Who was kept longer by another has the whole of his own time from now on. */
+    idle_touch(&s->use.idle, now());
+    if (s->use.timer)
+        look_again(s, 0);
 }
 
 void session_use_start(Session *s)

@@ -36,9 +36,10 @@ typedef struct SessionUse {
 
 struct Session;
 
-/* How long it may be unused; 0: for ever. For session_join: whoever wants longer gets it. */
+/* Of a new session: how long it may be unused for who asked for it; 0: for ever. */
 void session_set_idle(struct Session *s, uint64_t span_usec);
-void session_extend_idle(struct Session *s, uint64_t span_usec);
+/* For session.c: the holders are others, or want something else. */
+void session_idle_of_holders(struct Session *s);
 
 /* Keeps the session from being released because it is not used, until session_uninhibit() or its end.
  * -E2BIG: INHIBITORS_MAX, -ENOMEM. */

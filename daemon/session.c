@@ -325,13 +325,14 @@ void session_force(Session *s)
     session_release(s, NULL);
 }
 
-int session_hold(Session *s, uid_t uid, const char *caller, const char *reason)
+int session_hold(Session *s, uid_t uid, const char *caller, const char *reason, uint64_t idle_usec)
 {
     int r, k;
 
-    r = session_holders_add(&s->holders, uid, caller, reason, now_usec(CLOCK_REALTIME));
+    r = session_holders_add(&s->holders, uid, caller, reason, now_usec(CLOCK_REALTIME), idle_usec);
     if (r < 0)
         return r;
+    session_idle_of_holders(s);
     /* He was told a path: it is not taken away before he had the time to use it. */
     idle_touch(&s->use.idle, now_usec(CLOCK_MONOTONIC));
     log_full(LOG_INFO, s->id, "Held by %s, uid %u%s, reason \"%s\"", caller, (unsigned)uid,
@@ -340,6 +341,7 @@ int session_hold(Session *s, uid_t uid, const char *caller, const char *reason)
     k = s->step > 0 || s->down ? session_save(s) : 0;
     if (k < 0 && r > 0) {
         (void)session_holders_remove(&s->holders, uid);
+        session_idle_of_holders(s);
         return k;
     }
     changed(s);
@@ -350,6 +352,7 @@ void session_let_go(Session *s, uid_t uid)
 {
     if (!session_holders_remove(&s->holders, uid))
         return;
+    session_idle_of_holders(s);
     log_full(LOG_INFO, s->id, "Held by uid %u no more", (unsigned)uid);
     if (s->step > 0 || s->down)
         (void)session_save(s);
@@ -406,7 +409,7 @@ int session_new(Session **ret, const SessionContext *context, const SessionKind 
         return r;
     session_id_make(s->id);
     s->created_usec = now_usec(CLOCK_REALTIME);
-    r = session_holders_add(&s->holders, uid, s->caller, reason, s->created_usec);
+    r = session_holders_add(&s->holders, uid, s->caller, reason, s->created_usec, 0);
     if (r < 0) {
         session_free(s);
         return r;

@@ -188,10 +188,12 @@ void session_release_as(Session *s, SessionEnd end);
 /* The same as session_release(), and whoever uses it is not waited for. */
 void session_force(Session *s);
 
-/* One more user, or the same one again. 1: he is new, 0: he holds it already. -E2BIG: SESSION_HOLDERS_MAX;
- * otherwise the record could not be saved: then he does not hold it. */
-int session_hold(Session *s, uid_t uid, const char *caller, const char *reason);
-/* He holds it no more. Nothing else happens: the last one's is for session_release(). */
+/* One more user, or the same one again. idle_usec: for him it may be unused for so long (0: for ever); of two
+ * that the same one asks for, and of all holders', the longest counts. 1: he is new, 0: he holds it already.
+ * -E2BIG: SESSION_HOLDERS_MAX; otherwise the record could not be saved: then he does not hold it. */
+int session_hold(Session *s, uid_t uid, const char *caller, const char *reason, uint64_t idle_usec);
+/* He holds it no more, and what he asked for counts no more. Nothing else happens: the last one's is for
+ * session_release(). */
 void session_let_go(Session *s, uid_t uid);
 /* What the number of a user is called; saved with the next change. */
 void session_set_caller(Session *s, uid_t uid, const char *name);

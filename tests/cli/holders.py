@@ -113,9 +113,48 @@ def longest_idle_time_of_all_holders_counts():
         minute = 60 * 1000000
         assert ready(w.provision_as(ALICE, idleUsec=minute))["idleUsec"] == minute
         assert ready(w.provision_as(ALICE))["idleUsec"] == minute
-        # He says nothing: for him it is what is configured, never.
-        assert ready(w.provision_as(BOB)).get("idleUsec") is None
-        w.ilrctl("release", "--all")
+        # He says nothing: for him it is what is configured, never. That counts while he holds it.
+        session = ready(w.provision_as(BOB))
+        assert session.get("idleUsec") is None and [h["idleUsec"] for h in session["holders"]] == [minute, 0], session
+        w.kill_ilrd()
+        w.start_ilrd()
+        wait_for("it is known again", lambda: w.state_of() == "ready")
+        answer = w.ask(BOB, "Release", {"id": session["id"]})[-1]
+        assert ready([answer])["idleUsec"] == minute, answer
+        # Who gives up before it is ready never held it.
+        w.ilrctl("release", "--all", session["id"])
+        w.rests()
+        w.helper.hold["up"] = threading.Event()
+        with w.begin(ALICE, "Provision", {"recoveryPoint": point_id(), "idleUsec": 1000000}):
+            wait_for("attaching", lambda: w.state_of() == "attaching")
+            with w.begin(BOB, "Provision", {"recoveryPoint": point_id()}):
+                wait_for("both hold it", lambda: len(w.holders()) == 2)
+            wait_for("one holds it", lambda: len(w.holders()) == 1)
+            w.helper.hold["up"].set()
+            wait_for("ready", lambda: w.state_of() == "ready")
+        w.rests()
+        assert "nothing read for 1 s" in w.journal(), w.journal()
+
+
+@several_users
+def idle_time_of_a_record_with_one_for_all():
+    """As it was written before each holder had his own."""
+    with Office() as w:
+        minute = 60 * 1000000
+        session = ready(w.provision_as(ALICE, idleUsec=minute))["id"]
+        ready(w.provision_as(BOB, idleUsec=minute))
+        w.kill_ilrd()
+        path = f"{w.dir}/state/{session}.json"
+        with open(path) as f:
+            record = json.load(f)
+        for h in record["holders"]:
+            assert h.pop("idleUsec") == minute, record
+        with open(path, "w") as f:
+            json.dump(record, f)
+        w.start_ilrd()
+        assert [h["idleUsec"] for h in wait_for("it is known again", w.session)["holders"]] == [minute] * 2
+        wait_for("ready", lambda: w.state_of() == "ready")
+        w.call("Release", {"id": session, "all": True})
         w.rests()
 
 
@@ -175,7 +214,8 @@ def holders_outlive_a_crash():
             json.dump(record, f)
         w.start_ilrd()
         holders = wait_for("it is known again", w.session)["holders"]
-        assert holders == [{"uid": ALICE, "caller": "alice", "reason": "mail", "sinceUsec": session["createdUsec"]}], holders
+        assert holders == [{"uid": ALICE, "caller": "alice", "reason": "mail", "sinceUsec": session["createdUsec"],
+                            "idleUsec": 0}], holders
         w.call("Release", {"id": session["id"]})
         w.rests()
 
@@ -564,5 +604,6 @@ main([two_users_hold_one_session, sole_holders_session_may_be_released_by_others
       own_release_ends_the_own_provision, two_holders_let_go_at_once, what_the_session_does_not_have_is_refused_by_name,
       limit_per_caller, place_in_the_queue_is_told_and_left_at_once, release_in_each_state_and_twice,
       client_gone_in_each_state, provision_right_after_release_waits, provision_does_not_wait_for_who_keeps_it,
-      force_overtakes_a_release_that_hangs, longest_idle_time_of_all_holders_counts, who_joins_and_fails_holds_nothing,
+      force_overtakes_a_release_that_hangs, longest_idle_time_of_all_holders_counts,
+      idle_time_of_a_record_with_one_for_all, who_joins_and_fails_holds_nothing,
       provision_ends_when_only_files_are_left, closing_until_the_last_one_lets_go, users_without_a_name_are_numbers])

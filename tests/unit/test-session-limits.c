@@ -169,11 +169,11 @@ static void test_holders(void **state)
     uid_t uid;
 
     for (uid = 1; uid < SESSION_HOLDERS_MAX; uid++)
-        assert_int_equal(session_hold(w->session, uid, "somebody", NULL), 1);
-    assert_int_equal(session_hold(w->session, 1000, "one more", NULL), -E2BIG);
-    assert_int_equal(session_hold(w->session, 1, "somebody", NULL), 0);
+        assert_int_equal(session_hold(w->session, uid, "somebody", NULL, 0), 1);
+    assert_int_equal(session_hold(w->session, 1000, "one more", NULL, 0), -E2BIG);
+    assert_int_equal(session_hold(w->session, 1, "somebody", NULL, 0), 0);
     session_let_go(w->session, 1);
-    assert_int_equal(session_hold(w->session, 1000, "one more", NULL), 1);
+    assert_int_equal(session_hold(w->session, 1000, "one more", NULL, 0), 1);
 }
 
 static void test_inhibitors(void **state)
@@ -189,7 +189,13 @@ static void test_inhibitors(void **state)
     assert_int_equal(session_inhibit(w->session, 0, 1, "root", "why not", &number), 0);
 }
 
-static void test_idle_is_only_extended(void **state)
+static void assert_idle(World *w, uint64_t minutes)
+{
+    assert_int_equal(w->session->use.idle.span_usec, minutes * USEC_PER_MINUTE);
+}
+
+/* Of what one holder asks for: it may be two programs of his. */
+static void test_idle_of_one_is_only_extended(void **state)
 {
     World *w = *state;
     static const struct {
@@ -198,9 +204,33 @@ static void test_idle_is_only_extended(void **state)
     size_t i;
 
     for (i = 0; i < ELEMENTSOF(cases); i++) {
-        session_extend_idle(w->session, cases[i].asked * USEC_PER_MINUTE);
-        assert_int_equal(w->session->use.idle.span_usec, cases[i].span * USEC_PER_MINUTE);
+        assert_int_equal(session_hold(w->session, 0, "root", NULL, cases[i].asked * USEC_PER_MINUTE), 0);
+        assert_idle(w, cases[i].span);
     }
+}
+
+static void test_longest_idle_of_those_who_hold_it(void **state)
+{
+    World *w = *state;
+    Session *s = w->session;
+
+    assert_int_equal(session_hold(s, 1, "alice", NULL, 30 * USEC_PER_MINUTE), 1);
+    assert_idle(w, 30);
+    assert_int_equal(session_hold(s, 2, "bob", NULL, 0), 1);
+    assert_idle(w, 0);
+    /* Nobody has read for long: whose own time counts again has all of it. */
+    s->use.idle.since_usec = 0;
+    session_let_go(s, 2);
+    assert_idle(w, 30);
+    assert_true(s->use.idle.since_usec > 0);
+    /* The next look may be far away by the longer time. */
+    assert_true(sd_event_source_set_time_relative(s->use.timer, USEC_PER_HOUR) >= 0);
+    session_let_go(s, 1);
+    assert_idle(w, 10);
+    assert_true(sd_event_run(w->event, 0) > 0);
+    /* Without anybody it is on its way down. */
+    session_let_go(s, 0);
+    assert_idle(w, 10);
 }
 
 /* So long ago was the last use, and the next look is now. */
@@ -309,7 +339,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_attempts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_holders, setup, teardown),
         cmocka_unit_test_setup_teardown(test_inhibitors, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_idle_is_only_extended, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_idle_of_one_is_only_extended, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_longest_idle_of_those_who_hold_it, setup, teardown),
         cmocka_unit_test_setup_teardown(test_users_are_asked, setup, teardown),
         cmocka_unit_test_setup_teardown(test_places, setup, teardown),
     };

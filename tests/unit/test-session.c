@@ -446,7 +446,7 @@ static void test_record_follows(void **state)
     assert_int_equal(session_state(w.session), SESSION_READY);
     snprintf(path, sizeof(path), "%s/%s.json.tmp", w.dir, w.session->id);
     assert_int_equal(mkdir(path, 0700), 0);
-    assert_true(session_hold(w.session, 1000, "alice", NULL) < 0);
+    assert_true(session_hold(w.session, 1000, "alice", NULL, 0) < 0);
     assert_non_null(w.session->unsaved);
     snprintf(path, sizeof(path), "%s/%s.json", w.dir, w.session->id);
     assert_int_equal(unlink(path), 0);
