@@ -597,7 +597,9 @@ def silence_has_an_end():
         w.ilrd.send_signal(signal.SIGSTOP)
         try:
             for verb in (["list"], ["status", session], ["metrics"], ["release", session], ["doctor"], ["monitor"],
-                         ["provision", point_id()]):
+                         ["provision", point_id()], ["unlock", session, "root", "--key-file=/etc/hostname"], ["items"],
+                         ["points", "backup-vm-01"], ["login"], ["logout"], ["browse", session], ["doctor", "--leftovers"],
+                         ["inhibit", session, "--", "true"], ["release", session, "--force"], ["release", "--all"]):
                 p = w.ilrctl("--timeout=1", *verb)
                 assert p.returncode == 11 and "has not answered for 1 seconds" in p.stderr, (verb, p)
             p = w.ilrctl("--timeout=1", "--json", "list")
