@@ -60,6 +60,58 @@ mapfile -t errors < <(sed -n 's/^error \([A-Za-z]*\).*/\1/p' "$top/daemon/io.ilr
 stand_in ilr-api.7 "${methods[@]}" "${errors[@]}"
 result "all methods and errors stand in ilr-api(7)" $?
 
+# ---- what is counted, told and logged ----
+
+# FILE PATTERN: what grep finds of it, each once, without what is no part of a name.
+named() { grep -ohE -e "$2" "$top/$1" | tr -d '"(,; ' | sort -u; }
+# PAGE FROM TO: the source between two headings.
+section() { sed -n "/^\.Sh $2\$/,/^\.Sh $3\$/p" "$top/man/$1"; }
+
+mapfile -t families < <(named daemon/metrics.c '"ilrd_[a-z_]+(\{[a-z]+)?')
+[ ${#families[@]} -gt 10 ] && stand_in ilrctl.1 "${families[@]}"
+result "all families of metrics stand in ilrctl(1)" $?
+mapfile -t fields < <({ named daemon/session-milestone.c '"(MESSAGE_ID|ILR_[A-Z_]+)='; named lib/log.c '"ILR_[A-Z_]+='; })
+mapfile -t ids < <(sed -n 's/^#define MESSAGE_[A-Z]* "\([0-9a-f]*\)"$/\1/p' "$top/daemon/session-milestone.c")
+[ ${#fields[@]} -gt 8 ] && [ ${#ids[@]} -eq 2 ] && stand_in ilrd.8 "${fields[@]}" "${ids[@]}"
+result "all ${#fields[@]} fields of the journal stand in ilrd(8), and the ids of messages" $?
+mapfile -t variables < <(sed -n '/^void session_tell_hooks/,/^}/p' "$top/daemon/session-milestone.c" |
+    grep -oE '\(o, "[A-Z_]+"' | cut -d'"' -f2 | sed 's/^/ILR_/')
+missing=0
+for variable in ILR_EVENT ILR_SESSION "${variables[@]}"; do
+    section ilrd.8 HOOKS FILES | grep -qE "^\.Ev .*\b$variable\b" || { echo "# $variable is not in ilrd.8"; missing=1; }
+done
+[ ${#variables[@]} -gt 8 ] && [ $missing -eq 0 ]
+result "all $((${#variables[@]} + 2)) variables of hooks stand in ilrd(8)" $?
+mapfile -t variables < <(cd "$top" && grep -ohE 'getenv\("(ILR|STATE)[A-Z_]*"' lib/*.c daemon/*.c helper/*.c connection/*.c | cut -d'"' -f2 | sort -u)
+[ ${#variables[@]} -ge 3 ] && stand_in ilrd.8 "${variables[@]}"
+result "${variables[*]} stand in ilrd(8)" $?
+
+# The interface without comments, each declaration in one line.
+interface=$(sed '/^ *#/d' "$top/daemon/io.ilrd.Recovery.varlink" | tr '\n' ' ' | sed -E 's/(type|method|error) /\n\1 /g')
+# NAME and names of parameters of each method
+methods_told=$(sed -nE 's/^method ([A-Za-z]+)\(([^)]*)\).*/\1, \2/p' <<<"$interface" | sed -E 's/: *[^,]+//g; s/[ ,]+/ /g; s/ $//' | sort)
+diff <(echo "$methods_told") <(sed -n 's/^\.It Fn //p' "$top/man/ilr-api.7" | sort) | sed 's/^/# /'
+[ "${PIPESTATUS[0]}" -eq 0 ] && [ "$(wc -l <<<"$methods_told")" -gt 10 ]
+result "each method has its parameters in ilr-api(7)" $?
+members=$(sed -nE 's/^type Session \((.*)\) *$/\1/p' <<<"$interface" | sed -E 's/: *[^,]+,?//g' | tr -s ' ' '\n' | grep . | sort)
+diff <(echo "$members") <(section ilr-api.7 'A SESSION' 'ERRORS AND FAILURES' | sed -n 's/^\.It Va //p' | sed 's/ , /\n/g' | sort) | sed 's/^/# /'
+[ "${PIPESTATUS[0]}" -eq 0 ] && [ "$(wc -l <<<"$members")" -gt 20 ]
+result "all fields of a session stand in ilr-api(7)" $?
+mapfile -t kinds < <(sed -n 's/^ *\[LEFTOVER_[A-Z_]*\] = "\([a-z-]*\)",$/\1/p' "$top/helper/leftover.c")
+missing=0
+for kind in "${kinds[@]}"; do
+    grep -qE "^  # .*\b$kind\b" "$top/daemon/io.ilrd.Recovery.varlink" || { echo "# $kind is not in the interface"; missing=1; }
+done
+[ ${#kinds[@]} -gt 10 ] && [ $missing -eq 0 ]
+result "the interface names all ${#kinds[@]} kinds of what is left on a host" $?
+mapfile -t options < <(sed -n 's/^ *{"\([a-z-]*\)", \(no\|required\)_argument, NULL, OPT_.*/\1/p' "$top/client/main.c")
+missing=0
+for option in "${options[@]}"; do
+    section ilrctl.1 SYNOPSIS DESCRIPTION | grep -qE -e "Fl -$option( |\$)" || { echo "# --$option is not in the synopsis"; missing=1; }
+done
+[ ${#options[@]} -gt 20 ] && [ $missing -eq 0 ]
+result "the synopsis of ilrctl(1) has all ${#options[@]} options of verbs" $?
+
 # ---- the deadlines ----
 
 # FILE or directory|what the deadline is there|what ilrd(8) says of it. One that changes is to be changed in both.
@@ -168,7 +220,7 @@ for verb in $(verbs | cut -d' ' -f1); do
     grep -qE "^\|.*\| \`$verb\` \|" "$top/docs/architecture.md" || { echo "# $verb is not in architecture.md"; missing=1; }
 done
 [ "$missing" -eq 0 ] && [ "$(verbs | wc -l)" -gt 10 ]
-result "each of the helper's $(verbs | wc -l) verbs stands in architecture.md" $?
+result "each of the helper's verbs stands in architecture.md" $?
 
 # ---- completion ----
 
