@@ -86,6 +86,15 @@ mapfile -t variables < <(cd "$top" && grep -ohE 'getenv\("(ILR|STATE)[A-Z_]*"' l
 [ ${#variables[@]} -ge 3 ] && stand_in ilrd.8 "${variables[@]}"
 result "${variables[*]} stand in ilrd(8)" $?
 
+# What ilrctl itself calls a failure; the other names are ilrd's, too.
+mapfile -t names < <(cat "$top"/client/*.c | tr '\n' ' ' | grep -oE 'tell_failure\( *c, [^"]{1,60}"[A-Za-z]+"' | cut -d'"' -f2 | sort -u)
+missing=0
+for name in "${names[@]}"; do
+    section ilrctl.1 OPTIONS DEADLINES | grep -qE "^\.Li .*\b$name\b" || { echo "# $name is not in ilrctl.1"; missing=1; }
+done
+[ ${#names[@]} -gt 8 ] && [ $missing -eq 0 ]
+result "the names of ilrctl's own failures stand in ilrctl(1)" $?
+
 # The interface without comments, each declaration in one line.
 interface=$(sed '/^ *#/d' "$top/daemon/io.ilrd.Recovery.varlink" | tr '\n' ' ' | sed -E 's/(type|method|error) /\n\1 /g')
 # NAME and names of parameters of each method
