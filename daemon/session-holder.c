@@ -96,6 +96,19 @@ char *session_holders_text(const SessionHolders *h)
     return names ? strv_join(names, ", ") : strdup("nobody");
 }
 
+char *session_holders_short_text(const SessionHolders *h, size_t max)
+{
+    static const char more[] = ", ...";
+    char *text = h->n > 0 ? session_holders_text(h) : strdup(""), *end;
+
+    if (!text || strlen(text) <= max)
+        return text;
+    text[max - strlen(more) + 1] = '\0';
+    end = strrchr(text, ',');
+    strcpy(end ? end : text, end ? more : "...");
+    return text;
+}
+
 int session_holders_to_json(const SessionHolders *h, json_object **ret)
 {
     _cleanup_json_ json_object *array = json_object_new_array();

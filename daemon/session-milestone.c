@@ -12,6 +12,9 @@
 #define MESSAGE_READY "99f8c07d444f4ac0b9038259defa7663"
 #define MESSAGE_CLOSED "a8bebff8553c432faa97656d2e8e0afc"
 
+/* Of all names in one variable of a hook, or one field: the helper refuses longer ones. */
+#define HOLDERS_BYTES_MAX 1000
+
 static const char *const end_table[SESSION_END_MAX] = {
     [SESSION_END_NONE] = "none", [SESSION_END_RELEASED] = "released", [SESSION_END_EXPIRED] = "expired",
     [SESSION_END_IDLE] = "idle", [SESSION_END_FAILED] = "failed",
@@ -49,6 +52,7 @@ static int add_number(json_object *o, const char *key, uint64_t n)
 void session_tell_hooks(Session *s, const char *event)
 {
     _cleanup_json_ json_object *o = NULL;
+    _cleanup_free_ char *holders = NULL;
     const char *vm = NULL, *point = NULL;
     uint64_t left = session_time_left(s);
     char path[64] = "", at[TIMESTAMP_MAX];
@@ -56,13 +60,14 @@ void session_tell_hooks(Session *s, const char *event)
     if (!s->context->hooks)
         return;
     o = json_object_new_object();
+    holders = session_holders_short_text(&s->holders, HOLDERS_BYTES_MAX);
     if (s->kind->names)
         s->kind->names(s, &vm, &point);
     if (!s->closed)
         snprintf(path, sizeof(path), "/run/ilr/%s/volumes", s->id);
-    if (!o || json_add_string(o, "VM", vm ? vm : "") < 0 ||
+    if (!o || !holders || json_add_string(o, "VM", vm ? vm : "") < 0 ||
         json_add_string(o, "POINT", point ? point : "") < 0 || json_add_string(o, "PATH", path) < 0 ||
-        json_add_string(o, "CALLER", s->caller) < 0 ||
+        json_add_string(o, "CALLER", s->caller) < 0 || json_add_string(o, "HOLDERS", holders) < 0 ||
         json_add_string(o, "REASON", s->reason ? s->reason : "") < 0 ||
         (left != USEC_INFINITY &&
          (add_number(o, "MINUTES_LEFT", left / USEC_PER_MINUTE) < 0 ||
@@ -84,6 +89,7 @@ void session_milestone(Session *s)
                                                          : 0; /* the host's clock may be set back */
     const char *vm = NULL, *point = NULL,
                *failure = s->failure ? failure_name_to_string(s->failure->name) : NULL;
+    _cleanup_free_ char *holders = session_holders_short_text(&s->holders, HOLDERS_BYTES_MAX);
     _cleanup_strv_free_ char **fields = NULL;
     char subject[512], span[64], end[128] = "";
 
@@ -97,6 +103,7 @@ void session_milestone(Session *s)
                  failure ? ": " : "", failure ? failure : "", s->use.bytes_read);
     if (strv_extend(&fields, s->closed ? "MESSAGE_ID=" MESSAGE_CLOSED : "MESSAGE_ID=" MESSAGE_READY) < 0 ||
         strv_extendf(&fields, "ILR_CALLER=%s", s->caller) < 0 ||
+        strv_extendf(&fields, "ILR_HOLDERS=%s", holders ? holders : "") < 0 ||
         strv_extendf(&fields, "ILR_REASON=%s", s->reason ? s->reason : "") < 0 ||
         strv_extendf(&fields, "ILR_VM=%s", vm ? vm : "") < 0 ||
         strv_extendf(&fields, "ILR_POINT=%s", point ? point : "") < 0 ||

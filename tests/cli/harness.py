@@ -318,13 +318,14 @@ class World:
             for section, values in sections.items():
                 f.write(f"[{section}]\n" + "".join(f"{k}={v}\n" for k, v in values.items()))
 
+    def ilrd_command(self):
+        return [f"{BUILD}/ilrd", f"--config={self.dir}/ilrd.conf", f"--listen={self.socket}",
+                f"--helper={self.helper.path}", f"--state-dir={self.dir}/state", f"--connect-dir={self.dir}/connect",
+                f"--block-dir={self.dir}/block", f"--hooks={self.dir}/hooks.d:{self.dir}/more-hooks.d"]
+
     def start_ilrd(self):
         self.log = open(f"{self.dir}/ilrd.log", "a")
-        self.ilrd = subprocess.Popen(
-            [f"{BUILD}/ilrd", f"--config={self.dir}/ilrd.conf", f"--listen={self.socket}",
-             f"--helper={self.helper.path}", f"--state-dir={self.dir}/state", f"--connect-dir={self.dir}/connect",
-             f"--block-dir={self.dir}/block", f"--hooks={self.dir}/hooks.d:{self.dir}/more-hooks.d"],
-            stderr=self.log)
+        self.ilrd = subprocess.Popen(self.ilrd_command(), stderr=self.log)
         wait_for("ilrd listens", lambda: can_connect(self.socket) or self.ilrd.poll() is not None)
 
     def set_bytes_read(self, count, device="8:0"):

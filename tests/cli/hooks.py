@@ -6,7 +6,8 @@ import subprocess
 import tempfile
 import threading
 
-from harness import BUILD, POINT, OTHER_POINT, World, main, wait_for
+from harness import BUILD, POINT, OTHER_POINT, Reader, World, main, point_id, send, wait_for
+from users import ALICE, BOB, Users, several_users
 
 LIFETIME = 12 * 3600
 
@@ -44,6 +45,33 @@ def ready_expiring_closed():
         assert second["variables"]["MINUTES_LEFT"] == "719"
         v = closed["variables"]
         assert (v["END"], v["FAILURE"], v["PATH"], v["BYTES_READ"]) == ("released", "", "", "4096"), v
+        w.assert_clean()
+
+
+class Office(Users, World):
+    pass
+
+
+@several_users
+def who_holds_it_now_is_told():
+    """Who asked first may have let go long before the end comes near."""
+    with Office() as w:
+        install(f"{w.dir}/hooks.d", "mail")
+        with w.connect_as(ALICE) as a, w.connect_as(BOB) as b:
+            send(a, "Provision", {"recoveryPoint": point_id()}, more=True)
+            wait_for("ready", lambda: len(told(w)) == 1)
+            send(b, "Provision", {"recoveryPoint": point_id()}, more=True)
+            session = session_of(Reader(b).next())["id"]
+            send(a, "Release", {"id": session})
+            wait_for("she holds it no more", lambda: "Held by uid %d no more" % ALICE in w.journal())
+        w.kill_ilrd()
+        w.write_config(f"Session.ExpiryNoticeSec={LIFETIME - 1}")
+        w.start_ilrd()
+        wait_for("the notice", lambda: len(told(w)) == 2)
+        assert w.ilrctl("release", "--all", session).returncode == 0
+        wait_for("the last one", lambda: len(told(w)) == 3)
+        assert [(r["event"], r["variables"]["CALLER"], r["variables"]["HOLDERS"]) for r in told(w)] == [
+            ("ready", "alice", "alice"), ("expiring", "alice", "bob"), ("closed", "alice", "bob")], told(w)
         w.assert_clean()
 
 
@@ -139,5 +167,5 @@ def script_ends_what_hangs():
 
 
 if __name__ == "__main__":
-    main([ready_expiring_closed, nothing_installed_nothing_asked, failure_is_told, hanging_hook_holds_nobody_up,
-          refused_hook_is_a_line, script_runs_in_order, script_ends_what_hangs])
+    main([ready_expiring_closed, who_holds_it_now_is_told, nothing_installed_nothing_asked, failure_is_told,
+          hanging_hook_holds_nobody_up, refused_hook_is_a_line, script_runs_in_order, script_ends_what_hangs])

@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 
-from harness import BUILD, Skip, can_connect, wait_for
+from harness import Skip, can_connect, wait_for
 
 ILR, ALICE, BOB, CAROL = 61000, 61001, 61002, 61003
 NAMES = {0: "root", ALICE: "alice", BOB: "bob", CAROL: "carol"}
@@ -41,9 +41,7 @@ class Users:
         self.log = open(f"{self.dir}/ilrd.log", "a")
         self.ilrd = subprocess.Popen(
             ["unshare", "-m", "sh", "-c", 'mount --bind "$1/group" /etc/group && mount --bind "$1/passwd" /etc/passwd && '
-             'shift && exec "$@"', "sh", self.dir, f"{BUILD}/ilrd", f"--config={self.dir}/ilrd.conf",
-             f"--listen={self.socket}", f"--helper={self.helper.path}", f"--state-dir={self.dir}/state",
-             f"--connect-dir={self.dir}/connect"], stderr=self.log)
+             'shift && exec "$@"', "sh", self.dir, *self.ilrd_command()], stderr=self.log)
         wait_for("ilrd listens", lambda: can_connect(self.socket) or self.ilrd.poll() is not None)
         os.chmod(self.socket, 0o666)
 

@@ -176,6 +176,33 @@ static void test_holders(void **state)
     assert_int_equal(session_hold(w->session, 1000, "one more", NULL, 0), 1);
 }
 
+static void test_holders_in_a_small_place(void **state)
+{
+    static const struct {
+        size_t max;
+        const char *text;
+    } cases[] = {{16, "root, alice, bob"}, {15, "root, ..."}, {9, "root, ..."}, {8, "..."}, {5, "..."}};
+    _cleanup_free_ char *all = NULL;
+    SessionHolders nobody = {};
+    World *w = *state;
+    size_t i;
+    uid_t uid;
+
+    assert_int_equal(session_hold(w->session, 1, "alice", NULL, 0), 1);
+    assert_int_equal(session_hold(w->session, 2, "bob", NULL, 0), 1);
+    for (i = 0; i < ELEMENTSOF(cases); i++) {
+        _cleanup_free_ char *text = session_holders_short_text(&w->session->holders, cases[i].max);
+
+        assert_string_equal(text, cases[i].text);
+    }
+    all = session_holders_short_text(&nobody, 16);
+    assert_string_equal(all, "");
+    for (uid = 3; uid < SESSION_HOLDERS_MAX; uid++)
+        assert_int_equal(session_hold(w->session, uid, "somebody-with-a-long-name", NULL, 0), 1);
+    free_and_replace(&all, session_holders_short_text(&w->session->holders, 1000));
+    assert_true(strlen(all) <= 1000 && strlen(all) > 900 && endswith(all, "-name, ..."));
+}
+
 static void test_inhibitors(void **state)
 {
     World *w = *state;
@@ -338,6 +365,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_attempts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_holders, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_holders_in_a_small_place, setup, teardown),
         cmocka_unit_test_setup_teardown(test_inhibitors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_idle_of_one_is_only_extended, setup, teardown),
         cmocka_unit_test_setup_teardown(test_longest_idle_of_those_who_hold_it, setup, teardown),

@@ -30,7 +30,7 @@ hook_told() { # EVENT LINE...
     for line in "$@"; do grep -qxE "$line" "$told/$event.$id" || { echo "no $line"; cat "$told/$event.$id"; return 1; }; done
 }
 check "the hook was told that it is ready, as its own user" eventually 20 hook_told ready ILR_EVENT=ready "ILR_SESSION=$id" \
-    ILR_VM=backup-vm-02 "ILR_POINT=$POINT_C" 'ILR_REASON=a file is missing' "ILR_PATH=/run/ilr/$id/volumes" ilr-hook
+    ILR_VM=backup-vm-02 "ILR_POINT=$POINT_C" 'ILR_REASON=a file is missing' ILR_HOLDERS=root "ILR_PATH=/run/ilr/$id/volumes" ilr-hook
 metrics() {
     ilrctl metrics >"$WORK/metrics"
     grep -qxF 'ilrd_sessions{state="ready"} 1' "$WORK/metrics"
@@ -51,7 +51,7 @@ line() { # JQ-FILTER
         jq -se --arg id "$id" '[.[] | select(.ILR_SESSION == $id and .MESSAGE_ID)] | '"$1" ||
         { journalctl --since "$since" --no-pager -u ilrd.service -o verbose | grep -E 'ILR_|MESSAGE'; return 1; }
 }
-common='.ILR_CALLER == "root" and .ILR_VM == "backup-vm-02" and .ILR_POINT == "'$POINT_C'" and
+common='.ILR_CALLER == "root" and .ILR_HOLDERS == "root" and .ILR_VM == "backup-vm-02" and .ILR_POINT == "'$POINT_C'" and
     .ILR_REASON == "a file is missing" and (.ILR_DURATION_USEC | tonumber) > 0 and .PRIORITY == "5"'
 check "ready and closed are one line each" line 'length == 2 and .[0].MESSAGE_ID != .[1].MESSAGE_ID'
 check "ready has its fields" line ".[0] | $common"
