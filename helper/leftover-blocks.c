@@ -84,8 +84,10 @@ static int block_add(LeftoverBlocks *b, const LeftoverBlock *block)
 {
     LeftoverBlock *more;
 
-    if (b->n >= BLOCKS_MAX)
+    if (b->n >= BLOCKS_MAX) {
+        b->cut = true;
         return 0;
+    }
     more = realloc(b->items, (b->n + 1) * sizeof(*more));
     if (!more)
         return -ENOMEM;
@@ -378,6 +380,7 @@ int leftover_add_blocks(Leftovers *l, const LeftoverBlocks *blocks)
     size_t i;
     int r = 0;
 
+    l->cut = l->cut || blocks->cut;
     for (i = 0; r >= 0 && i < blocks->n; i++)
         if (blocks->items[i].listed && stands(&blocks->items[i]))
             r = add_block(l, &blocks->items[i]);

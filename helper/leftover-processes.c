@@ -16,41 +16,54 @@
 #include <sys/stat.h>
 
 #define SCAN_TIMEOUT_USEC (20 * USEC_PER_SEC)
-#define FOUND_MAX 128
+#define FOUND_SIZE_MAX (CHILD_OUTPUT_MAX - 16)
+#define CUT "cut" /* a line of the child's: there was more */
 #define TABLE_SIZE_MAX (16 * MIB)
 #define COOKIE_OLD_SEC (10 * 60)
 #define COOKIE_MAGIC 0x0D4D /* libdevmapper.h: the upper half of the key of each of its semaphores */
 
 typedef struct Scan {
-    json_object *found;
+    const LeftoverFilter *filter;
+    int fd;
+    size_t size; /* what was written so far */
+    bool cut;
     Namespaces namespaces;
 } Scan;
 
+/* A line for each. */
 static int found_add(Scan *s, const Leftover *item, int64_t pid, const char *detail)
 {
-    _cleanup_json_ json_object *o = json_object_new_object();
+    _cleanup_json_ json_object *o = NULL;
+    _cleanup_free_ char *clean = NULL;
+    const char *text;
 
-    if (json_object_array_length(s->found) >= FOUND_MAX)
+    if (!leftover_wanted(s->filter, item->session))
         return 0;
-    if (!o || json_add_int64(o, "kind", item->kind) < 0 || json_add_int64(o, "pid", pid) < 0 ||
-        json_add_string(o, "detail", detail) < 0 || json_add_string(o, "session", item->session) < 0 ||
+    o = json_object_new_object();
+    clean = leftover_text(detail); /* a process may have any name */
+    if (!o || !clean || json_add_int64(o, "kind", item->kind) < 0 || json_add_int64(o, "pid", pid) < 0 ||
+        json_add_string(o, "detail", clean) < 0 || json_add_string(o, "session", item->session) < 0 ||
         json_add_bool(o, "ours", item->ours) < 0 || json_add_int64(o, "since", (int64_t)item->since) < 0 ||
-        json_add_int64(o, "port", item->port) < 0 || json_append(s->found, TAKE_PTR(o)) < 0)
+        json_add_int64(o, "port", item->port) < 0 || !(text = json_text(o)))
         return -ENOMEM;
-    return 0;
+    s->size += strlen(text) + 1;
+    s->cut = s->size > FOUND_SIZE_MAX;
+    return dprintf(s->fd, "%s\n", s->cut ? CUT : text) < 0 ? -EIO : 0;
 }
 
 static int look_at_unit(Scan *s, int dir, int64_t pid, const char *command)
 {
     Leftover item = {.kind = LEFTOVER_PROCESS, .ours = true};
     _cleanup_free_ char *text = NULL, *detail = NULL;
+    int r;
 
     if (file_read(dir, "cgroup", 64 * KIB, &text, NULL) < 0 || !process_session(text, item.session))
         return 0;
     if (asprintf(&detail, "%s in a session's unit", command) < 0)
         return (detail = NULL), -ENOMEM;
     item.since = process_since(dir);
-    return found_add(s, &item, pid, detail) < 0 ? -ENOMEM : 1;
+    r = found_add(s, &item, pid, detail);
+    return r < 0 ? r : 1;
 }
 
 static int look_at_tunnel(Scan *s, int dir, int64_t pid)
@@ -120,38 +133,38 @@ static int look_at(int dir, pid_t pid, void *userdata)
         return 0; /* gone meanwhile */
     comm[strcspn(comm, "\n")] = '\0';
     r = look_at_unit(s, dir, pid, comm);
-    if (r != 0) /* its namespace is its unit's matter */
-        return r < 0 ? r : 0;
-    r = look_at_tunnel(s, dir, pid);
-    return r < 0 ? r : look_at_namespace(s, dir, pid, comm);
+    if (r == 0) { /* else its namespace is its unit's matter */
+        r = look_at_tunnel(s, dir, pid);
+        if (r >= 0)
+            r = look_at_namespace(s, dir, pid, comm);
+    }
+    return r < 0 ? r : s->cut;
 }
 
 static int scan_child(void *userdata, int fd)
 {
-    _cleanup_json_ json_object *found = json_object_new_array();
-    Scan s = {.found = found};
-    const char *text;
+    Scan s = {.filter = userdata, .fd = fd};
     int r;
 
-    if (!found)
-        return -ENOMEM;
     namespaces_init(&s.namespaces);
     r = process_each(look_at, &s);
-    if (r < 0)
-        return r;
-    text = json_text(found);
-    return text && dprintf(fd, "%s", text) >= 0 ? 0 : -EIO;
+    return r < 0 ? r : 0;
 }
 
-static int add_found(Leftovers *l, json_object *o)
+static int add_found(Leftovers *l, const char *line)
 {
+    _cleanup_json_ json_object *o = NULL;
     const char *detail = NULL, *session = "";
     int64_t kind, pid, since = 0, port = 0;
     Leftover item = {};
     char name[32];
 
-    if (json_get_int64(o, "kind", &kind) <= 0 || json_get_int64(o, "pid", &pid) <= 0 ||
-        json_get_string(o, "detail", &detail) <= 0)
+    if (streq(line, CUT)) {
+        l->cut = true;
+        return 0;
+    }
+    if (json_parse(line, strlen(line), &o) < 0 || json_get_int64(o, "kind", &kind) <= 0 ||
+        json_get_int64(o, "pid", &pid) <= 0 || json_get_string(o, "detail", &detail) <= 0)
         return -EBADMSG;
     (void)json_get_string(o, "session", &session);
     (void)json_get_int64(o, "since", &since);
@@ -169,18 +182,15 @@ static int add_found(Leftovers *l, json_object *o)
 
 int leftover_add_processes(Leftovers *l)
 {
-    _cleanup_json_ json_object *found = NULL;
     _cleanup_free_ char *text = NULL;
-    size_t i;
+    char *line, *next;
     int r;
 
-    r = child_call(scan_child, NULL, SCAN_TIMEOUT_USEC, &text);
-    if (r >= 0)
-        r = json_parse(text, strlen(text), &found);
-    if (r >= 0 && !json_object_is_type(found, json_type_array))
-        r = -EBADMSG;
-    for (i = 0; r >= 0 && i < json_object_array_length(found); i++)
-        r = add_found(l, json_object_array_get_idx(found, i));
+    r = child_call(scan_child, &l->filter, SCAN_TIMEOUT_USEC, &text);
+    for (line = text; r >= 0 && line && (next = strchr(line, '\n')); line = next) {
+        *next++ = '\0';
+        r = add_found(l, line);
+    }
     return r;
 }
 

@@ -153,6 +153,8 @@ int leftover_disk_users(int64_t sid, uint64_t timeout_usec, char **ret_who)
     size_t i;
     int r = leftover_blocks_look(&b), k;
 
+    if (r >= 0 && b.cut) /* what is not seen may be in use */
+        r = -E2BIG;
     for (i = 0; r >= 0 && i < b.n; i++)
         if (b.items[i].sid == sid)
             r = add_above(&who, &b.items[i]);

@@ -61,10 +61,21 @@ void leftovers_done(Leftovers *l)
     *l = (Leftovers){};
 }
 
+bool leftover_wanted(const LeftoverFilter *filter, const char *session)
+{
+    if (filter->only && !streq(session, filter->only))
+        return false;
+    return !*session || !strv_contains(filter->without, session);
+}
+
 int leftovers_add(Leftovers *l, Leftover item)
 {
     Leftover *more;
 
+    if (item.name && !leftover_wanted(&l->filter, item.session)) {
+        leftover_done(&item);
+        return 0;
+    }
     if (l->n >= LEFTOVERS_MAX) {
         leftover_done(&item);
         l->cut = true;
@@ -297,10 +308,10 @@ static int look_at_disks(Leftovers *l, LeftoverBlocks *blocks)
     return r;
 }
 
-int leftovers_look(Leftovers *ret)
+int leftovers_look(const LeftoverFilter *filter, Leftovers *ret)
 {
     _cleanup_(leftover_blocks_done) LeftoverBlocks blocks = {};
-    _cleanup_(leftovers_done) Leftovers l = {};
+    _cleanup_(leftovers_done) Leftovers l = {.filter = *filter};
     int r;
 
     r = look_at_disks(&l, &blocks);
@@ -344,7 +355,7 @@ static int item_to_json(const Leftover *item, json_object **ret)
     return 0;
 }
 
-int leftovers_to_json(const Leftovers *l, char *const *known, json_object **ret)
+int leftovers_to_json(const Leftovers *l, json_object **ret)
 {
     _cleanup_json_ json_object *array = json_object_new_array();
     size_t i;
@@ -354,8 +365,6 @@ int leftovers_to_json(const Leftovers *l, char *const *known, json_object **ret)
     for (i = 0; i < l->n; i++) {
         json_object *o;
 
-        if (*l->items[i].session && strv_contains(known, l->items[i].session))
-            continue;
         if (item_to_json(&l->items[i], &o) < 0 || json_append(array, o) < 0)
             return -ENOMEM;
     }
@@ -403,9 +412,9 @@ int verb_leftovers(Request *request, json_object **ret_answer, Failure **ret_fai
         return -ENOMEM;
     r = leftovers_known_get(request->parameters, &known, ret_failure);
     if (r >= 0)
-        r = leftovers_look(&l);
+        r = leftovers_look(&(LeftoverFilter){.without = known}, &l);
     if (r >= 0)
-        r = leftovers_to_json(&l, known, &array);
+        r = leftovers_to_json(&l, &array);
     if (r >= 0)
         r = json_add(answer, "leftovers", array);
     if (r >= 0 && l.cut)

@@ -50,25 +50,36 @@ typedef struct Leftover {
     unsigned height; /* of a block device: how many are below it */
 } Leftover;
 
-#define LEFTOVERS_MAX 4000
+#define LEFTOVERS_MAX 8000
+
+/* Whose. What is asked about a few must not be crowded out by what the many others have. */
+typedef struct LeftoverFilter {
+    char *const *without; /* nothing of these sessions */
+    const char *only;     /* only of this session, or "": only of none; NULL: of any */
+} LeftoverFilter;
 
 typedef struct Leftovers {
     Leftover *items;
     size_t n;
-    bool cut;        /* there were more */
+    LeftoverFilter filter;
+    bool cut;        /* not all was seen or kept: there may be more */
     bool unreadable; /* a session's record cannot be read: what seems to be nobody's may be its */
 } Leftovers;
 
 void leftovers_done(Leftovers *l);
-/* Takes name and detail (NULL name: no memory). Returns 0 or -ENOMEM. */
+/* Takes name and detail (NULL name: no memory). What the filter leaves out is dropped. Returns 0 or -ENOMEM.
+ */
 int leftovers_add(Leftovers *l, Leftover item);
 /* The same with a formatted detail and a copy of the name. */
 int leftovers_addf(Leftovers *l, Leftover item, const char *name, const char *format, ...) _printf_(4, 5);
 
-/* All of it. Returns 0, or a negative errno if one of the tables could not be read. */
-int leftovers_look(Leftovers *ret);
-/* An array of {"kind","name","detail","session"?,"ours"}; without those whose session is in known. */
-int leftovers_to_json(const Leftovers *l, char *const *known, json_object **ret);
+/* All of it; what the filter points to stays the caller's and must outlive the list. Returns 0, or a negative
+ * errno if one of the tables could not be read. */
+int leftovers_look(const LeftoverFilter *filter, Leftovers *ret);
+/* An array of {"kind","name","detail","session"?,"ours"}. */
+int leftovers_to_json(const Leftovers *l, json_object **ret);
+/* Is what belongs to this session ("": to none) asked for? */
+bool leftover_wanted(const LeftoverFilter *filter, const char *session);
 
 /* A name or detail as others get it: without what a terminal could take for more, and not too long. NULL: no
  * memory. */
@@ -109,6 +120,7 @@ typedef struct LeftoverBlock {
 typedef struct LeftoverBlocks {
     LeftoverBlock *items;
     size_t n;
+    bool cut; /* there were more */
 } LeftoverBlocks;
 
 int leftover_owners_read(LeftoverOwners *owners); /* adds those that are not in it */

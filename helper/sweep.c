@@ -104,7 +104,7 @@ static int look(Sweep *s)
     free(s->failed);
     s->failed = NULL;
     leftovers_done(&s->l);
-    int r = leftovers_look(&s->l);
+    int r = leftovers_look(&(LeftoverFilter){.only = s->session ? s->session : ""}, &s->l);
 
     if (r < 0)
         return r;

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Which processes are told as left, on a made-up /proc. */
+
+#include "helper-host.h"
+#include "leftover.h"
+#include "paths.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#define LEFT "left5678"
+
+static char *const known[] = {(char *)ID, NULL};
+
+static void put(int pid, const char *name, const char *text)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "proc/%d/%s", pid, name);
+    scratch_put(path, text);
+}
+
+static void put_process(int pid, const char *comm, const char *unit)
+{
+    char text[128];
+
+    snprintf(text, sizeof(text), "0::/system.slice/system-ilr.slice/%s\n", unit);
+    put(pid, "comm", comm);
+    put(pid, "cgroup", text);
+}
+
+static const Leftover *find(const Leftovers *l, const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < l->n; i++)
+        if (streq(l->items[i].name, name))
+            return &l->items[i];
+    return NULL;
+}
+
+static int make(void **state)
+{
+    static char proc[64];
+
+    if (host_make(state) < 0)
+        return -1;
+    snprintf(proc, sizeof(proc), "%s/proc", scratch);
+    paths.proc = proc;
+    scratch_dir("proc");
+    return 0;
+}
+#define HOST_TEST(name) cmocka_unit_test_setup_teardown(name, make, scratch_remove)
+
+/* However many processes the sessions have that are known, one that is nobody's is told. */
+static void beside_many(void **state)
+{
+    Leftovers l = {.filter = {.without = known}};
+    int pid;
+
+    for (pid = 2000; pid < 2400; pid++)
+        put_process(pid, "bwrap\n", "ilr-connection@" ID ".service");
+    put_process(4711, "python3\n", "ilr-connection@" LEFT ".service");
+    assert_int_equal(leftover_add_processes(&l), 0);
+    assert_int_equal(l.n, 1);
+    assert_string_equal(l.items[0].name, "4711");
+    assert_string_equal(l.items[0].session, LEFT);
+    assert_int_equal(l.items[0].kind, LEFTOVER_PROCESS);
+    assert_true(l.items[0].ours);
+    assert_false(l.cut);
+    leftovers_done(&l);
+    /* All of them, if nobody is known. */
+    assert_int_equal(leftover_add_processes(&l), 0);
+    assert_int_equal(l.n, 401);
+    assert_false(l.cut);
+    leftovers_done(&l);
+    l.filter.only = LEFT;
+    assert_int_equal(leftover_add_processes(&l), 0);
+    assert_int_equal(l.n, 1);
+    leftovers_done(&l);
+}
+
+/* More than a child may tell: that there is more is told. */
+static void too_many(void **state)
+{
+    Leftovers l = {};
+    char comm[901];
+    int pid;
+
+    memset(comm, 'x', sizeof(comm) - 1);
+    comm[sizeof(comm) - 1] = '\0';
+    for (pid = 2000; pid < 3500; pid++)
+        put_process(pid, comm, "ilr-connection@" ID ".service");
+    assert_int_equal(leftover_add_processes(&l), 0);
+    assert_true(l.n > 500 && l.n < 1500);
+    assert_true(l.cut);
+    leftovers_done(&l);
+    /* Those of a session that is known take nobody's room. */
+    put_process(4711, "python3\n", "ilr-connection@" LEFT ".service");
+    l.filter.without = known;
+    assert_int_equal(leftover_add_processes(&l), 0);
+    assert_int_equal(l.n, 1);
+    assert_false(l.cut);
+    leftovers_done(&l);
+}
+
+/* What the list has room for is for what is asked about. */
+static void full(void **state)
+{
+    Leftovers l = {.filter = {.without = known}};
+    Leftover item = {.kind = LEFTOVER_FILE, .session = ID};
+    int i;
+
+    for (i = 0; i <= LEFTOVERS_MAX; i++)
+        assert_int_equal(leftovers_addf(&l, item, "/x", "of a session"), 0);
+    assert_int_equal(l.n, 0);
+    assert_false(l.cut);
+    strcpy(item.session, LEFT);
+    for (i = 0; i <= LEFTOVERS_MAX; i++)
+        assert_int_equal(leftovers_addf(&l, item, "/x", "of a session"), 0);
+    assert_int_equal(l.n, LEFTOVERS_MAX);
+    assert_true(l.cut);
+    leftovers_done(&l);
+}
+
+/* A process may have any name. */
+static void odd_name(void **state)
+{
+    Leftovers l = {};
+
+    put_process(4711, "\xff\x1b[2J\"\n", "ilr-session@" LEFT ".service");
+    assert_int_equal(leftover_add_processes(&l), 0);
+    assert_int_equal(l.n, 1);
+    assert_non_null(find(&l, "4711"));
+    assert_null(strchr(l.items[0].detail, '\x1b'));
+    leftovers_done(&l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        HOST_TEST(beside_many),
+        HOST_TEST(too_many),
+        HOST_TEST(full),
+        HOST_TEST(odd_name),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
