@@ -8,6 +8,7 @@
 #include "files.h"
 #include "leftover.h"
 #include "listener.h"
+#include "log.h"
 #include "mountinfo.h"
 #include "paths.h"
 #include "process.h"
@@ -15,7 +16,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#define SCAN_TIMEOUT_USEC (20 * USEC_PER_SEC)
 #define FOUND_SIZE_MAX (CHILD_OUTPUT_MAX - 16)
 #define CUT "cut" /* a line of the child's: there was more */
 #define TABLE_SIZE_MAX (16 * MIB)
@@ -180,13 +180,20 @@ static int add_found(Leftovers *l, const char *line)
     return leftovers_addf(l, item, name, "%s", detail);
 }
 
-int leftover_add_processes(Leftovers *l)
+int leftover_add_processes(Leftovers *l, uint64_t timeout_usec)
 {
     _cleanup_free_ char *text = NULL;
     char *line, *next;
     int r;
 
-    r = child_call(scan_child, &l->filter, SCAN_TIMEOUT_USEC, &text);
+    r = child_call(scan_child, &l->filter, timeout_usec, &text);
+    if (r == -ETIMEDOUT) { /* what was seen until then counts */
+        log_full(
+            LOG_WARNING, NULL,
+            "The kernel does not tell about one of the processes: those that are left are not all found");
+        l->cut = true;
+        r = 0;
+    }
     for (line = text; r >= 0 && line && (next = strchr(line, '\n')); line = next) {
         *next++ = '\0';
         r = add_found(l, line);

@@ -11,6 +11,7 @@
 #include <stdarg.h>
 
 #define NAME_MAX_BYTES 1024
+#define PROCESSES_TIMEOUT_USEC (20 * USEC_PER_SEC)
 
 static const char *const kinds[LEFTOVER_KIND_MAX] = {
     [LEFTOVER_MOUNT] = "mount",
@@ -322,7 +323,7 @@ int leftovers_look(const LeftoverFilter *filter, Leftovers *ret)
     if (r >= 0)
         r = leftover_add_units(&l);
     if (r >= 0)
-        r = leftover_add_processes(&l);
+        r = leftover_add_processes(&l, PROCESSES_TIMEOUT_USEC);
     if (r >= 0)
         r = leftover_add_files(&l);
     if (r >= 0)

@@ -136,7 +136,9 @@ int leftover_add_blocks(Leftovers *l, const LeftoverBlocks *blocks);
 int leftover_add_mounts(Leftovers *l, const LeftoverBlocks *blocks);
 int leftover_add_files(Leftovers *l);
 int leftover_add_units(Leftovers *l);
-int leftover_add_processes(Leftovers *l);
+/* What takes longer than timeout_usec because a process cannot be looked at makes the list a cut one, that is
+ * all. */
+int leftover_add_processes(Leftovers *l, uint64_t timeout_usec);
 /* now_sec: since 1970. */
 int leftover_add_cookies(Leftovers *l, int64_t now_sec);
 
