@@ -303,8 +303,9 @@ static void on_http(const HttpAnswer *a, void *userdata)
 
 static void no_time(AzureRequest *q)
 {
-    finish(q, failure_new(FAILURE_AZURE_THROTTLED, "Could not %s: its time was over before it could be sent",
-                          q->what));
+    finish(q, failure_advise(failure_new(FAILURE_AZURE_THROTTLED,
+                                         "Could not %s: its time was over before it could be sent", q->what),
+                             "raise OperationTimeoutSec=, or ask for fewer sessions at a time"));
 }
 
 /* Negative: nothing was told yet. */

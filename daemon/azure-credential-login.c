@@ -194,8 +194,7 @@ int azure_refresh_request(const Config *c, const Secret *refresh_token, char **r
 
     if (!refresh_token) {
         *ret_failure = failure_new(FAILURE_CREDENTIAL_REJECTED, "The sign-in is over and cannot be renewed");
-        if (*ret_failure)
-            (*ret_failure)->hint = strdup("sign in again: ilrctl login");
+        failure_advise(*ret_failure, "sign in again: ilrctl login");
         return -EKEYEXPIRED;
     }
     if (asprintf(&url, "%s/%s/oauth2/v2.0/token", c->login_url, c->tenant_id) < 0)

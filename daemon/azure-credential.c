@@ -141,10 +141,9 @@ static void finish(AzureFetch *f)
     Failure *failure = f->fetched.failure;
 
     if (failure && f->context.refresh_token && failure->name == FAILURE_CREDENTIAL_REJECTED)
-        free_and_replace(&failure->hint,
-                         strdup("sign in again: ilrctl login; until then the host's own right is used"));
+        failure_advise(failure, "sign in again: ilrctl login; until then the host's own right is used");
     if (failure && !failure->hint && failure->name == FAILURE_CREDENTIAL_REJECTED && hints[f->kind])
-        failure->hint = strdup(hints[f->kind]);
+        failure_advise(failure, hints[f->kind]);
     f->done(&f->fetched, f->userdata);
 }
 

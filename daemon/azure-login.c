@@ -128,13 +128,17 @@ static void finish(AzureLogin *l, bool ok, const char *account, Failure *failure
     l->callbacks.done(ok, account, failure, l->userdata);
 }
 
-static void fail(AzureLogin *l, const char *hint, const char *what)
+/* The person did not do his part. */
+static void refused(AzureLogin *l, const char *why)
 {
-    Failure *f = failure_new(FAILURE_CREDENTIAL_REJECTED, "Could not sign in: %s", what);
+    finish(l, false, NULL,
+           failure_advise(failure_new(FAILURE_CREDENTIAL_REJECTED, "Could not sign in: %s", why),
+                          "ask again: ilrctl login"));
+}
 
-    if (f && hint)
-        f->hint = strdup(hint);
-    finish(l, false, NULL, f);
+static void broken(AzureLogin *l, const char *why)
+{
+    finish(l, false, NULL, failure_new(FAILURE_INTERNAL, "Could not sign in: %s", why));
 }
 
 /* What a token says of its owner, who is asked for nothing else than his name. The caller's, or NULL. */
@@ -224,7 +228,7 @@ static void later(AzureLogin *l)
         r = sd_event_add_time_relative(l->logins->event, &l->timer, CLOCK_BOOTTIME, l->interval_usec, 0,
                                        on_timer, l);
     if (r < 0)
-        fail(l, NULL, "no timer");
+        broken(l, "no timer");
 }
 
 static void on_poll(const HttpAnswer *a, void *userdata)
@@ -239,7 +243,7 @@ static void on_poll(const HttpAnswer *a, void *userdata)
         return;
     }
     if (now_usec(CLOCK_BOOTTIME) >= l->expires_usec) {
-        fail(l, "ask again: ilrctl login", "nobody entered the code in time");
+        refused(l, "nobody entered the code in time");
         return;
     }
     if (azure_answer_transient(a)) {
@@ -253,9 +257,9 @@ static void on_poll(const HttpAnswer *a, void *userdata)
     if (streq_ptr(error, "authorization_pending") || streq_ptr(error, "slow_down"))
         later(l);
     else if (streq_ptr(error, "authorization_declined") || streq_ptr(error, "access_denied"))
-        fail(l, NULL, "it was declined in the browser");
+        refused(l, "it was declined in the browser");
     else if (streq_ptr(error, "expired_token") || streq_ptr(error, "code_expired"))
-        fail(l, "ask again: ilrctl login", "nobody entered the code in time");
+        refused(l, "nobody entered the code in time");
     else
         finish(l, false, NULL, azure_login_refusal(l->host, a));
 }
@@ -293,7 +297,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
                  l->client, secret_text(l->code)) < 0)
         form = NULL;
     if (!form || post(l, "token", form, on_poll) < 0)
-        fail(l, NULL, "no memory");
+        broken(l, "no memory");
     return 0;
 }
 
@@ -347,13 +351,16 @@ int azure_login_start(AzureLogins *logins, uid_t uid, const AzureLoginCallbacks 
 
     LIST_FOREACH (other, logins->under_way)
         if (other->uid == uid) {
-            *ret_failure = failure_new(FAILURE_BUSY, "A sign-in of this user is under way already");
+            *ret_failure =
+                failure_advise(failure_new(FAILURE_BUSY, "A sign-in of this user is under way already"),
+                               "finish or end the ilrctl login that is under way");
             return -EBUSY;
         }
     make_room(logins);
     if (logins->n >= AZURE_LOGINS_MAX && !find(logins, uid)) {
         *ret_failure = failure_new(FAILURE_LIMIT_REACHED, "%d users are signed in, there may be no more",
                                    AZURE_LOGINS_MAX);
+        failure_advise(*ret_failure, "somebody must sign out first: ilrctl logout");
         return -EUSERS;
     }
     if (!c->tenant_id || !client_id(c)) {

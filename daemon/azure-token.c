@@ -247,7 +247,8 @@ AzureToken *azure_token_end(AzureToken *t)
 
     if (!t)
         return NULL;
-    f = failure_new(FAILURE_CREDENTIAL_REJECTED, "The sign-in was ended");
+    f = failure_advise(failure_new(FAILURE_CREDENTIAL_REJECTED, "The sign-in was ended"),
+                       "sign in again: ilrctl login");
     t->fetch = azure_fetch_free(t->fetch);
     tell(t, NULL, f, false, 0);
     return azure_token_free(t);

@@ -205,6 +205,7 @@ int doctor_examine(Doctor *d, VarlinkCall *call, json_object *parameters)
     if (d->n_examinations >= EXAMINATIONS_MAX) {
         f = failure_new(FAILURE_LIMIT_REACHED, "%d examinations are under way, wait for one of them",
                         EXAMINATIONS_MAX);
+        failure_advise(f, "try again in a moment");
         return f ? varlink_call_fail(call, f, NULL) : -ENOMEM;
     }
     e = calloc(1, sizeof(*e));

@@ -168,8 +168,7 @@ static void on_done(bool ok, AzurePoint *point, Failure *failure, void *userdata
     if (ok && s->too_many) {
         ok = false;
         f = failure_new(FAILURE_LIMIT_REACHED, "There are more than %d of them", WITHOUT_MORE_MAX);
-        if (f)
-            f->hint = strdup("ask with \"more\", or for a shorter span or one resource group");
+        failure_advise(f, "ask with \"more\", or for a shorter span or one resource group");
     }
     if (ok && make_reply(s, s->kept ? TAKE_PTR(s->kept) : json_object_new_array(), true, NULL, &o) < 0)
         o = NULL;
@@ -192,8 +191,7 @@ static int search_new(Finder *f, VarlinkCall *call, const char *entries, Search 
     *ret = NULL;
     if (f->n_searches == SEARCHES_MAX) {
         failure = failure_new(FAILURE_LIMIT_REACHED, "%d searches are under way", SEARCHES_MAX);
-        if (failure)
-            failure->hint = strdup("try again in a moment");
+        failure_advise(failure, "try again in a moment");
         return varlink_call_fail(call, failure, NULL);
     }
     s = calloc(1, sizeof(*s));

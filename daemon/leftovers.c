@@ -191,11 +191,15 @@ int leftovers_method(LeftoverCalls *l, VarlinkCall *call, json_object *parameter
         return varlink_call_invalid_parameter(call, "foreign");
     /* It takes down what root has made with his own hands. */
     if (foreign && varlink_call_uid(call) != 0)
-        return refuse(call, failure_new(FAILURE_PERMISSION_DENIED,
-                                        "only root may sweep what ilrd has not made (foreign)"));
+        return refuse(call,
+                      failure_advise(failure_new(FAILURE_PERMISSION_DENIED,
+                                                 "only root may sweep what ilrd has not made (foreign)"),
+                                     "ask as root"));
     if (l->n >= CALLS_MAX)
-        return refuse(call, failure_new(FAILURE_LIMIT_REACHED,
-                                        "%d such calls are under way, wait for one of them", CALLS_MAX));
+        return refuse(
+            call, failure_advise(failure_new(FAILURE_LIMIT_REACHED,
+                                             "%d such calls are under way, wait for one of them", CALLS_MAX),
+                                 "try again in a moment"));
     c = calloc(1, sizeof(*c));
     if (!c)
         return -ENOMEM;

@@ -452,8 +452,9 @@ static int join(Manager *m, Session *s, const ManagerRequest *request, Failure *
     int r, k;
 
     if (s->down) { /* its revoke is for the point, and would take the new session's targets away */
-        *ret_failure =
-            failure_new(FAILURE_BUSY, "Session %s of the same recovery point is being released", s->id);
+        *ret_failure = failure_advise(
+            failure_new(FAILURE_BUSY, "Session %s of the same recovery point is being released", s->id),
+            "try again in a moment");
         return -EBUSY;
     }
     r = session_join_check(s, request->kind ? request->kind : "vm", request->point, request->resource,
@@ -463,15 +464,18 @@ static int join(Manager *m, Session *s, const ManagerRequest *request, Failure *
     if (r >= 0)
         r = session_hold(s, request->uid, request->caller, request->reason, idle);
     if (r == -E2BIG)
-        *ret_failure = failure_new(FAILURE_LIMIT_REACHED, "Session %s has %d holders already, no more can be",
-                                   s->id, SESSION_HOLDERS_MAX);
+        *ret_failure = failure_advise(failure_new(FAILURE_LIMIT_REACHED,
+                                                  "Session %s has %d holders already, no more can be", s->id,
+                                                  SESSION_HOLDERS_MAX),
+                                      "ilrctl status shows them: one has to release it first");
     if (r < 0 || !request->keys)
         return r;
     k = s->kind->add_keys ? s->kind->add_keys(s, request->keys) : -EINVAL;
     if (k == -E2BIG)
-        *ret_failure =
-            failure_new(FAILURE_LIMIT_REACHED, "Session %s has %d keys to try already, no more can be", s->id,
-                        SESSION_KEYS_MAX);
+        *ret_failure = failure_advise(failure_new(FAILURE_LIMIT_REACHED,
+                                                  "Session %s has %d keys to try already, no more can be",
+                                                  s->id, SESSION_KEYS_MAX),
+                                      "unlock the other volumes when it is ready: ilrctl unlock");
     if (k < 0 && r > 0)
         session_let_go(s, request->uid);
     return k < 0 ? k : 0;

@@ -21,7 +21,8 @@ int service_inhibit(VarlinkCall *call, json_object *parameters, void *userdata)
     if (r < 0)
         return 0;
     if (session->down) {
-        f = failure_new(FAILURE_BUSY, "Session %s is being released", session->id);
+        f = failure_advise(failure_new(FAILURE_BUSY, "Session %s is being released", session->id),
+                           "it is on its way down: provision the point anew");
         return f ? service_fail(call, f, session) : -ENOMEM;
     }
     caller = user_names_get(s->users, varlink_call_uid(call));
@@ -31,6 +32,7 @@ int service_inhibit(VarlinkCall *call, json_object *parameters, void *userdata)
     if (r == -E2BIG) {
         f = failure_new(FAILURE_LIMIT_REACHED, "Session %s has %d inhibitors already, no more can be",
                         session->id, INHIBITORS_MAX);
+        failure_advise(f, "ilrctl status shows them: one has to end first");
         return f ? service_fail(call, f, session) : -ENOMEM;
     }
     if (r < 0)

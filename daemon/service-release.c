@@ -27,7 +27,7 @@ static int refuse(VarlinkCall *call, Session *session)
                     names ? names : "others");
     if (!f)
         return -ENOMEM;
-    f->hint = strdup("let them release it, or take it from all of them: ilrctl release --all ID");
+    failure_advise(f, "let them release it, or take it from all of them: ilrctl release --all ID");
     return service_fail(call, f, session);
 }
 

@@ -15,11 +15,10 @@ static void fail_busy(Waiter *w, Session *old)
     f = failure_new(FAILURE_BUSY, "Session %s of the same recovery point is being released%s%s", old->id,
                     why ? ", which does not get on: " : " and takes too long",
                     why && why->message ? why->message : "");
-    if (f) {
-        f->hint = strdup("ilrctl release tells when it is closed, and why not; with --force it does not wait "
-                         "for those who use it");
+    failure_advise(f, "ilrctl release tells when it is closed, and why not; with --force it does not wait "
+                      "for those who use it");
+    if (f)
         f->holders = why && why->holders ? json_object_get(why->holders) : NULL;
-    }
     service_waiter_free(w);
     (void)service_fail(call, f, old);
 }

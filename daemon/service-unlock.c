@@ -92,7 +92,9 @@ static void on_unlocked(Session *session, const Failure *failure, void *userdata
 static Failure *refusal(const Session *session)
 {
     if (session->adopting)
-        return failure_new(FAILURE_BUSY, "It is not known yet whether session %s still stands", session->id);
+        return failure_advise(
+            failure_new(FAILURE_BUSY, "It is not known yet whether session %s still stands", session->id),
+            "try again in a moment");
     if (session_state(session) == SESSION_READY && session->kind->unlock)
         return NULL;
     return failure_new(FAILURE_INVALID_REQUEST, "Session %s is %s: volumes are unlocked when it is ready",

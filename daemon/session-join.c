@@ -13,8 +13,7 @@ static int refuse(const Session *s, const char *field, const char *value, const 
         "%s is \"%.128s\", but session %s of the same recovery point is there already, "
         "with %s%s%.128s%s",
         field, value, s->id, has ? field : "no ", has ? " \"" : field, has ? has : "", has ? "\"" : "");
-    if (*ret_failure)
-        (*ret_failure)->hint = strdup("leave it out to hold that session, too, or wait until it is released");
+    failure_advise(*ret_failure, "leave it out to hold that session, too, or wait until it is released");
     return -EINVAL;
 }
 

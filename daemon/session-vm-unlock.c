@@ -109,8 +109,7 @@ int session_vm_unlock(Session *s, const char *volume, Secret *key, SessionUnlock
         *ret_failure =
             failure_new(FAILURE_BUSY, "Volume %s of session %s is being unlocked, one goes at a time",
                         v->unlock_volume, s->id);
-        if (*ret_failure)
-            (*ret_failure)->hint = strdup("try again in a moment");
+        failure_advise(*ret_failure, "try again in a moment");
         return -EBUSY;
     }
     r = ask(s, volume, key, on_unlocked);

@@ -444,7 +444,8 @@ void session_adopt(Session *s, bool stands)
         keep_failure(s, f);
     } else if (!s->down) {
         _cleanup_failure_ Failure *f =
-            failure_new(FAILURE_CANCELLED, "ilrd was ended while the session was on its way");
+            failure_advise(failure_new(FAILURE_CANCELLED, "ilrd was ended while the session was on its way"),
+                           "provision it again");
 
         keep_failure(s, f);
     }

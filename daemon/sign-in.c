@@ -100,6 +100,7 @@ int sign_in_login(SignIns *all, VarlinkCall *call, json_object *parameters)
     if (all->n >= SIGN_INS_MAX) {
         f = failure_new(FAILURE_LIMIT_REACHED, "%d sign-ins are under way, wait for one of them",
                         SIGN_INS_MAX);
+        failure_advise(f, "try again in a moment");
         return f ? varlink_call_fail(call, f, NULL) : -ENOMEM;
     }
     s = calloc(1, sizeof(*s));

@@ -298,7 +298,7 @@ static int connection_accept(VarlinkServer *s, int fd)
         f = failure_new(FAILURE_LIMIT_REACHED, "%u connections are open, which is the most there may be",
                         s->n_connections);
     if (f) {
-        free_and_replace(&f->hint, strdup("close connections that are not used, or try again later"));
+        failure_advise(f, "close connections that are not used, or try again later");
         refuse_over_limit(s, fd, f);
         free(peer.groups);
         return -EUSERS;

@@ -223,6 +223,13 @@ Failure *failure_copy(const Failure *f)
     return copy;
 }
 
+Failure *failure_advise(Failure *f, const char *hint)
+{
+    if (f)
+        free_and_replace(&f->hint, strdup(hint));
+    return f;
+}
+
 const char *failure_hint(const Failure *f)
 {
     return f->hint ? f->hint : failure_name_hint(f->name);

@@ -117,6 +117,8 @@ DEFINE_CLEANUP(Failure *, failure_free)
 #define _cleanup_failure_ _cleanup_(failure_freep)
 /* A deep copy, or NULL. */
 Failure *failure_copy(const Failure *f);
+/* What to do about this very failure, where the table's hint would mislead. Returns f, which may be NULL. */
+Failure *failure_advise(Failure *f, const char *hint);
 /* The failure's hint or the table's. */
 const char *failure_hint(const Failure *f);
 

@@ -264,7 +264,7 @@ def only_so_many_inhibitors():
             answer = Reader(s).next()
             sockets.append(s)
             assert ("error" in answer) == (i == 64), answer
-        assert failure_of(answer)["name"] == "LimitReached", answer
+        assert failure_of(answer)["name"] == "LimitReached" and "has to end" in failure_of(answer)["hint"], answer
         for s in sockets:
             s.close()
         wait_for("nobody inhibits", lambda: not inhibited(w, session["id"]))

@@ -106,6 +106,7 @@ def member_of_the_group_may_sweep_ours_but_not_foreign():
                                         capture_output=True, text=True, timeout=60)
         result = run("--sweep", "--foreign")
         assert result.returncode == 3 and "only root" in result.stderr and swept(w) == [], result
+        assert "ask as root" in result.stderr, result
         result = run("--sweep")
         assert result.returncode == 1 and swept(w) == [(LOST, None)] and len(w.helper.left) == 1, (result, swept(w))
 
@@ -272,7 +273,8 @@ def caller_that_leaves_ends_the_call():
             wait_for("all are asked", lambda: len([r for r in w.helper.asked if r["verb"] == "leftovers"]) == 6)
             s = stack.enter_context(w.connect())
             send(s, "Leftovers", {}, more=True)
-            assert failure_of(Reader(s).next())["name"] == "LimitReached"
+            f = failure_of(Reader(s).next())
+            assert f["name"] == "LimitReached" and "in a moment" in f["hint"], f
         w.helper.hold["leftovers"].set()
 
 

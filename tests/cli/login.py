@@ -83,6 +83,7 @@ def declined_and_late_are_told():
             w.control("PUT", f"/sim/devices/{w.code(s)}", {"declined": True})
             f = failure_of(w.reader.next())
             assert f["name"] == "CredentialRejected" and "declined" in f["message"], f
+            assert "ilrctl login" in f["hint"], f
         assert w.ilrctl("logout").stdout == "You were not signed in.\n"
     with Desk(deviceCodeSeconds=0) as w:
         with w.connect() as s:
@@ -97,6 +98,7 @@ def one_at_a_time_and_leaving_gives_it_up():
             code = w.code(s)
             result = w.ilrctl("login")
             assert result.returncode == 8 and "under way" in result.stderr, result
+            assert "finish or end" in result.stderr, result
         # Gone: the next may begin.
         def again():
             with w.connect() as s:
@@ -132,7 +134,8 @@ def place_of_a_sign_in_that_is_over_is_free_again():
         for i in range(64):
             answer = sign_in_as(62000 + i, f"person{i}@example.com")
             assert answer["parameters"].get("account") == f"person{i}@example.com", answer
-        assert failure_of(sign_in_as(ALICE, "alice@example.com"))["name"] == "LimitReached"
+        f = failure_of(sign_in_as(ALICE, "alice@example.com"))
+        assert f["name"] == "LimitReached" and "ilrctl logout" in f["hint"], f
         w.control("DELETE", "/sim/tokens/person:person7@example.com")
         with w.connect_as(62007) as s:
             send(s, "Provision", {"recoveryPoint": point_id()}, more=True)

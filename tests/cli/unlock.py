@@ -429,6 +429,7 @@ def restart_during_an_unlock():
         w.start_ilrd()
         answer = unlock(w, i, "vault", [memory(KEY)])
         assert answer["error"].endswith("Busy") and "not known yet" in failure_of(answer)["message"], answer
+        assert "in a moment" in failure_of(answer)["hint"], answer
         w.helper.hold.pop("status").set()
         wait_for("it is known", lambda: not failure_of(unlock(w, i, "none", [memory(KEY)]))["name"] == "Busy")
         assert described(w, i)["state"] == "ready", w.journal()

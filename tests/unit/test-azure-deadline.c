@@ -135,6 +135,7 @@ static void no_turn_to_begin(void **state)
     assert_true(sd_event_add_time_relative(w.event, NULL, CLOCK_BOOTTIME, USEC_PER_SEC, 1, on_hold, &w) >= 0);
     provision(&w);
     assert_failure(&w, FAILURE_AZURE_THROTTLED, "its time was over before it could be sent");
+    assert_non_null(strstr(failure_hint(w.failure), "OperationTimeoutSec="));
     assert_true(w.nothing_sent);
     assert_played(&w, 1);
     world_done(&w);
