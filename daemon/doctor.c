@@ -200,8 +200,13 @@ int doctor_examine(Doctor *d, VarlinkCall *call, json_object *parameters)
     int r;
 
     r = json_get_string(parameters, "portal", &portal);
-    if (r < 0 || (r > 0 && !host_name_valid(portal) && !address_valid(portal)))
+    if (r < 0)
         return varlink_call_invalid_parameter(call, "portal");
+    if (r > 0 && !host_name_valid(portal) && !address_valid(portal)) {
+        f = failure_new(FAILURE_INVALID_REQUEST, "portal is \"%.64s\": expected a host name or an address",
+                        portal);
+        return f ? varlink_call_fail(call, f, NULL) : -ENOMEM;
+    }
     if (d->n_examinations >= EXAMINATIONS_MAX) {
         f = failure_new(FAILURE_LIMIT_REACHED, "%d examinations are under way, wait for one of them",
                         EXAMINATIONS_MAX);

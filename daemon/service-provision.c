@@ -37,7 +37,9 @@ static int parse_point(Service *s, VarlinkCall *call, json_object *parameters, A
         if (r >= 0 && strv_length(vaults) != 1) {
             *ret_failure =
                 failure_new(FAILURE_INVALID_REQUEST,
-                            "vault is missing: expected a resource id, or one Vault= in ilrd.conf");
+                            "vault is missing, and Vault= in ilrd.conf names %zu: say which one by "
+                            "its name or resource id",
+                            strv_length(vaults));
             r = -EINVAL;
         }
         if (r >= 0)
@@ -156,6 +158,38 @@ static int check_replay(VarlinkCall *call, json_object *parameters, const char *
     return -EINVAL;
 }
 
+/* What the way to say which point does not read is refused: the caller counts on it. */
+static int check_ways(json_object *parameters, const char *kind, Failure **ret_failure)
+{
+    static const char *const by_words[] = {"virtualMachineId", "sourceResourceId"};
+    bool words = finder_wants(parameters);
+    json_object *o;
+    size_t i;
+
+    if (words && kind && !streq(kind, "vm")) {
+        *ret_failure = failure_new(
+            FAILURE_INVALID_REQUEST,
+            "kind is \"%s\": only virtual machines are found by words, give the resource id of the "
+            "recovery point",
+            kind);
+        return -EINVAL;
+    }
+    for (i = 0; words && i < ELEMENTSOF(by_words); i++)
+        if (json_object_object_get_ex(parameters, by_words[i], &o) && o) {
+            *ret_failure =
+                failure_new(FAILURE_INVALID_REQUEST,
+                            "%s does not go together with vm, which says what machine is meant", by_words[i]);
+            return -EINVAL;
+        }
+    if (!words && json_object_object_get_ex(parameters, "resourceGroup", &o) && o) {
+        *ret_failure =
+            failure_new(FAILURE_INVALID_REQUEST,
+                        "resourceGroup goes with vm: recoveryPoint alone says which point is meant");
+        return -EINVAL;
+    }
+    return 0;
+}
+
 int service_provision(VarlinkCall *call, json_object *parameters, void *userdata)
 {
     _cleanup_(azure_resource_freep) AzureResource *resource = NULL;
@@ -176,17 +210,11 @@ int service_provision(VarlinkCall *call, json_object *parameters, void *userdata
     if (r == 0)
         r = manager_check_kind(kind, &f);
     if (r == 0)
+        r = check_ways(parameters, kind, &f);
+    if (r == 0)
         r = service_take_keys(call, parameters, kind, &f);
     if (r != 0)
         return r > 0 ? 0 : f ? varlink_call_fail(call, f, NULL) : r;
-    if (finder_wants(parameters) && kind && !streq(kind, "vm")) {
-        f = failure_new(
-            FAILURE_INVALID_REQUEST,
-            "kind is \"%s\": only virtual machines are found by words, give the resource id of the "
-            "recovery point",
-            kind);
-        return f ? varlink_call_fail(call, f, NULL) : -ENOMEM;
-    }
     if (finder_wants(parameters))
         return finder_point(s->finder, call, parameters, on_found, s);
     r = parse_point(s, call, parameters, &point, &f);

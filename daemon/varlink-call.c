@@ -120,8 +120,13 @@ int varlink_call_get_text(VarlinkCall *c, json_object *parameters, const char *k
     const char *s = NULL;
     int r = json_get_string(parameters, key, &s);
 
-    if (r > 0 && strlen(s) > max)
-        r = -EINVAL;
+    if (r > 0 && strlen(s) > max) {
+        _cleanup_failure_ Failure *f = failure_new(
+            FAILURE_INVALID_REQUEST, "%s has %zu bytes: expected at most %zu", key, strlen(s), max);
+
+        (void)varlink_call_fail(c, f, NULL);
+        return -EINVAL;
+    }
     if (r < 0)
         (void)varlink_call_invalid_parameter(c, key);
     else if (r > 0)

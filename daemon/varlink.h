@@ -114,7 +114,7 @@ int varlink_call_fail(VarlinkCall *c, const Failure *f, json_object *parameters)
 int varlink_call_invalid_parameter(VarlinkCall *c, const char *parameter);
 
 /* A parameter that is a text of at most max bytes. 1: there, borrowed from parameters; 0: absent, *ret
- * untouched; negative: the call has been answered with InvalidParameter. */
+ * untouched; negative: the call has been answered, with InvalidParameter or, if it is too long, a failure. */
 int varlink_call_get_text(VarlinkCall *c, json_object *parameters, const char *key, size_t max,
                           const char **ret);
 

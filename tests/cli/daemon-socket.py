@@ -68,11 +68,11 @@ def wrong_types_and_unknown_names():
     cases = [
         ("Provision", {}, "InvalidParameter"),
         ("Provision", {"recoveryPoint": 7}, "InvalidParameter"),
-        ("Provision", {"recoveryPoint": "x" * 10000}, "InvalidParameter"),
+        ("Provision", {"recoveryPoint": "x" * 10000}, "RequestRefused"),
         ("Provision", {"recoveryPoint": "/etc/passwd"}, "RequestRefused"),
         ("Provision", {"recoveryPoint": "123"}, "RequestRefused"),
         ("Provision", {"recoveryPoint": "1", "kind": "share"}, "RequestRefused"),
-        ("Provision", {"recoveryPoint": "1", "reason": "x" * 1000}, "InvalidParameter"),
+        ("Provision", {"recoveryPoint": "1", "reason": "x" * 1000}, "RequestRefused"),
         ("Provision", {"recoveryPoint": "1", "surprise": True}, "InvalidParameter"),
         ("Describe", {}, "InvalidParameter"),
         ("Describe", {"id": ["a"]}, "InvalidParameter"),

@@ -140,7 +140,7 @@ def portal_is_tried():
         checks, code = examine(w, "--portal=::1")
         assert code == 1 and "onnect" in checks["recovery portal"]["message"], checks
         result = w.ilrctl("doctor", "--portal=a b")
-        assert result.returncode == 3 and "portal" in result.stderr, result
+        assert result.returncode == 3 and 'portal is "a b"' in result.stderr, result
 
 
 def ilrd_that_is_not_there_is_told():

@@ -233,7 +233,8 @@ def inhibit_tells_what_is_wrong():
         assert w.ilrctl("inhibit", session["id"], "--", "/nonexistent/x").returncode == 127
         assert w.ilrctl("inhibit", session["id"], "--", "sh", "-c", "kill -9 $$").returncode == 128 + 9
         assert "ExpectedMore" in w.call("Inhibit", {"id": session["id"], "why": "x"})["error"]
-        assert "InvalidParameter" in w.call("Inhibit", {"id": session["id"], "why": "x" * 257}, more=True)["error"]
+        f = failure_of(w.call("Inhibit", {"id": session["id"], "why": "x" * 257}, more=True))
+        assert f["message"] == "why has 257 bytes: expected at most 256", f
         assert "InvalidParameter" in w.call("Inhibit", {"id": session["id"]}, more=True)["error"]
         wait_for("nobody inhibits", lambda: not inhibited(w, session["id"]))
         # It is told when the session goes, and the command goes on.

@@ -249,9 +249,17 @@ def bad_requests_are_refused():
             assert failure_of(w.call("Provision", parameters))["name"] == "InvalidRequest", parameters
         assert "only virtual machines" in failure_of(w.call("Provision", {"vm": "web1", "latest": True,
                                                                           "kind": "file-share"}))["message"]
-        for key, value in (("atUsec", -1), ("atUsec", "x"), ("latest", 1), ("vm", 7), ("vault", "x" * 3000)):
+        for key, value in (("atUsec", -1), ("atUsec", "x"), ("latest", 1), ("vm", 7)):
             answer = w.call("Provision", {"vm": "web1", key: value})
             assert answer["error"].endswith("InvalidParameter"), answer
+        for parameters, words in (
+                ({"vm": "web1", "latest": True, "vault": "x" * 3000}, "vault has 3000 bytes"),
+                ({"vm": "web1", "latest": True, "virtualMachineId": VM % ("rg", "db1")}, "virtualMachineId does not go"),
+                ({"vm": "web1", "latest": True, "sourceResourceId": "/x"}, "sourceResourceId does not go"),
+                ({"recoveryPoint": "1", "container": "c", "item": "i", "resourceGroup": "rg"}, "resourceGroup goes with vm"),
+                ({"recoveryPoint": "1", "container": "c", "item": "i"}, "Vault= in ilrd.conf names 2")):
+            f = failure_of(w.call("Provision", parameters))
+            assert f["name"] == "InvalidRequest" and words in f["message"], f
         assert failure_of(w.call("Points", {}))["name"] == "InvalidRequest"
         assert failure_of(w.call("Points", {"vm": "/subscriptions/../x"}))["name"] == "InvalidRequest"
 
