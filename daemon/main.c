@@ -185,6 +185,7 @@ static int run(const Options *o, const Config *config)
     (void)sd_notify(false, "READY=1");
     r = sd_event_loop(event);
     (void)sd_notify(false, "STOPPING=1");
+    manager_stop(manager);
     return r < 0 ? log_error_errno(r, "The event loop failed") : 0;
 }
 

@@ -394,6 +394,15 @@ int manager_start(Manager *m)
     return ask_status(m);
 }
 
+void manager_stop(Manager *m)
+{
+    Session *s;
+
+    LIST_FOREACH (s, m->sessions)
+        if (!s->closed)
+            session_keep_bytes_read(s, true);
+}
+
 /* ---- new sessions ---- */
 
 int manager_check_kind(const char *kind, Failure **ret_failure)

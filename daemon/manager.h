@@ -25,6 +25,8 @@ int manager_new(Manager **ret, sd_event *event, const Config *config, const Mana
 void manager_set_changed(Manager *m, ManagerChanged changed, void *userdata);
 /* Loads the records and asks the helper what stands. */
 int manager_start(Manager *m);
+/* ilrd is about to end: what changes all the time is written down once more. */
+void manager_stop(Manager *m);
 /* Drops all from memory; the world stays as it is (a restart must not end sessions). Returns NULL. */
 Manager *manager_free(Manager *m);
 DEFINE_CLEANUP(Manager *, manager_free)

@@ -3,6 +3,7 @@
 #include "session-internal.h"
 
 #include "log.h"
+#include "timeutil.h"
 
 static int on_unsaved(sd_event_source *source, uint64_t usec, void *userdata)
 {
@@ -52,6 +53,8 @@ int session_save(Session *s)
         (r = store_save(s->context->store, s->id, o)) < 0)
         return save_later(s, r);
     s->unsaved = sd_event_source_disable_unref(s->unsaved);
+    s->use.kept_bytes = s->use.bytes_read;
+    s->use.kept_usec = now_usec(CLOCK_MONOTONIC);
     return 0;
 }
 

@@ -4,6 +4,8 @@
 #include "log.h"
 #include "timeutil.h"
 
+#define KEEP_USEC USEC_PER_MINUTE
+
 static int on_look(sd_event_source *source, uint64_t usec, void *userdata);
 
 static uint64_t now(void)
@@ -13,11 +15,19 @@ static uint64_t now(void)
 
 uint64_t session_bytes_read(Session *s)
 {
-    uint64_t bytes = s->kind->bytes_read ? s->kind->bytes_read(s) : 0;
+    /* What was read from a disk that is gone was read nevertheless; but its number may be another's by now,
+     * which is asked no more. */
+    bool there = s->step == s->kind->n_steps && !s->adopting && !s->use.disks_gone;
+    uint64_t bytes = there && s->kind->bytes_read ? s->kind->bytes_read(s) : 0;
 
-    /* What was read from a disk that is gone was read nevertheless. */
     s->use.bytes_read = MAX(s->use.bytes_read, bytes);
     return s->use.bytes_read;
+}
+
+void session_keep_bytes_read(Session *s, bool at_once)
+{
+    if (session_bytes_read(s) > s->use.kept_bytes && (at_once || now() >= s->use.kept_usec + KEEP_USEC))
+        (void)session_save(s);
 }
 
 /* ---- not used for long enough ---- */
@@ -56,6 +66,7 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata)
     bool idle = idle_look(&u->idle, session_bytes_read(s), u->inhibitors, now(), &next);
     int r;
 
+    session_keep_bytes_read(s, false);
     if (u->asked)
         return 0; /* the answer goes on */
     if (!idle) {
@@ -222,7 +233,7 @@ int session_use_load(Session *s, json_object *record)
         span < 0 || bytes < 0)
         return -EINVAL;
     s->use.idle.span_usec = (uint64_t)span;
-    s->use.bytes_read = (uint64_t)bytes;
+    s->use.bytes_read = s->use.kept_bytes = (uint64_t)bytes;
     return 0;
 }
 

@@ -27,6 +27,9 @@ typedef struct Inhibitor {
 typedef struct SessionUse {
     Idle idle;
     uint64_t bytes_read; /* from the backup's disks since they came */
+    uint64_t kept_bytes; /* of them in the record */
+    uint64_t kept_usec;  /* when that was saved; CLOCK_MONOTONIC */
+    bool disks_gone;     /* others may have their numbers now */
     bool asked;          /* who has files open */
     Inhibitor *inhibitors;
     size_t n_inhibitors;
@@ -56,6 +59,8 @@ void session_use_stop(struct Session *s);
 void session_use_done(struct Session *s);
 /* How much was read until now. */
 uint64_t session_bytes_read(struct Session *s);
+/* The same into the record, if it is more than what is there: once a minute, or at once. */
+void session_keep_bytes_read(struct Session *s, bool at_once);
 
 /* Its part of the record and of the API's Session. 0; -ENOMEM; load: -EINVAL, it is damaged. */
 int session_use_save(const struct Session *s, json_object *record);

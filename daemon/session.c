@@ -212,8 +212,11 @@ static int on_kick(sd_event_source *source, void *userdata)
         s->retry = sd_event_source_disable_unref(s->retry);
         if (s->step == 0)
             start_close(s);
-        else
+        else {
+            /* Whoever was in the way of the last attempt went on reading. */
+            session_keep_bytes_read(s, false);
             start(s, WORK_RELEASE, steps[s->step - 1].release);
+        }
         return 0;
     }
     if (s->step == s->kind->n_steps) {
@@ -437,6 +440,7 @@ void session_adopt(Session *s, bool stands)
         become_ready(s);
         return;
     }
+    s->use.disks_gone = !s->down;
     if (!s->down && s->was_ready) {
         _cleanup_failure_ Failure *f =
             failure_new(FAILURE_CONNECTION_LOST, "The session no longer stood when ilrd was started");

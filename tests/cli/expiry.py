@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import subprocess
+import threading
 import time
 
 from harness import (BUILD, OTHER_POINT, POINT, Reader, World, failure_of, main, point_id, send, wait_for)
@@ -133,6 +134,38 @@ def unused_is_released():
         journal = w.journal()
         assert "No file open and nothing read for 1 s: releasing" in journal, journal
         assert f", idle, {7 << 20} bytes read" in journal, journal
+        w.assert_clean()
+
+
+def what_was_read_is_known_after_a_restart():
+    with World() as w:
+        w.set_bytes_read(0)
+        session = session_of(w.provision()[-1])["id"]
+        w.set_bytes_read(5 << 20)
+        assert w.kill_ilrd(signal.SIGTERM) == 0
+        # Meanwhile the tunnel dies, and another disk comes that gets the number.
+        w.set_bytes_read(7 << 30)
+        w.helper.stands = {"iscsiSessions": 0, "mounts": 0}
+        w.start_ilrd()
+        gone(w, session)
+        assert f", {5 << 20} bytes read" in w.journal(), w.journal()
+        w.assert_clean()
+
+
+def who_is_in_the_way_is_counted():
+    with World() as w:
+        w.set_bytes_read(0)
+        real, done = w.helper.answer, threading.Event()
+        w.helper.answer = lambda verb, r: {"failure": BUSY} if verb == "down" and not done.is_set() else real(verb, r)
+        session = session_of(w.provision()[-1])["id"]
+        with w.connect() as s:
+            send(s, "Release", {"id": session})
+            wait_for("an attempt", lambda: session_of(w.call("Describe", {"id": session})).get("releaseFailure"))
+        # Nobody asks for the session any more, which would count as well.
+        w.set_bytes_read(5 << 20)
+        done.set()
+        wait_for("it is closed", lambda: not w.records())
+        assert f", {5 << 20} bytes read" in w.journal(), w.journal()
         w.assert_clean()
 
 
@@ -319,5 +352,6 @@ def metrics_count():
 
 if __name__ == "__main__":
     main([told_twice_then_released, monitor_prints_the_warning, held_files_get_their_grace_and_no_more,
-          hanging_release_is_forced, unused_is_released, who_gets_it_now_has_its_whole_time, unknown_use_counts_as_use, released_while_users_are_asked_for,
+          hanging_release_is_forced, unused_is_released, what_was_read_is_known_after_a_restart, who_is_in_the_way_is_counted,
+          who_gets_it_now_has_its_whole_time, unknown_use_counts_as_use, released_while_users_are_asked_for,
           who_wants_longer_gets_it, command_keeps_it, inhibit_tells_what_is_wrong, only_so_many_inhibitors, metrics_count])

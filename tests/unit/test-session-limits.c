@@ -290,6 +290,79 @@ static void test_users_are_asked(void **state)
     assert_int_equal(s->end, SESSION_END_IDLE);
 }
 
+/* ---- how much was read ---- */
+
+static uint64_t bytes_in_record(World *w)
+{
+    _cleanup_json_ json_object *o = NULL;
+    char path[128];
+    int64_t n = 0;
+
+    snprintf(path, sizeof(path), "%s/%s.json", w->dir, w->session->id);
+    o = json_object_from_file(path);
+    assert_non_null(o);
+    assert_true(json_get_int64(o, "bytesRead", &n) >= 0);
+    return (uint64_t)n;
+}
+
+static void look(World *w)
+{
+    assert_true(sd_event_source_set_time(w->session->use.timer, 0) >= 0);
+    assert_true(sd_event_run(w->event, 0) > 0);
+}
+
+/* A power cut takes no more than the last minute. */
+static void test_count_is_kept(void **state)
+{
+    World *w = *state;
+
+    w->bytes = 4096;
+    look(w);
+    assert_int_equal(bytes_in_record(w), 0);
+    w->session->use.kept_usec -= 2 * USEC_PER_MINUTE;
+    look(w);
+    assert_int_equal(bytes_in_record(w), 4096);
+    w->bytes = 8192;
+    look(w);
+    assert_int_equal(bytes_in_record(w), 4096);
+    session_keep_bytes_read(w->session, true);
+    assert_int_equal(bytes_in_record(w), 8192);
+}
+
+/* Who keeps a session from going reads on meanwhile. */
+static void test_count_while_it_is_busy(void **state)
+{
+    World *w = *state;
+
+    w->bytes = 4096;
+    session_release(w->session, NULL);
+    (void)next_wait(w);
+    w->bytes = 1 << 20;
+    (void)next_wait(w);
+    assert_int_equal(w->session->use.bytes_read, 1 << 20);
+}
+
+/* A disk that came later may have the number of one that is gone. */
+static void test_others_are_not_counted(void **state)
+{
+    static const char *const gone[] = {"ilrd was ended while it stood", "one that is given back"};
+    World *w = *state;
+    size_t i;
+
+    for (i = 0; i < ELEMENTSOF(gone); i++) {
+        w->bytes = 4096;
+        assert_int_equal(session_bytes_read(w->session), 4096);
+        w->session->adopting = i == 0;
+        w->session->step = i == 0;
+        w->bytes = 1 << 30;
+        assert_int_equal(session_bytes_read(w->session), 4096);
+        w->session->step = 1;
+        w->session->adopting = false;
+    }
+    session_adopt(w->session, false);
+    assert_int_equal(session_bytes_read(w->session), 4096);
+}
+
 /* ---- places ---- */
 
 typedef struct Guest {
@@ -370,6 +443,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_idle_of_one_is_only_extended, setup, teardown),
         cmocka_unit_test_setup_teardown(test_longest_idle_of_those_who_hold_it, setup, teardown),
         cmocka_unit_test_setup_teardown(test_users_are_asked, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_count_is_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_count_while_it_is_busy, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_others_are_not_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_places, setup, teardown),
     };
 
