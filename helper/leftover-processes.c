@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Processes: those in the control groups of our units, tunnels of a connection script that somebody runs by
- * hand, and whoever keeps a copy of one of our mounts in a mount namespace of his own. Looked for in a child:
- * what the kernel says of a process that waits for a dead disk may wait itself. */
+/* Processes: those in the control groups of our units (of helpers and hooks, too, which are left if they
+ * outlive their unit), tunnels of a connection script that somebody runs by hand, and whoever keeps a copy of
+ * one of our mounts in a mount namespace of his own. Looked for in a child: what the kernel says of a process
+ * that waits for a dead disk may wait itself. */
 
 #include "child.h"
 #include "files.h"
@@ -44,7 +45,8 @@ static int found_add(Scan *s, const Leftover *item, int64_t pid, const char *det
     if (!o || !clean || json_add_int64(o, "kind", item->kind) < 0 || json_add_int64(o, "pid", pid) < 0 ||
         json_add_string(o, "detail", clean) < 0 || json_add_string(o, "session", item->session) < 0 ||
         json_add_bool(o, "ours", item->ours) < 0 || json_add_int64(o, "since", (int64_t)item->since) < 0 ||
-        json_add_int64(o, "port", item->port) < 0 || !(text = json_text(o)))
+        json_add_int64(o, "port", item->port) < 0 ||
+        (item->unit && json_add_string(o, "unit", item->unit) < 0) || !(text = json_text(o)))
         return -ENOMEM;
     s->size += strlen(text) + 1;
     s->cut = s->size > FOUND_SIZE_MAX;
@@ -55,11 +57,20 @@ static int look_at_unit(Scan *s, int dir, int64_t pid, const char *command)
 {
     Leftover item = {.kind = LEFTOVER_PROCESS, .ours = true};
     _cleanup_free_ char *text = NULL, *detail = NULL;
+    char unit[PROCESS_UNIT_MAX];
     int r;
 
-    if (file_read(dir, "cgroup", 64 * KIB, &text, NULL) < 0 || !process_session(text, item.session))
+    if (file_read(dir, "cgroup", 64 * KIB, &text, NULL) < 0)
         return 0;
-    if (asprintf(&detail, "%s in a session's unit", command) < 0)
+    if (process_session(text, item.session))
+        r = asprintf(&detail, "%s in a session's unit", command);
+    else if (process_passing_unit(text, unit)) {
+        item.unit = unit;
+        (void)leftover_session_of_hook(unit, "ilr-hook@", ".service", item.session);
+        r = asprintf(&detail, "%s, which has outlived %s", command, unit);
+    } else
+        return 0;
+    if (r < 0)
         return (detail = NULL), -ENOMEM;
     item.since = process_since(dir);
     r = found_add(s, &item, pid, detail);
@@ -154,7 +165,7 @@ static int scan_child(void *userdata, int fd)
 static int add_found(Leftovers *l, const char *line)
 {
     _cleanup_json_ json_object *o = NULL;
-    const char *detail = NULL, *session = "";
+    const char *detail = NULL, *session = "", *unit = NULL;
     int64_t kind, pid, since = 0, port = 0;
     Leftover item = {};
     char name[32];
@@ -167,6 +178,7 @@ static int add_found(Leftovers *l, const char *line)
         json_get_int64(o, "pid", &pid) <= 0 || json_get_string(o, "detail", &detail) <= 0)
         return -EBADMSG;
     (void)json_get_string(o, "session", &session);
+    (void)json_get_string(o, "unit", &unit);
     (void)json_get_int64(o, "since", &since);
     (void)json_get_int64(o, "port", &port);
     (void)json_get_bool(o, "ours", &item.ours);
@@ -176,6 +188,8 @@ static int add_found(Leftovers *l, const char *line)
     item.port = (int)port;
     if (session_id_valid(session))
         strcpy(item.session, session);
+    if (unit && !(item.unit = strdup(unit)))
+        return -ENOMEM;
     snprintf(name, sizeof(name), "%lld", (long long)pid);
     return leftovers_addf(l, item, name, "%s", detail);
 }

@@ -50,6 +50,7 @@ static void leftover_done(Leftover *item)
 {
     free(item->name);
     free(item->detail);
+    free(item->unit);
 }
 
 void leftovers_done(Leftovers *l)
@@ -101,8 +102,10 @@ int leftovers_addf(Leftovers *l, Leftover item, const char *name, const char *fo
     va_start(ap, format);
     r = vasprintf(&item.detail, format, ap);
     va_end(ap);
-    if (r < 0)
+    if (r < 0) {
+        free(item.unit);
         return -ENOMEM;
+    }
     item.name = strdup(name);
     return leftovers_add(l, item);
 }
@@ -312,7 +315,7 @@ static int look_at_disks(Leftovers *l, LeftoverBlocks *blocks)
 int leftovers_look(const LeftoverFilter *filter, Leftovers *ret)
 {
     _cleanup_(leftover_blocks_done) LeftoverBlocks blocks = {};
-    _cleanup_(leftovers_done) Leftovers l = {.filter = *filter};
+    _cleanup_(leftovers_done) Leftovers l = {.filter = *filter}, processes = {.filter = *filter};
     int r;
 
     r = look_at_disks(&l, &blocks);
@@ -320,10 +323,11 @@ int leftovers_look(const LeftoverFilter *filter, Leftovers *ret)
         r = leftover_add_mounts(&l, &blocks);
     if (r >= 0)
         r = leftover_add_blocks(&l, &blocks);
+    /* In this order: a process whose unit is not there afterwards has outlived it. */
     if (r >= 0)
-        r = leftover_add_units(&l);
+        r = leftover_add_processes(&processes, PROCESSES_TIMEOUT_USEC);
     if (r >= 0)
-        r = leftover_add_processes(&l, PROCESSES_TIMEOUT_USEC);
+        r = leftover_add_units(&l, &processes);
     if (r >= 0)
         r = leftover_add_files(&l);
     if (r >= 0)

@@ -40,6 +40,7 @@ typedef struct Leftover {
     LeftoverKind kind;
     char *name;   /* as the system has it: a path, a device's name, a unit; may hold any byte but NUL */
     char *detail; /* for people */
+    char *unit;   /* of a process: a helper's or hooks', which may still run; or NULL */
     char session[SESSION_ID_LENGTH + 1]; /* whose it is; "": nobody's that we know */
     bool ours;                           /* made by ilrd; false: by the script, LVM, an administrator */
     bool dead;                           /* its target does not answer, or its disk is gone */
@@ -67,7 +68,8 @@ typedef struct Leftovers {
 } Leftovers;
 
 void leftovers_done(Leftovers *l);
-/* Takes name and detail (NULL name: no memory). What the filter leaves out is dropped. Returns 0 or -ENOMEM.
+/* Takes name, detail and unit (NULL name: no memory). What the filter leaves out is dropped. Returns 0 or
+ * -ENOMEM.
  */
 int leftovers_add(Leftovers *l, Leftover item);
 /* The same with a formatted detail and a copy of the name. */
@@ -135,12 +137,24 @@ const LeftoverBlock *leftover_block_find(const LeftoverBlocks *b, dev_t device, 
 int leftover_add_blocks(Leftovers *l, const LeftoverBlocks *blocks);
 int leftover_add_mounts(Leftovers *l, const LeftoverBlocks *blocks);
 int leftover_add_files(Leftovers *l);
-int leftover_add_units(Leftovers *l);
+/* Units; and of the processes those that are in none that still runs, which become l's. */
+int leftover_add_units(Leftovers *l, Leftovers *processes);
 /* What takes longer than timeout_usec because a process cannot be looked at makes the list a cut one, that is
  * all. */
 int leftover_add_processes(Leftovers *l, uint64_t timeout_usec);
 /* now_sec: since 1970. */
 int leftover_add_cookies(Leftovers *l, int64_t now_sec);
+
+/* What leftover_add_units() makes of what the service manager says. */
+typedef struct LeftoverUnits {
+    Leftovers *found, *processes;
+    Leftovers
+        ending; /* units of helpers and hooks that are being stopped: left only if a process does not end */
+} LeftoverUnits;
+
+int leftover_unit_listed(LeftoverUnits *u, const char *unit, const char *active, const char *sub);
+/* Waits a moment for processes that are just ending. Ends u. */
+int leftover_units_finish(LeftoverUnits *u);
 
 /* "ilr_abcd1234_d1" -> "abcd1234": false, and "" in buf, if it is not of that form. */
 bool leftover_session_of_mapper(const char *name, char buf[static SESSION_ID_LENGTH + 1]);

@@ -17,19 +17,32 @@
 
 const int process_tunnel_ports[] = {5365, 5396, 3260, 3260, 0};
 
+static bool is_of_session(const char *unit, char *buf)
+{
+    return leftover_session_of_unit(unit, ".service", buf);
+}
+
+static bool is_passing(const char *unit, char *buf)
+{
+    if (!endswith(unit, ".service") || !(startswith(unit, "ilr-helper@") || startswith(unit, "ilr-hook@")))
+        return false;
+    strcpy(buf, unit);
+    return true;
+}
+
 /* "/system.slice/system-ilr\x2dconnection.slice/ilr-connection@abcd1234.service" */
-static bool path_session(const char *path, char buf[static SESSION_ID_LENGTH + 1])
+static bool path_unit(const char *path, bool (*is)(const char *unit, char *buf), char *buf)
 {
     const char *p = startswith(path, "/system.slice/");
 
     while (p) {
-        char part[64];
+        char part[PROCESS_UNIT_MAX];
         size_t n = strcspn(p, "/\n");
 
         if (n < sizeof(part)) {
             memcpy(part, p, n);
             part[n] = '\0';
-            if (leftover_session_of_unit(part, ".service", buf))
+            if (is(part, buf))
                 return true;
         }
         p = p[n] == '/' ? p + n + 1 : NULL;
@@ -37,7 +50,7 @@ static bool path_session(const char *path, char buf[static SESSION_ID_LENGTH + 1
     return false;
 }
 
-bool process_session(const char *cgroup, char buf[static SESSION_ID_LENGTH + 1])
+static bool cgroup_unit(const char *cgroup, bool (*is)(const char *unit, char *buf), char *buf)
 {
     const char *line = cgroup;
 
@@ -47,12 +60,22 @@ bool process_session(const char *cgroup, char buf[static SESSION_ID_LENGTH + 1])
 
         if (!path && (path = strstr(line, ":name=systemd:")))
             path = memchr(line, '\n', path - line) ? NULL : path + strlen(":name=systemd:");
-        if (path && path_session(path, buf))
+        if (path && path_unit(path, is, buf))
             return true;
         line = strchr(line, '\n');
         line = line ? line + 1 : NULL;
     }
     return false;
+}
+
+bool process_session(const char *cgroup, char buf[static SESSION_ID_LENGTH + 1])
+{
+    return cgroup_unit(cgroup, is_of_session, buf);
+}
+
+bool process_passing_unit(const char *cgroup, char buf[static PROCESS_UNIT_MAX])
+{
+    return cgroup_unit(cgroup, is_passing, buf);
 }
 
 static const char *base(const char *path)
@@ -104,15 +127,30 @@ uint64_t process_since(int dir)
     return since;
 }
 
-static bool still(pid_t pid, uint64_t since)
+/* Its directory in /proc, if it still is this very process. */
+static int open_process(pid_t pid, uint64_t since)
 {
     _cleanup_free_ char *path = NULL;
     _cleanup_close_ int dir = -EBADF;
 
     if (asprintf(&path, "%s/%d", paths.proc, (int)pid) < 0)
-        return (path = NULL), false;
+        return (path = NULL), -ENOMEM;
     dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return dir >= 0 && process_since(dir) == since && process_is_tunnel(dir);
+    return dir >= 0 && since != 0 && process_since(dir) == since ? TAKE_FD(dir) : -ESRCH;
+}
+
+bool process_exists(pid_t pid, uint64_t since)
+{
+    _cleanup_close_ int dir = open_process(pid, since);
+
+    return dir >= 0;
+}
+
+static bool is_still_tunnel(pid_t pid, uint64_t since)
+{
+    _cleanup_close_ int dir = open_process(pid, since);
+
+    return dir >= 0 && process_is_tunnel(dir);
 }
 
 int process_end(pid_t pid, uint64_t since, uint64_t wait_usec)
@@ -124,7 +162,7 @@ int process_end(pid_t pid, uint64_t since, uint64_t wait_usec)
     if (fd < 0)
         return errno == ESRCH ? 0 : -errno;
     /* The descriptor is of one process for good; what it is, is looked at after that. */
-    if (since == 0 || !still(pid, since))
+    if (!is_still_tunnel(pid, since))
         return 0;
     for (i = 0; i < ELEMENTSOF(signals); i++) {
         struct pollfd p = {.fd = fd, .events = POLLIN};

@@ -12,6 +12,9 @@ extern const int process_tunnel_ports[];
 /* The session in whose unit (ilr-connection@ID.service, ilr-session@ID.service of the system's manager) a
  * process is, by the text of its cgroup file. A user's own unit of that name is none. */
 bool process_session(const char *cgroup, char buf[static SESSION_ID_LENGTH + 1]);
+/* The same for the unit of a helper or of hooks (ilr-helper@..., ilr-hook@...), by its name. */
+#define PROCESS_UNIT_MAX 256
+bool process_passing_unit(const char *cgroup, char buf[static PROCESS_UNIT_MAX]);
 
 /* Is it a program that connection scripts start as their tunnel? By how it was started, not by a mere
  * mention: whoever edits or greps it is not taken for it. */
@@ -22,6 +25,8 @@ bool process_cmdline_is_tunnel(const char *text, size_t size);
 /* When it started, in the kernel's ticks since boot; 0: it is gone. With the number it is this very process.
  */
 uint64_t process_since(int dir);
+/* Is it still there? */
+bool process_exists(pid_t pid, uint64_t since);
 
 /* Ends it if it still is what it was, first by asking (SIGTERM), after wait_usec without (SIGKILL), and waits
  * that long again. Gone: 0. -ETIMEDOUT: it is still there. */

@@ -372,6 +372,8 @@ static int end_process(Sweep *s, const Leftover *item)
 {
     int r;
 
+    if (item->ours && !process_exists((pid_t)item->number, item->since))
+        return 0;
     if (item->ours) /* the manager kills what is in a unit when it stops */
         return fail(s, item, "it does not end with its unit: it waits in the kernel");
     if (still_logged_in(NULL, item->port))

@@ -2,10 +2,12 @@
 
 /* Which processes are told as left, on a made-up /proc. */
 
+#include "files.h"
 #include "helper-host.h"
 #include "leftover.h"
 #include "paths.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <sys/stat.h>
@@ -31,6 +33,15 @@ static void put_process(int pid, const char *comm, const char *unit)
     snprintf(text, sizeof(text), "0::/system.slice/system-ilr.slice/%s\n", unit);
     put(pid, "comm", comm);
     put(pid, "cgroup", text);
+    put(pid, "stat", "1 (x y) D 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0\n");
+}
+
+static void remove_process(int pid)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "%s/proc/%d", scratch, pid);
+    assert_int_equal(file_remove_tree(AT_FDCWD, path), 0);
 }
 
 static const Leftover *find(const Leftovers *l, const char *name)
@@ -155,11 +166,66 @@ static void hanging_entry(void **state)
     leftovers_done(&l);
 }
 
+/* A helper's or a hook's process is left when its unit is not there any more, and only then: such units come
+ * and go beside us. */
+static void outlives_its_unit(void **state)
+{
+    Leftovers l = {.filter = {.without = known}}, processes = l;
+    LeftoverUnits units = {.found = &l, .processes = &processes, .ending.filter = l.filter};
+
+    put_process(4711, "mount\n", "ilr-helper@5-77-0.service");
+    put_process(4712, "ilr-helper\n", "ilr-helper@6-78-988.service");
+    put_process(4713, "iscsiadm\n", "ilr-helper@7-79-988.service");
+    put_process(4714, "dmsetup\n", "ilr-helper@8-80-988.service");
+    put_process(4715, "mail\n", "ilr-hook@closed-" LEFT ".service");
+    put_process(4716, "mail\n", "ilr-hook@ready-" ID ".service"); /* of a session that is known */
+    put_process(4717, "sh\n", "ilr-helpers@1.service");
+    assert_int_equal(leftover_add_processes(&processes, USEC_PER_MINUTE), 0);
+    assert_int_equal(processes.n, 5);
+    assert_int_equal(leftover_unit_listed(&units, "ilr-helper@6-78-988.service", "active", "running"), 0);
+    assert_int_equal(
+        leftover_unit_listed(&units, "ilr-helper@7-79-988.service", "deactivating", "stop-sigterm"), 0);
+    assert_int_equal(
+        leftover_unit_listed(&units, "ilr-helper@8-80-988.service", "deactivating", "stop-sigterm"), 0);
+    assert_int_equal(
+        leftover_unit_listed(&units, "ilr-helper@9-81-988.service", "deactivating", "stop-sigterm"), 0);
+    assert_int_equal(leftover_unit_listed(&units, "ilr-helper@3-70-988.service", "failed", "failed"), 0);
+    assert_int_equal(leftover_unit_listed(&units, "ilr-hook@ready-" LEFT ".service", "activating", "start"),
+                     0);
+    assert_int_equal(leftover_unit_listed(&units, "ilr-session@" LEFT ".service", "inactive", "dead"), 0);
+    assert_int_equal(leftover_unit_listed(&units, "ilr-connection@" LEFT ".service", "deactivating", "stop"),
+                     0);
+    assert_int_equal(leftover_unit_listed(&units, "ilr-connection@" ID ".service", "active", "running"), 0);
+    remove_process(4714); /* it was only just ending */
+    assert_int_equal(leftover_units_finish(&units), 0);
+    assert_non_null(find(&l, "4711"));
+    assert_true(find(&l, "4711")->ours);
+    assert_string_equal(find(&l, "4711")->session, "");
+    assert_non_null(strstr(find(&l, "4711")->detail, "ilr-helper@5-77-0.service"));
+    assert_null(find(&l, "4712"));
+    assert_non_null(find(&l, "4713"));
+    assert_non_null(find(&l, "ilr-helper@7-79-988.service"));
+    assert_null(find(&l, "4714"));
+    assert_null(find(&l, "ilr-helper@8-80-988.service"));
+    assert_null(find(&l, "ilr-helper@9-81-988.service"));
+    assert_non_null(find(&l, "ilr-helper@3-70-988.service"));
+    assert_non_null(find(&l, "4715"));
+    assert_string_equal(find(&l, "4715")->session, LEFT);
+    assert_null(find(&l, "4716"));
+    assert_null(find(&l, "4717"));
+    assert_null(find(&l, "ilr-hook@ready-" LEFT ".service"));
+    assert_null(find(&l, "ilr-session@" LEFT ".service"));
+    assert_non_null(find(&l, "ilr-connection@" LEFT ".service"));
+    assert_string_equal(find(&l, "ilr-connection@" LEFT ".service")->session, LEFT);
+    assert_int_equal(l.n, 6);
+    leftovers_done(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         HOST_TEST(beside_many), HOST_TEST(too_many),      HOST_TEST(full),
-        HOST_TEST(odd_name),    HOST_TEST(hanging_entry),
+        HOST_TEST(odd_name),    HOST_TEST(hanging_entry), HOST_TEST(outlives_its_unit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -163,6 +163,17 @@ check "all that was made by hand is told" tell "$WORK/mnt" handvg-lv md99 "${loo
 not_told() { not grep -e "$WORK/own" -e ' mine ' "$WORK/told"; }
 check "nothing of the host's own is" not_told
 
+# As a helper's child that the kernel keeps: in the control group of a unit that is not there any more.
+group=/sys/fs/cgroup/system.slice/ilr-helper@99-1-0.service
+mkdir "$group"
+sleep 1000 &
+stuck_pid=$!
+echo $stuck_pid >"$group/cgroup.procs"
+check "a process that has outlived its helper is told" tell "$stuck_pid" "outlived ilr-helper@99-1-0.service"
+kill $stuck_pid
+wait $stuck_pid || true
+rmdir "$group"
+
 # The broken record makes unsafe what is foreign; so first what is ours.
 ilrctl doctor --leftovers --sweep >"$WORK/swept" 2>&1 || true
 ours_gone() {
