@@ -55,7 +55,6 @@ typedef struct Connection {
     unsigned n_answers;
     bool at_end;                           /* the script stands at its last question */
     uint64_t started_usec, connected_usec; /* CLOCK_REALTIME */
-    uint64_t output_usec;                  /* CLOCK_MONOTONIC, of the last output */
 
     sd_event_source *terminal_io, *child, *tunnel_io, *tunnel_grace;
     sd_event_source *settle, *prompt, *silence, *deadline, *lock_hold;

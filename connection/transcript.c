@@ -50,7 +50,6 @@ void transcript_end_line(Transcript *t)
 {
     TranscriptLine *l;
 
-    t->total_lines++;
     if (t->open.text[strspn(t->open.text, " \t")] == '\0') {
         line_clear(&t->open);
         return;

@@ -30,7 +30,6 @@ typedef struct Transcript {
         TEXT_OSC,    /* in an operating system command, ended by BEL or ESC \ */
     } state;
     uint64_t total_bytes;     /* fed so far */
-    uint64_t total_lines;     /* ended so far, blank ones too */
     uint64_t kept_since_mark; /* kept lines since transcript_mark() */
     char *secrets[TRANSCRIPT_SECRETS];
     size_t n_secrets;

@@ -40,9 +40,9 @@ struct AzureCheck {
     size_t vault;              /* STEP_VAULTS: index */
     char **portals, **regions; /* to try; without a known portal */
     size_t tried;              /* STEP_PORTAL: index */
-    bool reachable, has_token; /* management host; a token is there */
-    sd_event_source *next;     /* goes on from the event loop */
-    sd_event_source *timer;    /* deadline of the token */
+    bool has_token;
+    sd_event_source *next;  /* goes on from the event loop */
+    sd_event_source *timer; /* deadline of the token */
     HttpRequest *http;
     AzureTokenWaiter *waiter;
     AzureRequest *request;
@@ -150,7 +150,6 @@ static void on_host(const HttpAnswer *a, void *userdata)
     bool good = report_host(c, a, host ? host : "Azure");
 
     if (management) {
-        c->reachable = good;
         if (good)
             report_clock(c, a);
         else

@@ -362,26 +362,6 @@ void session_let_go(Session *s, uid_t uid)
     changed(s);
 }
 
-void session_set_caller(Session *s, uid_t uid, const char *name)
-{
-    SessionHolder *holder = session_holders_find(&s->holders, uid);
-    char *copy;
-    bool news = false;
-
-    if (s->closed)
-        return;
-    if (s->uid == uid && !streq(s->caller, name) && (copy = strdup(name))) {
-        free_and_replace(&s->caller, copy);
-        news = true;
-    }
-    if (holder && !streq(holder->caller, name) && (copy = strdup(name))) {
-        free_and_replace(&holder->caller, copy);
-        news = true;
-    }
-    if (news)
-        changed(s);
-}
-
 int session_make(Session **ret, const SessionContext *context, const SessionKind *kind, uid_t uid,
                  const char *caller, const char *reason)
 {

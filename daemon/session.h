@@ -195,8 +195,6 @@ int session_hold(Session *s, uid_t uid, const char *caller, const char *reason, 
 /* He holds it no more, and what he asked for counts no more. Nothing else happens: the last one's is for
  * session_release(). */
 void session_let_go(Session *s, uid_t uid);
-/* What the number of a user is called; saved with the next change. */
-void session_set_caller(Session *s, uid_t uid, const char *name);
 
 /* For kinds: the step under way has ended. failure (copied) or NULL. */
 void session_step_done(Session *s, const Failure *failure);

@@ -157,16 +157,6 @@ bool varlink_call_wants_more(const VarlinkCall *c)
     return c->more;
 }
 
-bool varlink_call_is_oneway(const VarlinkCall *c)
-{
-    return c->oneway;
-}
-
-const char *varlink_call_method(const VarlinkCall *c)
-{
-    return c->method ? c->method->name : NULL;
-}
-
 uid_t varlink_call_uid(const VarlinkCall *c)
 {
     return c->connection->peer.uid;

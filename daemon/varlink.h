@@ -136,9 +136,6 @@ void *varlink_call_data(const VarlinkCall *c);
 int varlink_call_notify(VarlinkCall *c, json_object *parameters);
 
 bool varlink_call_wants_more(const VarlinkCall *c);
-/* True if nobody waits for an answer. A client who closes the connection does not end such a call. */
-bool varlink_call_is_oneway(const VarlinkCall *c);
-const char *varlink_call_method(const VarlinkCall *c);
 uid_t varlink_call_uid(const VarlinkCall *c);
 pid_t varlink_call_pid(const VarlinkCall *c);
 

@@ -89,7 +89,7 @@ int fstab_parse(const char *text, size_t size, Fstab *f)
 {
     _cleanup_(mnt_free_iterp) struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
     _cleanup_(mnt_unref_tablep) struct libmnt_table *table = mnt_new_table();
-    _cleanup_(fclosep) FILE *file = NULL;
+    _cleanup_fclose_ FILE *file = NULL;
     struct libmnt_fs *fs;
     int r = 0;
 

@@ -36,16 +36,6 @@ const char *leftover_kind_to_string(LeftoverKind kind)
     return kind >= 0 && kind < LEFTOVER_KIND_MAX ? kinds[kind] : NULL;
 }
 
-LeftoverKind leftover_kind_from_string(const char *s)
-{
-    int i;
-
-    for (i = 0; s && i < LEFTOVER_KIND_MAX; i++)
-        if (streq(kinds[i], s))
-            return (LeftoverKind)i;
-    return LEFTOVER_KIND_INVALID;
-}
-
 static void leftover_done(Leftover *item)
 {
     free(item->name);

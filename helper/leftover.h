@@ -34,7 +34,6 @@ typedef enum LeftoverKind {
 
 /* "mount", "device-mapper", ... */
 const char *leftover_kind_to_string(LeftoverKind kind);
-LeftoverKind leftover_kind_from_string(const char *s);
 
 typedef struct Leftover {
     LeftoverKind kind;

@@ -79,7 +79,7 @@ static int read_rows(const char *text, const char *kind, size_t element_size,
 static int pv_read(json_object *row, void *element)
 {
     LvmPv *p = element;
-    char missing[16], exported[16];
+    char missing[16];
 
     if (get_text(row, "pv_name", p->name, sizeof(p->name)) < 0 ||
         get_name(row, "vg_name", p->vg, sizeof(p->vg)) < 0 ||
@@ -87,12 +87,10 @@ static int pv_read(json_object *row, void *element)
         get_name(row, "vg_systemid", p->system_id, sizeof(p->system_id)) < 0 ||
         get_name(row, "pv_fmt", p->format, sizeof(p->format)) < 0 ||
         get_text(row, "pv_missing", missing, sizeof(missing)) < 0 ||
-        get_text(row, "vg_exported", exported, sizeof(exported)) < 0 ||
         get_number(row, "pe_start", &p->pe_start) < 0 ||
         get_number(row, "vg_extent_size", &p->extent_sectors) < 0)
         return -EBADMSG;
     p->missing = *missing || *p->name != '/';
-    p->exported = *exported;
     return 0;
 }
 

@@ -17,7 +17,7 @@ typedef struct LvmPv {
     char vg[LVM_NAME_SIZE], vg_uuid[64];
     char system_id[LVM_NAME_SIZE];
     char format[16];
-    bool missing, exported;
+    bool missing;
     uint64_t pe_start, extent_sectors;
 } LvmPv;
 
@@ -28,8 +28,7 @@ typedef struct LvmLv {
     unsigned major, minor;
 } LvmLv;
 
-#define LVM_PV_FIELDS                                                                                        \
-    "pv_name,vg_name,vg_uuid,vg_systemid,pv_fmt,pv_missing,vg_exported,pe_start,vg_extent_size"
+#define LVM_PV_FIELDS "pv_name,vg_name,vg_uuid,vg_systemid,pv_fmt,pv_missing,pe_start,vg_extent_size"
 #define LVM_LV_FIELDS                                                                                        \
     "lv_name,lv_uuid,segtype,lv_size,lv_active,lv_health_status,lv_kernel_major,lv_kernel_minor"
 

@@ -11,7 +11,6 @@
 #define FEATURE_REPLACEMENT 16
 #define FEATURE_JOURNAL 512
 #define FEATURE_PPL (1024 | 2048)
-#define FEATURE_RAID0_LAYOUT 4096
 
 void md_places(uint64_t device_sectors, uint64_t ret[static MD_PLACES])
 {

@@ -13,7 +13,6 @@
 #define MD_DISKS_MAX 384
 #define MD_ROLE_SPARE 0xffff
 #define MD_ROLE_FAULTY 0xfffe
-#define MD_ROLE_JOURNAL 0xfffd
 #define MD_ROLES_MAX ((MD_SUPER_SIZE - 256) / 2)
 
 typedef struct MdSuper {

@@ -21,11 +21,10 @@ static void lvm_reports(void **state)
 {
     static const char pv[] =
         "{\"report\":[{\"pv\":[{\"pv_name\":\"/dev/mapper/ilr_abcd1234_d1\",\"vg_name\":\"vg0\","
-        "\"vg_uuid\":\"Ab-1\",\"vg_systemid\":\"\",\"pv_fmt\":\"lvm2\",\"pv_missing\":\"\",\"vg_exported\":"
-        "\"\","
+        "\"vg_uuid\":\"Ab-1\",\"vg_systemid\":\"\",\"pv_fmt\":\"lvm2\",\"pv_missing\":\"\","
         "\"pe_start\":\"2048\",\"vg_extent_size\":\"8192\"},{\"pv_name\":\"[unknown]\",\"vg_name\":\"vg0\","
         "\"vg_uuid\":\"Ab-1\",\"vg_systemid\":\"\",\"pv_fmt\":\"lvm2\",\"pv_missing\":\"missing\","
-        "\"vg_exported\":\"\",\"pe_start\":\"2048\",\"vg_extent_size\":\"8192\"}]}]}";
+        "\"pe_start\":\"2048\",\"vg_extent_size\":\"8192\"}]}]}";
     static const char lv[] =
         "{\"report\":[{\"lv\":[{\"lv_name\":\"root\",\"lv_uuid\":\"aB-1\",\"segtype\":\"linear\",\"lv_size\":"
         "\"24576\","

@@ -203,7 +203,6 @@ static void test_stream(void **state)
     say(f, fd, "{\"method\":\"" DOMAIN ".Stream\",\"more\":true}");
     pump(f);
     assert_true(varlink_call_wants_more(f->parked));
-    assert_string_equal(varlink_call_method(f->parked), DOMAIN ".Stream");
     assert_int_equal(varlink_call_uid(f->parked), geteuid());
     assert_int_equal(varlink_call_pid(f->parked), getpid());
     assert_int_equal(varlink_call_notify(f->parked, o), 0);
@@ -297,7 +296,6 @@ static void test_oneway(void **state)
     say_bytes(f, fd, text, sizeof(text));
     say(f, fd, ECHO("x"));
     pump(f);
-    assert_true(varlink_call_is_oneway(f->parked));
     assert_int_equal(varlink_call_reply(f->parked, NULL), 0);
     assert_hears(f, fd, ECHOED("x"));
     assert_int_equal(f->handled, 3);
