@@ -119,13 +119,13 @@ int session_expiry_save(const Session *s, json_object *record)
     sd_id128_t id;
     int r;
 
-    if (s->expires_usec == 0)
-        return 0;
     if (sd_id128_get_boot(&id) >= 0)
         sd_id128_to_string(id, boot);
+    r = json_add_string(record, "bootId", boot);
+    if (r < 0 || s->expires_usec == 0)
+        return r;
     if ((r = json_add_int64(record, "expiresUsec", (int64_t)s->expires_usec)) < 0 ||
         (r = json_add_int64(record, "expiresBootUsec", (int64_t)s->expires_boot_usec)) < 0 ||
-        (r = json_add_string(record, "bootId", boot)) < 0 ||
         (r = json_add_string(record, "expiryStage", expiry_stage_to_string(s->expiry_stage))) < 0)
         return r;
     return 0;
@@ -137,6 +137,7 @@ int session_expiry_load(Session *s, json_object *record)
     const char *boot = NULL, *stage = NULL;
     sd_id128_t id, now_id;
     ExpiryStage i;
+    bool known;
 
     if (json_get_int64(record, "expiresUsec", &expires) < 0 || expires < 0 ||
         json_get_int64(record, "expiresBootUsec", &expires_boot) < 0 || expires_boot < 0 ||
@@ -147,8 +148,9 @@ int session_expiry_load(Session *s, json_object *record)
     for (i = EXPIRY_NONE; i < EXPIRY_STAGE_MAX; i++)
         if (streq_ptr(stage, expiry_stage_to_string(i)))
             s->expiry_stage = MIN(i, EXPIRY_WARNING); /* what was done about it must be done again */
-    if (expires == 0 || (boot && expires_boot > 0 && sd_id128_from_string(boot, &id) >= 0 &&
-                         sd_id128_get_boot(&now_id) >= 0 && sd_id128_equal(id, now_id)))
+    known = boot && sd_id128_from_string(boot, &id) >= 0 && sd_id128_get_boot(&now_id) >= 0;
+    s->rebooted = known && !sd_id128_equal(id, now_id);
+    if (expires == 0 || (known && !s->rebooted && expires_boot > 0))
         return 0;
     /* Of another boot, or of a version that did not write it down: the time of day is all there is. */
     s->expires_boot_usec = session_boot_time_of(s->expires_usec);

@@ -17,6 +17,6 @@ void session_tell_hooks(Session *s, const char *event);
 /* The work of a step has ended well. */
 void session_count_step(Session *s, SessionState step);
 
-/* Azure's end in the record. 0; -ENOMEM; load: -EINVAL, it is damaged. */
+/* Azure's end, and the boot, in the record. 0; -ENOMEM; load: -EINVAL, it is damaged. */
 int session_expiry_save(const Session *s, json_object *record);
 int session_expiry_load(Session *s, json_object *record);

@@ -17,7 +17,7 @@
 
 static const char *const end_table[SESSION_END_MAX] = {
     [SESSION_END_NONE] = "none", [SESSION_END_RELEASED] = "released", [SESSION_END_EXPIRED] = "expired",
-    [SESSION_END_IDLE] = "idle", [SESSION_END_FAILED] = "failed",
+    [SESSION_END_IDLE] = "idle", [SESSION_END_REBOOTED] = "rebooted", [SESSION_END_FAILED] = "failed",
 };
 
 const char *session_end_to_string(SessionEnd end)
@@ -82,11 +82,19 @@ void session_tell_hooks(Session *s, const char *event)
     hooks_tell(s->context->hooks, s->id, event, TAKE_PTR(o));
 }
 
+/* Since it was asked for. The time that the host was off after Azure's end is none of it. */
+static uint64_t duration(const Session *s)
+{
+    uint64_t end = now_usec(CLOCK_REALTIME);
+
+    if (s->end == SESSION_END_REBOOTED && s->expires_usec > 0)
+        end = MIN(end, s->expires_usec);
+    return end > s->created_usec ? end - s->created_usec : 0; /* the host's clock may be set back */
+}
+
 void session_milestone(Session *s)
 {
-    uint64_t wall = now_usec(CLOCK_REALTIME), took = wall > s->created_usec
-                                                         ? wall - s->created_usec
-                                                         : 0; /* the host's clock may be set back */
+    uint64_t took = duration(s);
     const char *vm = NULL, *point = NULL,
                *failure = s->failure ? failure_name_to_string(s->failure->name) : NULL;
     _cleanup_free_ char *holders = session_holders_short_text(&s->holders, HOLDERS_BYTES_MAX);

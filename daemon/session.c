@@ -420,8 +420,11 @@ void session_adopt(Session *s, bool stands)
         become_ready(s);
         return;
     }
-    s->use.disks_gone = !s->down;
-    if (!s->down && s->was_ready) {
+    s->use.disks_gone = !s->down || s->rebooted || s->end == SESSION_END_REBOOTED;
+    if (!s->down && s->rebooted) {
+        s->end = SESSION_END_REBOOTED; /* nobody failed, and nothing of it is left here */
+        log_full(LOG_INFO, s->id, "The host was restarted while the session was up");
+    } else if (!s->down && s->was_ready) {
         _cleanup_failure_ Failure *f =
             failure_new(FAILURE_CONNECTION_LOST, "The session no longer stood when ilrd was started");
 

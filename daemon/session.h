@@ -46,6 +46,7 @@ typedef enum SessionEnd {
     SESSION_END_RELEASED, /* who held it gave it back */
     SESSION_END_EXPIRED,  /* before Azure's end */
     SESSION_END_IDLE,     /* nobody used it */
+    SESSION_END_REBOOTED, /* the host went down with it */
     SESSION_END_FAILED,
     SESSION_END_MAX,
     SESSION_END_INVALID = -EINVAL,
@@ -140,6 +141,7 @@ struct Session {
     bool closing;   /* its state is SESSION_CLOSING */
     bool closed;    /* nothing is held any more, the record is gone */
     bool adopting;  /* came from a record and waits for session_adopt() */
+    bool rebooted;  /* that record is of another boot */
     SessionWork work;
     SessionEnd end;
     SessionUse use;

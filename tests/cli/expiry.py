@@ -4,6 +4,7 @@ what happens before their end is configured to happen seconds after their beginn
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -149,6 +150,33 @@ def what_was_read_is_known_after_a_restart():
         w.start_ilrd()
         gone(w, session)
         assert f", {5 << 20} bytes read" in w.journal(), w.journal()
+        w.assert_clean()
+
+
+def host_that_was_restarted_is_no_failure():
+    """An orderly one, or a power cut; it then was off for days."""
+    with World() as w:
+        w.set_bytes_read(0)
+        session = session_of(w.provision()[-1])["id"]
+        w.set_bytes_read(5 << 20)
+        assert w.kill_ilrd(signal.SIGTERM) == 0
+        path = f"{w.dir}/state/{session}.json"
+        with open(path) as f:
+            record = json.load(f)
+        assert re.fullmatch("[0-9a-f]{32}", record["bootId"]), record
+        record["bootId"] = "00000000000000000000000000000001"
+        record["createdUsec"] = int((time.time() - 3 * 86400) * 1e6)
+        record["expiresUsec"] = record["createdUsec"] + LIFETIME * 1000000
+        with open(path, "w") as f:
+            json.dump(record, f)
+        w.helper.sessions.clear()
+        w.set_bytes_read(7 << 30)
+        w.start_ilrd()
+        gone(w, session)
+        journal = w.journal()
+        assert f", after 12 h 0 min, rebooted, {5 << 20} bytes read" in journal and "ConnectionLost" not in journal, journal
+        metrics = w.ilrctl("metrics").stdout
+        assert 'ilrd_sessions_closed_total{end="rebooted"} 1\n' in metrics and "ilrd_failures_total" not in metrics, metrics
         w.assert_clean()
 
 
@@ -352,6 +380,7 @@ def metrics_count():
 
 if __name__ == "__main__":
     main([told_twice_then_released, monitor_prints_the_warning, held_files_get_their_grace_and_no_more,
-          hanging_release_is_forced, unused_is_released, what_was_read_is_known_after_a_restart, who_is_in_the_way_is_counted,
+          hanging_release_is_forced, unused_is_released, what_was_read_is_known_after_a_restart,
+          host_that_was_restarted_is_no_failure, who_is_in_the_way_is_counted,
           who_gets_it_now_has_its_whole_time, unknown_use_counts_as_use, released_while_users_are_asked_for,
           who_wants_longer_gets_it, command_keeps_it, inhibit_tells_what_is_wrong, only_so_many_inhibitors, metrics_count])
