@@ -79,6 +79,20 @@ seq "$(restarts)" >>"$WORK/killed"
 systemctl stop ilrd.service ilrd.socket
 check "its start starts the socket as well" systemctl start ilrd.service
 check "with that it stands again" eventually 20 stands
+# One that hangs is as good as dead. (In less time than the unit gives it; who is stopped does not hear SIGABRT.)
+mkdir -p /run/systemd/system/ilrd.service.d
+printf '[Service]\nWatchdogSec=5s\nWatchdogSignal=KILL\n' >/run/systemd/system/ilrd.service.d/90-watchdog.conf
+systemctl daemon-reload
+systemctl restart ilrd.service
+eventually 20 stands
+hanging=$(main_pid)
+echo >>"$WORK/killed"
+kill -STOP "$hanging"
+check "one that hangs is ended and started again" eventually 60 another_than "$hanging"
+check "after that it stands" eventually 20 stands
+rm /run/systemd/system/ilrd.service.d/90-watchdog.conf
+systemctl daemon-reload
+systemctl restart ilrd.service
 check "release" ilrctl release "$id"
 check "nothing is left" nothing_left azure
 if [[ ${ILR_FULL-} ]]; then
