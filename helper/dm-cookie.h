@@ -5,9 +5,11 @@
  * helper that made one is killed before it has waited. So each is noted with its session when it is made, and
  * removed with the session's directories. */
 
-#include "util.h"
+#include "validate.h"
 
 /* A new cookie for a device of that name; of other names than ours nothing is kept. */
 void dm_cookie_note(const char *device, uint32_t cookie);
+/* Whose is it, by the notes? False, and "" in buf: nobody's that we know, as the host's own. */
+bool dm_cookie_session(int sem, uint32_t cookie, char buf[static SESSION_ID_LENGTH + 1]);
 /* Removes those of the session that still exist. Nobody works on it any more. */
 void dm_cookies_drop(const char *id);

@@ -6,6 +6,7 @@
  * that waits for a dead disk may wait itself. */
 
 #include "child.h"
+#include "dm-cookie.h"
 #include "files.h"
 #include "leftover.h"
 #include "listener.h"
@@ -215,8 +216,8 @@ int leftover_add_processes(Leftovers *l, uint64_t timeout_usec)
     return r;
 }
 
-/* What a process that was killed in the middle of a change of device-mapper leaves: a semaphore that nobody
- * will wait for. */
+/* What a helper that was killed in the middle of a change of device-mapper leaves: a semaphore that nobody
+ * will wait for. Only what was noted as ours: the host's own LVM has them, too. */
 int leftover_add_cookies(Leftovers *l, int64_t now_sec)
 {
     _cleanup_free_ char *path = NULL, *text = NULL;
@@ -238,7 +239,7 @@ int leftover_add_cookies(Leftovers *l, int64_t now_sec)
             ((uint32_t)key >> 16) != COOKIE_MAGIC)
             continue;
         age = now_sec - MAX(otime, ctime);
-        if (age < COOKIE_OLD_SEC)
+        if (age < COOKIE_OLD_SEC || !dm_cookie_session((int)id, (uint32_t)key, item.session))
             continue;
         item.number = id;
         snprintf(name, sizeof(name), "0x%x", (unsigned)(uint32_t)key);
