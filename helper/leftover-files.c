@@ -29,19 +29,19 @@ static bool old(DIR *dir, const char *name)
            (st.st_mtime > now || now - st.st_mtime >= FILE_AGE_MIN_SEC);
 }
 
-/* The environment of a hook, which its helper removes when the unit has ended. */
-/* The second one is its first half, of a helper that was killed. */
+/* The environment of a hook, or its first half, of a helper that was killed. */
 static bool is_hook(const char *name, char session[static SESSION_ID_LENGTH + 1])
 {
     return leftover_session_of_hook(name, "hook-", ".env", session) ||
            leftover_session_of_hook(name, "hook-", ".env.tmp", session);
 }
 
-static int add_hook(Leftovers *l, DIR *dir, const char *name, const char *path)
+/* Its helper removes it when the unit has ended. */
+static int add_hook(Leftovers *l, DIR *dir, const char *name, const char *path, const char *session)
 {
     Leftover item = {.kind = LEFTOVER_FILE, .ours = true, .number = -1};
 
-    (void)is_hook(name, item.session);
+    strcpy(item.session, session);
     return old(dir, name) ? leftovers_addf(l, item, path, "the environment of a hook that is over") : 0;
 }
 
@@ -84,7 +84,7 @@ static int add_directories(Leftovers *l, const char *root)
         if (asprintf(&path, "%s/%s", root, e->d_name) < 0)
             return (path = NULL), -ENOMEM;
         if (root == paths.private_dir && is_hook(e->d_name, item.session)) {
-            r = add_hook(l, dir, e->d_name, path);
+            r = add_hook(l, dir, e->d_name, path, item.session);
             continue;
         }
         item.ours = leftover_session_of_path(path, root, item.session);
