@@ -129,13 +129,14 @@ static void close_session(Session *s)
 {
     int r;
 
-    r = store_remove(s->context->store, s->id);
-    if (r < 0)
-        log_errno_full(LOG_ERR, s->id, r, "Failed to remove the session's record");
     s->closed = true;
     s->closing = false;
     free_and_replace(&s->detail, NULL);
+    /* Before the record goes: an end in between makes two lines of it, the other way round there was none. */
     session_milestone(s);
+    r = store_remove(s->context->store, s->id);
+    if (r < 0)
+        log_errno_full(LOG_ERR, s->id, r, "Failed to remove the session's record");
     changed(s);
 }
 

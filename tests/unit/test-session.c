@@ -29,7 +29,9 @@ typedef struct Fake {
     char log[512];        /* "+0" acquired, "-0" released, "x" cancelled */
     size_t depth;         /* steps taken and not released */
     bool balanced;
-    int index; /* the step under way */
+    const char *dir;       /* of the records */
+    bool told_with_record; /* it was there when the end was told */
+    int index;             /* the step under way */
     sd_event_source *later;
     Session *session;
 } Fake;
@@ -145,6 +147,11 @@ static int fake_describe(Session *s, json_object *o)
 
 static void fake_subject(const Session *s, char *buf, size_t size)
 {
+    Fake *f = s->data;
+    char path[128];
+
+    snprintf(path, sizeof(path), "%s/%s.json", f->dir, s->id);
+    f->told_with_record = s->closed && access(path, F_OK) == 0;
     snprintf(buf, size, "a fake");
 }
 
@@ -191,6 +198,7 @@ static void world_init(World *w)
     assert_int_equal(store_new(&w->store, w->dir), 0);
     w->context = (SessionContext){w->event, &w->config, w->store, on_changed, w, NULL};
     w->fake = (Fake){.fail_acquire = -1, .fail_start = -1, .hang = -1, .busy_release = -1, .balanced = true};
+    w->fake.dir = w->dir;
 }
 
 static void world_start(World *w)
@@ -256,6 +264,7 @@ static void test_up_and_down(void **state)
     session_release(w.session, NULL);
     run(&w);
     assert_closed(&w);
+    assert_true(w.fake.told_with_record);
     assert_string_equal(w.fake.log, "+0 +1 +2 ready -2 -1 -0 ");
     assert_null(w.session->failure);
     world_done(&w);
