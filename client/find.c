@@ -90,7 +90,7 @@ static int collect(const Client *c, bool print, const char *method, json_object 
 
             if (print)
                 print_json(e);
-            else if (json_object_array_add(all, json_object_get(e)) < 0)
+            else if (json_append(all, json_object_get(e)) < 0)
                 out_of_memory();
         }
         if (code == 0 && !*ret_item && json_get_object(reply.parameters, "item", &item) > 0)

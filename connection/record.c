@@ -34,17 +34,15 @@ static int add_targets(const Connection *c, json_object *record)
         return -ENOMEM;
     for (i = 0; i < c->gate.n_targets; i++) {
         const GateTarget *t = c->gate.targets + i;
-        json_object *o;
+        _cleanup_json_ json_object *o = NULL;
 
         if (!t->usable)
             continue;
         o = json_object_new_object();
         if (!o || json_add_string(o, "name", t->name) < 0 ||
             (t->sid >= 0 && json_add_int64(o, "iscsiSession", t->sid) < 0) ||
-            json_object_array_add(list, o) < 0) {
-            json_object_put(o);
+            json_append(list, TAKE_PTR(o)) < 0)
             return -ENOMEM;
-        }
     }
     return 0;
 }

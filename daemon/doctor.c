@@ -74,12 +74,11 @@ static void on_gone(VarlinkCall *call, void *userdata)
 
 static void tell(Examination *e, const char *name, const char *result, const char *message, const char *hint)
 {
-    _cleanup_json_ json_object *o = json_object_new_object();
-    json_object *check = json_object_new_object();
+    _cleanup_json_ json_object *o = json_object_new_object(), *check = json_object_new_object();
 
     if (!o || !check || json_add_string(check, "name", name) < 0 ||
         json_add_string(check, "result", result) < 0 || json_add_string(check, "message", message) < 0 ||
-        json_add_string(check, "hint", hint) < 0 || json_add(o, "check", check) < 0)
+        json_add_string(check, "hint", hint) < 0 || json_add(o, "check", TAKE_PTR(check)) < 0)
         log_oom(); /* the caller misses a line; ilrctl sees no end without the last one */
     else
         (void)varlink_call_notify(e->call, o);

@@ -244,14 +244,13 @@ static int add_inhibitors(const Session *s, json_object *o)
     int r;
 
     r = json_add(o, "inhibitors", array);
+    if (r < 0)
+        return r;
     LIST_FOREACH (i, s->use.inhibitors) {
         json_object *one = json_object_new_object();
 
-        if (r < 0 || !one || json_object_array_add(array, one) < 0) {
-            json_object_put(one);
-            return -ENOMEM;
-        }
-        if ((r = json_add_int64(one, "uid", i->uid)) < 0 || (r = json_add_int64(one, "pid", i->pid)) < 0 ||
+        if ((r = json_append(array, one)) < 0 || (r = json_add_int64(one, "uid", i->uid)) < 0 ||
+            (r = json_add_int64(one, "pid", i->pid)) < 0 ||
             (r = json_add_string(one, "caller", i->caller)) < 0 ||
             (r = json_add_string(one, "why", i->why)) < 0 ||
             (r = json_add_int64(one, "sinceUsec", (int64_t)i->since_usec)) < 0)

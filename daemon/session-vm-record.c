@@ -38,7 +38,8 @@ int session_vm_save(Session *s, json_object *o)
     if (!sids)
         return -ENOMEM;
     for (i = 0; i < v->n_sids; i++)
-        json_object_array_add(sids, json_object_new_int64(v->sids[i]));
+        if (json_append(sids, json_object_new_int64(v->sids[i])) < 0)
+            return -ENOMEM;
     if ((r = session_provision_save(s, o)) < 0 || (r = add_choices(v, o)) < 0 ||
         (r = json_add(o, "iscsiSessions", TAKE_PTR(sids))) < 0 || (r = session_vm_unlock_save(v, o)) < 0 ||
         (v->lingers && (r = json_add_bool(o, "lingers", true)) < 0) ||

@@ -50,11 +50,7 @@ static int targets_clean(json_object *o, json_object *ret)
             json_get_int64(t, "iscsiSession", &sid) < 0)
             return -EBADMSG;
         clean = json_object_new_object();
-        if (!clean || json_object_array_add(out, clean) < 0) {
-            json_object_put(clean);
-            return -ENOMEM;
-        }
-        if (json_add_string(clean, "name", name) < 0 ||
+        if (json_append(out, clean) < 0 || json_add_string(clean, "name", name) < 0 ||
             (sid >= 0 && json_add_int64(clean, "iscsiSession", sid) < 0))
             return -ENOMEM;
     }

@@ -162,35 +162,20 @@ static int drop_in_make(const char *id, const SessionPortal *portal)
 static int request_file_make(const char *directory, const SessionOwner *owner, const SessionPortal *portal)
 {
     _cleanup_json_ json_object *o = json_object_new_object();
-    json_object *p = json_object_new_object(), *addresses = json_object_new_array();
+    _cleanup_json_ json_object *p = json_object_new_object(), *addresses = json_object_new_array();
     _cleanup_free_ char *path = NULL;
     const char *text;
     size_t i;
     int r;
 
-    if (!o || !p || !addresses || asprintf(&path, "%s/request.json", directory) < 0) {
-        json_object_put(p);
-        json_object_put(addresses);
+    if (!o || !p || !addresses || asprintf(&path, "%s/request.json", directory) < 0)
         return -ENOMEM;
-    }
-    for (i = 0, r = 0; i < portal->n_addresses && r >= 0; i++)
-        r = json_append(addresses, json_object_new_string(portal->addresses[i]));
-    if (r < 0) {
-        json_object_put(p);
-        json_object_put(addresses);
-        return -ENOMEM;
-    }
-    r = json_add(p, "addresses", addresses);
-    if (r >= 0)
-        r = json_add_string(p, "host", portal->host);
-    if (r >= 0)
-        r = json_add_int64(p, "port", portal->port);
-    if (r < 0) {
-        json_object_put(p);
-        return r;
-    }
-    r = json_add(o, "portal", p);
-    if (r < 0)
+    for (i = 0; i < portal->n_addresses; i++)
+        if (json_append(addresses, json_object_new_string(portal->addresses[i])) < 0)
+            return -ENOMEM;
+    if ((r = json_add(p, "addresses", TAKE_PTR(addresses))) < 0 ||
+        (r = json_add_string(p, "host", portal->host)) < 0 ||
+        (r = json_add_int64(p, "port", portal->port)) < 0 || (r = json_add(o, "portal", TAKE_PTR(p))) < 0)
         return r;
     text = json_text(o);
     return file_write_atomic(AT_FDCWD, path, text, strlen(text), 0640, owner->uid, owner->daemon);

@@ -40,11 +40,11 @@ static int add_units(sd_bus *bus, const char *id, json_object *o)
 /* How full the overlays are, as device-mapper says now. */
 static json_object *disks_now(const Record *record)
 {
-    json_object *disks = json_object_new_array();
+    _cleanup_json_ json_object *disks = json_object_new_array();
     size_t i;
 
     for (i = 0; disks && i < json_object_array_length(record->disks); i++) {
-        json_object *copy = NULL;
+        _cleanup_json_ json_object *copy = NULL;
         uint64_t used = 0;
         int64_t size;
         int r = overlay_used(record->session, (unsigned)i + 1, STATUS_TIMEOUT_USEC, &used);
@@ -53,13 +53,10 @@ static json_object *disks_now(const Record *record)
             (r >= 0 && json_add_int64(copy, "overlayUsedBytes", (int64_t)used) < 0) ||
             (r == -ENOSPC && json_get_int64(copy, "overlaySizeBytes", &size) > 0 &&
              json_add_int64(copy, "overlayUsedBytes", size) < 0) ||
-            json_object_array_add(disks, copy) < 0) {
-            json_object_put(copy);
-            json_object_put(disks);
+            json_append(disks, TAKE_PTR(copy)) < 0)
             return NULL;
-        }
     }
-    return disks;
+    return TAKE_PTR(disks);
 }
 
 static int add_record(const Record *record, bool brief, json_object *o)
@@ -210,10 +207,9 @@ int verb_status(Request *request, json_object **ret_answer, Failure **ret_failur
         r = status_of(bus, *id, holders, brief, &o);
         if (r < 0)
             return r;
-        if (json_object_array_add(array, o) < 0) {
-            json_object_put(o);
-            return -ENOMEM;
-        }
+        r = json_append(array, o);
+        if (r < 0)
+            return r;
     }
     r = request->session ? add_lingering(request->session, array) : 0;
     if (r >= 0)

@@ -154,10 +154,7 @@ static int add(json_object *array, int fd, const List *l, uint64_t id, size_t *s
     *size += strlen(json_text(o)) + 1;
     if (*size > ANSWER_MAX)
         return 0;
-    if (json_object_array_add(array, o) < 0)
-        return -ENOMEM;
-    TAKE_PTR(o);
-    return 0;
+    return json_append(array, TAKE_PTR(o));
 }
 
 static int list_child(void *userdata, int out)
