@@ -38,7 +38,7 @@ static Failure *with_lines(Connection *c, Failure *f)
     return f;
 }
 
-static Failure *failure_from_lines(FailureName name, int status)
+static Failure *failure_from_lines(const Connection *c, FailureName name, int status)
 {
     switch ((int)name) {
     case FAILURE_TARGET_BLOCKED:
@@ -56,7 +56,8 @@ static Failure *failure_from_lines(FailureName name, int status)
     case FAILURE_PASSWORD_WANTED:
         return failure_new(name, "The connection script wants a password to be typed");
     case FAILURE_PORTAL_UNREACHABLE:
-        return failure_new(name, "The portal of the recovery point cannot be reached");
+        return failure_new(name, "The recovery portal%s%s cannot be reached", c->portal_host ? " " : "",
+                           c->portal_host ? c->portal_host : "");
     case FAILURE_DISCOVERY_FAILED:
         return failure_new(name, "The connection script found no target");
     default:
@@ -100,7 +101,7 @@ Failure *connection_end_failure(Connection *c, int status)
             c, failure_new(FAILURE_INTERNAL, "The sandbox for the connection script failed: %s", last));
     else
         name = prompt_failure(lines);
-    f = failure_from_lines(name, status);
+    f = failure_from_lines(c, name, status);
     if (f && status >= 0 && f->name == FAILURE_SCRIPT_EXITED) {
         snprintf(code, sizeof(code), "%d", status);
         f->code = strdup(code);
@@ -117,11 +118,6 @@ static void type_line(Connection *c, const char *text)
 
     if (n > 0 && (size_t)n < sizeof(line) && write(c->terminal, line, n) != n)
         log_full(LOG_WARNING, c->options->session, "The script does not take its answer");
-}
-
-static Failure *prompt_fail_message(const PromptDecision *d)
-{
-    return failure_from_lines(d->failure, -1);
 }
 
 static void take_decision(Connection *c, const PromptDecision *d)
@@ -150,7 +146,7 @@ static void take_decision(Connection *c, const PromptDecision *d)
         if (d->answer)
             type_line(c, d->answer);
         if (!connected)
-            connection_fail(c, with_lines(c, prompt_fail_message(d)));
+            connection_fail(c, with_lines(c, failure_from_lines(c, d->failure, -1)));
         return;
     case PROMPT_ANSWER:
         if (++c->n_answers > ANSWERS_MAX) {
@@ -280,6 +276,7 @@ static int add_timer(Connection *c, sd_event_source **ret, sd_event_time_handler
 
 void connection_terminal_start(Connection *c)
 {
+    char buf[128];
     int r = sd_event_add_io(c->event, &c->terminal_io, c->terminal, EPOLLIN, on_terminal, c);
 
     /* Timers, requests and signals are served before a flood of text. */
@@ -290,5 +287,6 @@ void connection_terminal_start(Connection *c)
     if (r >= 0)
         r = add_timer(c, &c->prompt, on_prompt);
     if (r < 0)
-        connection_fail(c, failure_new(FAILURE_INTERNAL, "Cannot watch the script's terminal: errno %d", -r));
+        connection_fail(c, failure_new(FAILURE_INTERNAL, "Cannot watch the script's terminal: %s",
+                                       strerror_r(-r, buf, sizeof(buf))));
 }

@@ -203,8 +203,10 @@ static void on_token(Secret *token, Failure *failure, bool transient, uint64_t r
 static int on_token_late(sd_event_source *source, uint64_t usec, void *userdata)
 {
     AzureCheck *c = userdata;
-    _cleanup_failure_ Failure *f = failure_new(FAILURE_AZURE_UNREACHABLE, "no answer within %llu s",
-                                               (unsigned long long)(REQUEST_DEADLINE_USEC / USEC_PER_SEC));
+    _cleanup_failure_ Failure *f =
+        failure_new(FAILURE_AZURE_UNREACHABLE, "no answer within %llu s from %s",
+                    (unsigned long long)(REQUEST_DEADLINE_USEC / USEC_PER_SEC),
+                    azure_token_host(azure_client_token(&c->azure->client, c->uid)));
 
     c->waiter = azure_token_waiter_free(c->waiter);
     if (f)

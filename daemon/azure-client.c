@@ -414,9 +414,10 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     int r;
 
     if (q->waiter) {
+        failure = failure_new(FAILURE_AZURE_UNREACHABLE, "Could not %s: no access token came in time from %s",
+                              q->what, azure_token_host(token_of(q)));
         q->waiter = azure_token_waiter_free(q->waiter);
-        finish(q,
-               failure_new(FAILURE_AZURE_UNREACHABLE, "Could not %s: no access token came in time", q->what));
+        finish(q, failure);
         return 0;
     }
     if (q->place.limit) {

@@ -327,6 +327,11 @@ int azure_fetch_start(const AzureFetchContext *c, CredentialKind kind, bool prob
     return 0;
 }
 
+const char *azure_fetch_host(const AzureFetch *f)
+{
+    return f->host;
+}
+
 AzureFetch *azure_fetch_free(AzureFetch *f)
 {
     if (!f)

@@ -34,6 +34,8 @@ typedef void (*AzureFetchDone)(AzureFetched *fetched, void *userdata);
  * configured, or not on this host; another errno; with *ret_failure if it is known what to tell. */
 int azure_fetch_start(const AzureFetchContext *c, CredentialKind kind, bool probe, AzureFetchDone done,
                       void *userdata, AzureFetch **ret, Failure **ret_failure);
+/* Who is asked. */
+const char *azure_fetch_host(const AzureFetch *f);
 /* Cancels at once. */
 AzureFetch *azure_fetch_free(AzureFetch *f);
 DEFINE_CLEANUP(AzureFetch *, azure_fetch_free)

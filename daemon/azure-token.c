@@ -89,6 +89,11 @@ void azure_token_drop(AzureToken *t, const Secret *token)
         t->current = secret_unref(t->current);
 }
 
+const char *azure_token_host(const AzureToken *t)
+{
+    return t->fetch ? azure_fetch_host(t->fetch) : "the token service";
+}
+
 uint64_t azure_token_held_usec(const AzureToken *t)
 {
     uint64_t now = now_usec(CLOCK_BOOTTIME);

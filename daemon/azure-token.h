@@ -33,6 +33,8 @@ int azure_token_get(AzureToken *t, AzureTokenDone done, void *userdata, Secret *
 AzureTokenWaiter *azure_token_waiter_free(AzureTokenWaiter *w);
 DEFINE_CLEANUP(AzureTokenWaiter *, azure_token_waiter_free)
 
+/* Who is being asked for it, for people. */
+const char *azure_token_host(const AzureToken *t);
 uint64_t azure_token_held_usec(const AzureToken *t);
 /* The service is being updated, which takes more than a minute: whoever counts tries does not count these. */
 bool azure_token_patient(const AzureToken *t);

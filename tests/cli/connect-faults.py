@@ -167,6 +167,7 @@ def questions_that_fail():
         with Run(f'print({lines!r})\ninput("Press \'Y\' to continue, \'N\' to abort: ")\n').start() as r:
             f = r.failure()
             assert f["name"] == expected and lines in f["lines"], f
+            assert expected != "PortalUnreachable" or "pod01.test.example" in f["message"], f
     with Run('input("Please type the password of the recovery point: ")\n').start() as r:
         assert r.failure()["name"] == "PasswordWanted"
 

@@ -90,6 +90,7 @@ def initiator_left_out_or_overridden():
 FAULTS = [
     ("CredentialRejected", "AzureFailed", [{"on": "token", "fault": "token-refused"}], ""),
     ("AzureAnswerInvalid", "AzureFailed", [{"on": "token", "fault": "html"}], ""),
+    ("AzureUnreachable", "AzureFailed", [{"on": "token", "fault": "delay", "seconds": 20}], "Azure.OperationTimeoutSec=2"),
     ("PermissionMissing", "AzureFailed", [{"on": "provision", "fault": "forbidden"}], ""),
     ("PointNotFound", "NotFound", [{"on": "provision", "fault": "not-found"}], ""),
     ("AzureAnswerInvalid", "AzureFailed", [{"on": "provision", "fault": "html", "status": 200}], ""),
@@ -121,6 +122,8 @@ def every_fault_has_a_name_and_leaves_nothing():
             failure = failure_of(answer)
             if failure["name"] != name or answer["error"] != "io.ilrd.Recovery." + error:
                 wrong.append(f"{faults}: {answer['error']}: {failure}, expected {error} {name}")
+            if name == "AzureUnreachable":
+                assert "no access token came in time from localhost" in failure["message"], failure
             if name == "OperationFailed":
                 assert failure["code"] == "CloudInternalError", failure
                 assert failure["recommendations"] == ["Wait a few minutes."], failure
