@@ -28,6 +28,9 @@
 #define LINGERING_TIMEOUT_USEC (5 * USEC_PER_SEC)
 #define LOCK_TIMEOUT_FORCED_USEC (20 * USEC_PER_SEC)
 
+#define AGAIN "it is tried again by itself"
+#define STILL_STANDS AGAIN "; ilrctl release --force ID does not wait for anybody"
+
 typedef struct Units {
     char connection[64];
     char session[64];
@@ -172,7 +175,8 @@ static int connect_begin(Request *request, sd_bus *bus, const Units *units, cons
 
     r = session_dirs_lock(request->session, LOCK_TIMEOUT_USEC, &lock);
     if (r == -ETIMEDOUT)
-        return verb_fail(ret_failure, r, FAILURE_BUSY, "another request holds session %s", request->session);
+        return verb_fail_hint(ret_failure, r, FAILURE_BUSY, "provision the point again",
+                              "another request holds session %s", request->session);
     if (r < 0)
         return r;
     if (caller_gone(request->fd))
@@ -315,7 +319,8 @@ int verb_down(Request *request, json_object **ret_answer, Failure **ret_failure)
     if (r == -ETIMEDOUT && force)
         log_full(LOG_WARNING, request->session, "Somebody keeps the session's lock, going down without it");
     else if (r == -ETIMEDOUT)
-        return verb_fail(ret_failure, r, FAILURE_BUSY, "another request holds session %s", request->session);
+        return verb_fail_hint(ret_failure, r, FAILURE_BUSY, AGAIN, "another request holds session %s",
+                              request->session);
     else if (r < 0 && r != -ENOENT)
         return r;
     r = storage_down(request->session, force, &left, ret_failure);
@@ -336,8 +341,8 @@ static int verify_unmounted(const char *id, const char *directory, Failure **ret
     int r = directory ? mounts_below(directory, &mounts, &n) : -ENOMEM;
 
     if (r >= 0 && n > 0)
-        r = verb_fail(ret_failure, -EBUSY, FAILURE_BUSY, "%zu mounts of session %s still stand, one at %s", n,
-                      id, mounts[n - 1].path);
+        r = verb_fail_hint(ret_failure, -EBUSY, FAILURE_BUSY, STILL_STANDS,
+                           "%zu mounts of session %s still stand, one at %s", n, id, mounts[n - 1].path);
     mounts_free(mounts, n);
     return r;
 }
@@ -369,9 +374,9 @@ static int verify_gone(const char *id, Failure **ret_failure)
     if (r < 0)
         return r;
     if (n > 0)
-        r = verb_fail(ret_failure, -EBUSY, FAILURE_BUSY,
-                      "iSCSI session %lld to %s of session %s still stands (%s)", (long long)sessions[0].sid,
-                      sessions[0].target, id, sessions[0].state);
+        r = verb_fail_hint(ret_failure, -EBUSY, FAILURE_BUSY, STILL_STANDS,
+                           "iSCSI session %lld to %s of session %s still stands (%s)",
+                           (long long)sessions[0].sid, sessions[0].target, id, sessions[0].state);
     iscsi_sessions_free(sessions, n);
     return r;
 }
@@ -400,7 +405,7 @@ int session_disconnect(const char *id, bool thorough, Failure **ret_failure)
     systemd_reset_failed(bus, units.connection);
     r = session_lock(id, LOCK_TIMEOUT_USEC, &lock);
     if (r == -ETIMEDOUT)
-        return verb_fail(ret_failure, r, FAILURE_BUSY, "another request holds session %s", id);
+        return verb_fail_hint(ret_failure, r, FAILURE_BUSY, AGAIN, "another request holds session %s", id);
     if (r < 0 && r != -ENOENT)
         return r;
     /* A connect that was given up may have started its unit before it let go of the lock. */

@@ -108,11 +108,14 @@ static int portal_get(Request *request, const char **ret_portal, pid_t *ret_owne
     end[strlen(unit)] = '\0';
     r = listener_owner(port, cgroup, ret_owner);
     if (r == -ECONNREFUSED)
-        return verb_fail(ret_failure, r, FAILURE_PORTAL_UNREACHABLE, "nobody listens at portal %s", portal);
+        return verb_fail_hint(ret_failure, r, FAILURE_PORTAL_UNREACHABLE,
+                              "the script's tunnel does not listen, see the script's last lines",
+                              "nobody listens at portal %s", portal);
     if (r == -EPERM)
-        return verb_fail(ret_failure, r, FAILURE_PERMISSION_DENIED,
-                         "the listener at portal %s does not belong to ilr-connection@%s.service", portal,
-                         request->session);
+        return verb_fail_hint(ret_failure, r, FAILURE_PERMISSION_DENIED,
+                              "see journalctl -u 'ilr-helper@*' -u ilr-connection@SESSION",
+                              "the listener at portal %s does not belong to ilr-connection@%s.service",
+                              portal, request->session);
     if (r < 0)
         return r;
     *ret_portal = portal;
@@ -344,8 +347,8 @@ int verb_login(Request *request, json_object **ret_answer, Failure **ret_failure
             iscsi_sessions_free(session, 1);
         k = record_target_add(record, target, portal);
         if (k == -E2BIG)
-            return verb_fail(ret_failure, k, FAILURE_LIMIT_REACHED, "session %s has %d targets already",
-                             request->session, RECORD_TARGETS_MAX);
+            return verb_fail_hint(ret_failure, k, FAILURE_LIMIT_REACHED, "report it",
+                                  "session %s has %d targets already", request->session, RECORD_TARGETS_MAX);
         if (k >= 0)
             k = record_save(record); /* before the world changes */
         if (k < 0)

@@ -3,6 +3,8 @@
 
 #include "validate.h"
 
+#define WHO_MAY "ilrd and connection scripts must run in their units: see journalctl -u 'ilr-helper@*'"
+
 typedef enum SessionKey {
     SESSION_NONE,
     SESSION_OPTIONAL,
@@ -90,9 +92,9 @@ int request_parse(const char *text, size_t size, const Caller *caller, Request *
 
     kind = caller_kind(caller, own);
     if (kind < 0)
-        return verb_fail(ret_failure, -EPERM, FAILURE_PERMISSION_DENIED,
-                         "uid %u in unit %s may ask ilr-helper for nothing", (unsigned)caller->uid,
-                         caller->unit ? caller->unit : "(none)");
+        return verb_fail_hint(ret_failure, -EPERM, FAILURE_PERMISSION_DENIED, WHO_MAY,
+                              "uid %u in unit %s may ask ilr-helper for nothing", (unsigned)caller->uid,
+                              caller->unit ? caller->unit : "(none)");
     r = json_parse(text, size, &o);
     if (r == -ENOMEM)
         return r;
@@ -108,9 +110,9 @@ int request_parse(const char *text, size_t size, const Caller *caller, Request *
     if (i == ELEMENTSOF(verb_table))
         return verb_fail(ret_failure, -EINVAL, FAILURE_INVALID_REQUEST, "verb: %.40s is not known", verb);
     if (!(verb_table[i].callers & MAY(kind)))
-        return verb_fail(ret_failure, -EPERM, FAILURE_PERMISSION_DENIED,
-                         "uid %u in unit %s may not ask for %s", (unsigned)caller->uid,
-                         caller->unit ? caller->unit : "(none)", verb);
+        return verb_fail_hint(ret_failure, -EPERM, FAILURE_PERMISSION_DENIED, WHO_MAY,
+                              "uid %u in unit %s may not ask for %s", (unsigned)caller->uid,
+                              caller->unit ? caller->unit : "(none)", verb);
     unknown = json_unknown_key(o, verb_table[i].keys);
     if (unknown)
         return verb_fail(ret_failure, -EINVAL, FAILURE_INVALID_REQUEST, "%.40s: no such parameter of %s",
@@ -121,8 +123,8 @@ int request_parse(const char *text, size_t size, const Caller *caller, Request *
         return verb_fail(ret_failure, -EINVAL, FAILURE_INVALID_REQUEST,
                          "session: 8 characters of a-z and 0-9 are expected");
     if (kind == CALLER_CONNECTION && !streq(session, own))
-        return verb_fail(ret_failure, -EPERM, FAILURE_PERMISSION_DENIED, "unit %s may not act for session %s",
-                         caller->unit, session);
+        return verb_fail_hint(ret_failure, -EPERM, FAILURE_PERMISSION_DENIED, WHO_MAY,
+                              "unit %s may not act for session %s", caller->unit, session);
     *ret = (Request){.caller = kind,
                      .verb = verb,
                      .session = session,

@@ -252,8 +252,8 @@ static int ask_unit(Request *request, Failure **ret_failure)
         return -ENOMEM;
     r = unlock_lock(request->session, &lock);
     if (r == -EBUSY)
-        return verb_fail(ret_failure, r, FAILURE_BUSY, "another volume of session %s is being unlocked",
-                         request->session);
+        return verb_fail_hint(ret_failure, r, FAILURE_BUSY, "try again in a moment",
+                              "another volume of session %s is being unlocked", request->session);
     if (r == -ENOENT)
         return verb_fail(ret_failure, r, FAILURE_NO_SUCH_SESSION, "session %s is not connected",
                          request->session);

@@ -51,3 +51,6 @@ int session_disconnect(const char *id, bool thorough, Failure **ret_failure);
 
 /* Sets *ret_failure (if it is not NULL and still empty) and returns r, so that one line can fail. */
 int verb_fail(Failure **ret_failure, int r, FailureName name, const char *format, ...) _printf_(4, 5);
+/* The same with a hint of its own, where that of the name would mislead. */
+int verb_fail_hint(Failure **ret_failure, int r, FailureName name, const char *hint, const char *format, ...)
+    _printf_(5, 6);

@@ -44,6 +44,9 @@ static const char *judge(const Caller *caller, const char *text)
     }
     assert_non_null(failure);
     assert_non_null(failure->message);
+    /* Whom it refuses is no person whom a group would help. */
+    assert_int_equal(failure->name == FAILURE_PERMISSION_DENIED,
+                     strstr(failure_hint(failure), "units") != NULL);
     return failure_name_to_string(failure->name);
 }
 
