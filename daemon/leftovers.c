@@ -144,6 +144,7 @@ static void log_removed(const SweepItem *item, uid_t uid)
 
 static void on_done(Sweep *sweep, const Failure *failure, void *userdata)
 {
+    _cleanup_failure_ Failure *f = NULL;
     LeftoverCall *c = userdata;
     const SweepItem *items;
     VarlinkCall *call;
@@ -160,8 +161,12 @@ static void on_done(Sweep *sweep, const Failure *failure, void *userdata)
     tell_owed(c);
     call = TAKE_PTR(c->call);
     varlink_call_set_gone(call, NULL, NULL);
-    if (failure)
-        (void)varlink_call_fail(call, failure, NULL);
+    if (sweep_cut(sweep))
+        f = failure_advise(failure_new(FAILURE_LIMIT_REACHED,
+                                       "There is more than can be listed at a time: this is not all of it"),
+                           "take down what was told, then look again: ilrctl doctor --leftovers --sweep");
+    if (failure || f)
+        (void)varlink_call_fail(call, failure ? failure : f, NULL);
     else
         (void)varlink_call_reply(call, NULL);
     leftover_call_free(c);

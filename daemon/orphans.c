@@ -93,6 +93,10 @@ static void on_swept(Sweep *sweep, const Failure *failure, void *userdata)
     items = sweep_items(sweep, &n);
     if (failure)
         log_error("Cannot look for sessions without a record, it will be tried again: %s", failure->message);
+    if (sweep_cut(sweep))
+        log_warning(
+            "More is left of recoveries than can be listed at a time, there may be sessions without a "
+            "record beside those seen; see ilrctl doctor --leftovers");
     if (failure || !log_swept(items, n))
         orphans_look_later(o);
     o->sweep = sweep_free(o->sweep);

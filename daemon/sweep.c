@@ -23,6 +23,7 @@ struct Sweep {
     size_t n_items;
     HelperCall *list;
     bool again;      /* the list is the second one */
+    bool cut;        /* the latest list is not all there is */
     char **sessions; /* still to be taken down */
     bool rest;       /* and then what is of none */
     Task tasks[TASKS_MAX];
@@ -66,6 +67,11 @@ const SweepItem *sweep_items(const Sweep *s, size_t *ret_n)
 {
     *ret_n = s->n_items;
     return s->items;
+}
+
+bool sweep_cut(const Sweep *s)
+{
+    return s->cut;
 }
 
 static void finish(Sweep *s, const Failure *failure)
@@ -113,7 +119,9 @@ static int items_read(Sweep *s, json_object *answer, SweepItem **ret, size_t *re
     size_t i, n = 0, total;
     int r;
 
-    if (json_get_array(answer, "leftovers", &array) <= 0 || json_object_array_length(array) > ITEMS_MAX)
+    s->cut = false;
+    if (json_get_array(answer, "leftovers", &array) <= 0 || json_object_array_length(array) > ITEMS_MAX ||
+        json_get_bool(answer, "cut", &s->cut) < 0)
         return -EBADMSG;
     r = s->options.known(&known, s->options.known_userdata);
     if (r < 0)
@@ -184,7 +192,10 @@ static int items_judge(Sweep *s, SweepItem *after, size_t n_after)
     for (i = 0; i < s->n_items; i++) {
         SweepItem *item = &s->items[i], *still = find(after, n_after, item->kind, item->name);
 
-        if (!still)
+        if (!still && s->cut) {
+            item->result = SWEEP_RESULT_FAILED;
+            set_reason(item, "there is too much to see whether it is gone: sweep again");
+        } else if (!still)
             item->result = SWEEP_RESULT_REMOVED;
         else if (!wanted(s, item))
             item_keep(item);

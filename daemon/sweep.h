@@ -52,3 +52,5 @@ Sweep *sweep_free(Sweep *s);
 
 /* When it is done: what was found, and what became of it. Borrowed. */
 const SweepItem *sweep_items(const Sweep *s, size_t *ret_n);
+/* There was more than the helper lists at a time. */
+bool sweep_cut(const Sweep *s);

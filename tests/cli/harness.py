@@ -110,6 +110,7 @@ class Helper(HelperSocket):
         self.hold = {}           # verb -> Event that is waited for before answering
         self.hung_up = []        # verbs whose caller left before the answer
         self.sessions = {}       # id -> "connected" or "up"
+        self.cut = False         # that list has not all
         self.left = []           # what "leftovers" tells besides the sessions
         self.raw = {}            # verb -> bytes to answer instead
         self.lingering = 0       # devices that a release by force leaves to their users
@@ -171,7 +172,8 @@ class Helper(HelperSocket):
             self.sessions.pop(session, None)
             return {}
         if verb == "leftovers":
-            return {"leftovers": [item for item in self.everything() if item.get("session") not in request["known"]]}
+            return {"leftovers": [item for item in self.everything() if item.get("session") not in request["known"]],
+                    **({"cut": True} if self.cut else {})}
         if verb == "sweep":
             self.sessions.pop(session, None)
             self.left = [item for item in self.left if item.get("stuck") or item.get("session") != session or

@@ -172,6 +172,18 @@ def many_sessions_are_swept_four_at_a_time():
         assert sorted(s for s, _ in swept(w)) == [f"lost000{n}" for n in range(10)], swept(w)
 
 
+def list_that_is_cut_is_told_as_that():
+    """Whoever sees a few thousand must not take them for all, nor what is not on the second list for removed."""
+    with started() as w:
+        w.helper.left, w.helper.cut = lost_session(), True
+        for arguments, name in (((), "left"), (("--sweep",), "failed")):
+            result = w.ilrctl("doctor", "--leftovers", *arguments)
+            assert result.returncode == 9 and "not all of it" in result.stderr and "then look again" in result.stderr, result
+            assert name in result.stdout and "removed" not in result.stdout, result
+        w.helper.cut = False
+        assert look(w) == ({}, 0)
+
+
 def records_that_cannot_be_understood_are_told_and_kept():
     with started() as w:
         bad = {"newer123.json": '{"version": 99}', "broken12.json": "{", "odd.json": "{}", "UPPER123.json": '{"version": 1}',
@@ -307,7 +319,7 @@ main([nothing_is_left_beside_a_ready_session, everything_is_told_and_nothing_tou
       member_of_the_group_may_sweep_ours_but_not_foreign, what_does_not_go_is_told_with_why,
       session_that_begins_while_the_list_is_made_is_not_left_over,
       session_that_begins_while_others_are_swept_is_left_alone, many_sessions_are_swept_four_at_a_time,
-      records_that_cannot_be_understood_are_told_and_kept, save_that_a_power_cut_broke_off_is_gone_after_a_start,
+      list_that_is_cut_is_told_as_that, records_that_cannot_be_understood_are_told_and_kept, save_that_a_power_cut_broke_off_is_gone_after_a_start,
       revoke_that_is_owed_is_told, registration_that_no_session_explains_is_found_by_the_machine,
       helper_that_does_not_answer_or_talks_nonsense_is_an_error, names_do_not_talk_to_the_terminal,
       caller_that_leaves_ends_the_call, ilrd_that_ends_in_the_middle_leaves_nobody_waiting,
