@@ -168,7 +168,7 @@ static int by_time(const void *a, const void *b)
 
 static void show_points(json_object *points)
 {
-    static const char *const titles[] = {"TIME", "POINT", "TYPE", "TIERS", "SESSION", "NOTE"};
+    static const char *const titles[] = {"TIME", "POINT", "TYPE", "TIERS", "RECOVERY", "NOTE"};
     size_t i;
     Table t;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* azure_revoke(). What is refused is held against the recovery point: without a session on it there is
+/* azure_revoke(). What is refused is held against the recovery point: without a recovery on it there is
  * nothing owed. */
 
 #include "azure-internal.h"
@@ -25,7 +25,8 @@ static void on_point(const AzureAnswer *a, Failure *failure, void *userdata)
                     : o->answered;
     failure_free(failure);
     if (gone && !o->answered)
-        log_full(LOG_INFO, o->session, "Azure: could not %s, but it has no session any more", o->what);
+        log_full(LOG_INFO, o->session, "Azure: could not %s, but the point has no active recovery any more",
+                 o->what);
     revoke_finish(o, gone, gone ? NULL : TAKE_PTR(o->kept));
 }
 
@@ -38,7 +39,7 @@ static void look_at_point(AzureOperation *o)
         revoke_finish(o, false, TAKE_PTR(o->kept));
 }
 
-/* Something else is being done with the item, its own provision perhaps, which would have its session only
+/* Something else is being done with the item, its own provision perhaps, which would be active only
  * afterwards: what the point says now is not the answer. */
 static bool item_busy(const AzureLongResult *result, const Failure *f)
 {
@@ -57,11 +58,10 @@ static void on_revoked(const AzureLongResult *result, Failure *failure, void *us
     if (result->ok) {
         /* Not what is documented, and anything on the way can say "200". */
         o->answered = true;
-        o->kept =
-            failure_new(FAILURE_AZURE_ANSWER_INVALID,
-                        "Could not %s: Azure answered with status %d and no operation, and the recovery "
-                        "point still has its session",
-                        o->what, result->post_status);
+        o->kept = failure_new(FAILURE_AZURE_ANSWER_INVALID,
+                              "Could not %s: Azure answered with status %d and no operation, and the point "
+                              "still has an active recovery",
+                              o->what, result->post_status);
         look_at_point(o);
         return;
     }

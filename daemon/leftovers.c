@@ -107,7 +107,7 @@ static void on_kept(const char *file, const char *why, void *userdata)
     tell_kept(
         c, "record", path, why, NULL,
         "it may be all that knows of a registration at Azure: let the version of ilrd that wrote it release "
-        "it; or remove the file when the point has no active session any more");
+        "it; or remove the file when the point has no active recovery any more");
 }
 
 /* What is owed to Azure and could not be given back so far. */

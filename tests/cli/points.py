@@ -78,7 +78,7 @@ def points_are_shown_newest_first():
         p = w.run("points", "WEB1")
         has(p.stderr, "VM web1, resource group rg", "vault1")
         assert [line.split()[1] for line in p.stdout.splitlines()] == ["POINT", "103", "102", "101"]
-        has(p.stdout, "InstantRP HardenedRP", "2026-11-21T22:00:12Z", "AppConsistent")
+        has(p.stdout, "InstantRP HardenedRP", "2026-11-21T22:00:12Z", "AppConsistent", " RECOVERY ")
         ids = lambda *a: [json.loads(line)["id"] for line in w.run("--json", "points", "web1", *a).stdout.splitlines()]
         assert ids("--since=2026-11-21", "--until=2026-11-21") == ["102"]
         assert ids("--since=2026-11-21 22:00:12") == ["102", "103"]

@@ -293,7 +293,7 @@ static void test_revoke_nothing_there(void **state)
     w.done = 0;
     do_revoke(&w);
     assert_false(w.ok); /* a 200 that means nothing */
-    assert_failure(&w, FAILURE_AZURE_ANSWER_INVALID, "still has its session");
+    assert_failure(&w, FAILURE_AZURE_ANSWER_INVALID, "still has an active recovery");
     w.failure = failure_free(w.failure);
     w.done = 0;
     do_revoke(&w);
