@@ -5,10 +5,14 @@
 
 #include "session-vm-internal.h"
 
+#include "connection-failure.h"
 #include "log.h"
 
 /* Over its own end of the wait (helper/connect.c): stopping the unit after it, and the lock before. */
 #define HELPER_CONNECT_MARGIN_USEC (4 * USEC_PER_MINUTE)
+
+#define RUNNING "running the connection script"
+#define TURN_LOOK_USEC (USEC_PER_SEC / 2)
 
 static int read_targets(VmSession *v, json_object *connection)
 {
@@ -39,6 +43,7 @@ static void on_connected(HelperCall *call, json_object *answer, Failure *failure
     VmSession *v = s->data;
     json_object *connection;
 
+    v->turn = sd_event_source_disable_unref(v->turn);
     v->provision.script = secret_unref(v->provision.script);
     if (answer &&
         (json_get_object(answer, "connection", &connection) <= 0 || read_targets(v, connection) < 0))
@@ -47,6 +52,33 @@ static void on_connected(HelperCall *call, json_object *answer, Failure *failure
         f = failure_copy(failure);
     v->provision.call = helper_call_free(v->provision.call);
     session_step_done(s, f);
+}
+
+/* Scripts start one at a time, which only ilr-connect sees. */
+static int on_turn(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    Session *s = userdata;
+    VmSession *v = s->data;
+    int waits = connection_waits(services(s)->connect_dir, s->id);
+
+    if (waits >= 0)
+        session_set_detail(s, "%s", waits ? "waiting for other connection scripts to start" : RUNNING);
+    if (!v->turn) /* who was told of it has released the session */
+        return 0;
+    if (waits == 0 || sd_event_source_set_time_relative(v->turn, TURN_LOOK_USEC) < 0 ||
+        sd_event_source_set_enabled(v->turn, SD_EVENT_ONESHOT) < 0)
+        v->turn = sd_event_source_disable_unref(v->turn);
+    return 0;
+}
+
+static void started(Session *s)
+{
+    VmSession *v = s->data;
+
+    session_set_detail(s, "%s", RUNNING);
+    if (sd_event_add_time_relative(s->context->event, &v->turn, CLOCK_MONOTONIC, TURN_LOOK_USEC, 0, on_turn,
+                                   s) < 0)
+        log_oom(); /* it is not told then */
 }
 
 static void on_portal(char *const *addresses, Failure *failure, void *userdata)
@@ -82,7 +114,7 @@ static void on_portal(char *const *addresses, Failure *failure, void *userdata)
     if (f || r < 0)
         session_step_done(s, f);
     else
-        session_set_detail(s, "running the connection script");
+        started(s);
 }
 
 static int start_connect(Session *s)

@@ -14,6 +14,7 @@ typedef struct VmSession {
     SessionProvision provision; /* first: the step finds it there */
     Place connection;           /* from before connect until after its release */
     unsigned queue_place;       /* 1: the next one; 0: it has one, or wants none */
+    sd_event_source *turn;      /* from connect until the script runs: the next look whether it does */
     int64_t *sids;              /* iSCSI sessions */
     size_t n_sids;
     json_object *disks, *volumes, *roots; /* arrays, or NULL */

@@ -28,6 +28,7 @@ static void vm_cancel(Session *s)
     VmSession *v = s->data;
 
     v->linger = linger_free(v->linger);
+    v->turn = sd_event_source_disable_unref(v->turn);
     session_vm_unlock_stop(s);
     v->queue_place = 0;
     if (!v->connection.taken)
@@ -52,6 +53,7 @@ void session_vm_data_free(void *data)
     if (!v)
         return;
     place_give_back(&v->connection);
+    sd_event_source_disable_unref(v->turn);
     session_provision_done(&v->provision);
     session_vm_stop_watching(v);
     session_vm_unlock_done(v);

@@ -394,6 +394,32 @@ def place_in_the_queue_is_told_and_left_at_once():
         w.rests()
 
 
+def turn_of_a_script_is_told():
+    """Scripts start one at a time: what of them is ilr-connect's turn, ilrd reads from its file."""
+    with Office() as w:
+        w.helper.hold["connect"] = threading.Event()
+        call = w.begin(None, "Provision", {"recoveryPoint": point_id()})
+        wait_for("it is started", lambda: "connect" in w.helper.verbs())
+        session = w.session()["id"]
+        os.mkdir(f"{w.dir}/connect/{session}")
+        for state, detail in (("starting", "waiting for other connection scripts to start"),
+                              ("running", "running the connection script")):
+            path = f"{w.dir}/connect/{session}/connection.json"
+            with open(f"{path}.new", "w") as f:
+                json.dump({"version": 1, "session": session, "state": state}, f)
+            os.rename(f"{path}.new", path)
+            wait_for(detail, lambda: w.session(session)["detail"] == detail)
+        w.helper.hold["connect"].set()
+        ready(rest(call))
+        w.call("Release", {"id": session})
+        w.rests()
+        # Whoever leaves meanwhile is not looked after.
+        w.helper.hold["connect"] = threading.Event()
+        with w.begin(None, "Provision", {"recoveryPoint": point_id()}):
+            wait_for("it is started", lambda: w.helper.verbs()[-1] == "connect")
+        w.rests()
+
+
 # ---- races ----
 
 # Where a session can be held fast: a verb of the helper, or None for Azure's operation, and the states up and down.
@@ -602,8 +628,8 @@ def users_without_a_name_are_numbers():
 main([two_users_hold_one_session, sole_holders_session_may_be_released_by_others, release_for_all_takes_it_from_everybody,
       holders_outlive_a_crash, giving_up_takes_away_the_callers_hold_only, the_same_user_twice_gives_up_once,
       own_release_ends_the_own_provision, two_holders_let_go_at_once, what_the_session_does_not_have_is_refused_by_name,
-      limit_per_caller, place_in_the_queue_is_told_and_left_at_once, release_in_each_state_and_twice,
-      client_gone_in_each_state, provision_right_after_release_waits, provision_does_not_wait_for_who_keeps_it,
-      force_overtakes_a_release_that_hangs, longest_idle_time_of_all_holders_counts,
+      limit_per_caller, place_in_the_queue_is_told_and_left_at_once, turn_of_a_script_is_told,
+      release_in_each_state_and_twice, client_gone_in_each_state, provision_right_after_release_waits,
+      provision_does_not_wait_for_who_keeps_it, force_overtakes_a_release_that_hangs, longest_idle_time_of_all_holders_counts,
       idle_time_of_a_record_with_one_for_all, who_joins_and_fails_holds_nothing,
       provision_ends_when_only_files_are_left, closing_until_the_last_one_lets_go, users_without_a_name_are_numbers])

@@ -131,6 +131,20 @@ check "the session stands" stands
 check "release" ilrctl release "$id"
 check "and nothing is left" nothing_left azure
 check "and ilrd lives, iscsid.conf is untouched" same_daemon
+
+# Scripts start one at a time.
+ilrd_configure
+scenario "$POINT_C" '{"script": {"hang": "start"}}'
+attempted "$POINT_C" &
+runs() { grep -q '"state": *"running"' /run/ilr-connect/*/connection.json; }
+check "one that hangs at its beginning runs" eventually 60 runs
+attempted "$POINT_B" &
+waits() { ilrctl list --json | jq -e 'any(.sessions[]; .detail == "waiting for other connection scripts to start")'; }
+check "who comes after it is told that he waits for it" eventually 30 waits
+all_released() { for id in $(sessions); do ilrctl release "$id"; done; }
+check "both are released" all_released
+wait
+check "and nothing is left" eventually 30 nothing_left azure
 sim_scenario "$POINT_C" null >/dev/null
 check "the host is as it was" host_unchanged "$WORK/before"
 finish
