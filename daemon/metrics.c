@@ -25,7 +25,7 @@ struct Metrics {
     Step steps[NAMES_MAX];
     End ends[NAMES_MAX];
     uint64_t failures[FAILURE_NAME_MAX];
-    uint64_t bytes_read; /* of sessions that are over */
+    uint64_t bytes_read; /* by sessions that are over, since the start */
 };
 
 int metrics_new(Metrics **ret)
@@ -180,7 +180,7 @@ static void write_sessions(const Metrics *m, const char *const *states, const Me
         fputs("ilrd_session_read_bytes_total", f);
         labels(f, &sessions[i]);
         fprintf(f, " %" PRIu64 "\n", sessions[i].bytes_read);
-        bytes += sessions[i].bytes_read;
+        bytes += sessions[i].bytes_read - sessions[i].before_bytes;
     }
     family(f, "ilrd_read_bytes", "counter", "bytes", "Read from the backup's disks by all sessions.");
     fprintf(f, "ilrd_read_bytes_total %" PRIu64 "\n", bytes);

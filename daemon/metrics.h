@@ -16,14 +16,16 @@ DEFINE_CLEANUP(Metrics *, metrics_free)
 void metrics_step(Metrics *m, const char *step, uint64_t took_usec);
 /* A session failed, or an attempt to release one did. */
 void metrics_failure(Metrics *m, FailureName name);
-/* A session is over. end: a name that stays. bytes_read: of all its life. */
+/* A session is over. end: a name that stays. bytes_read: since the start, not of all its
+ * life. */
 void metrics_closed(Metrics *m, const char *end, uint64_t bytes_read);
 
 typedef struct MetricsSession {
     const char *id, *state;
-    const char *vm;      /* anything, escaped here; NULL: not known */
-    uint64_t bytes_read; /* so far */
-    uint64_t left_usec;  /* until Azure's end; USEC_INFINITY: not known */
+    const char *vm;        /* anything, escaped here; NULL: not known */
+    uint64_t bytes_read;   /* so far */
+    uint64_t before_bytes; /* of them before the start */
+    uint64_t left_usec;    /* until Azure's end; USEC_INFINITY: not known */
     size_t inhibitors;
 } MetricsSession;
 

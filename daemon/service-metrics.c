@@ -36,6 +36,7 @@ int service_metrics(VarlinkCall *call, json_object *parameters, void *userdata)
         *m = (MetricsSession){.id = session->id,
                               .state = session_state_to_string(session_state(session)),
                               .bytes_read = session_bytes_read(session),
+                              .before_bytes = session->use.before_bytes,
                               .left_usec = session_time_left(session),
                               .inhibitors = session->use.n_inhibitors};
         if (session->kind->names)

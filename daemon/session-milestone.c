@@ -102,7 +102,8 @@ void session_milestone(Session *s)
     char subject[512], span[64], end[128] = "";
 
     if (s->closed)
-        metrics_closed(s->context->metrics, session_end_to_string(s->end), s->use.bytes_read);
+        metrics_closed(s->context->metrics, session_end_to_string(s->end),
+                       s->use.bytes_read - s->use.before_bytes);
     s->kind->subject(s, subject, sizeof(subject));
     if (s->kind->names)
         s->kind->names(s, &vm, &point);

@@ -233,7 +233,7 @@ int session_use_load(Session *s, json_object *record)
         span < 0 || bytes < 0)
         return -EINVAL;
     s->use.idle.span_usec = (uint64_t)span;
-    s->use.bytes_read = s->use.kept_bytes = (uint64_t)bytes;
+    s->use.bytes_read = s->use.kept_bytes = s->use.before_bytes = (uint64_t)bytes;
     return 0;
 }
 

@@ -26,11 +26,12 @@ typedef struct Inhibitor {
 
 typedef struct SessionUse {
     Idle idle;
-    uint64_t bytes_read; /* from the backup's disks since they came */
-    uint64_t kept_bytes; /* of them in the record */
-    uint64_t kept_usec;  /* when that was saved; CLOCK_MONOTONIC */
-    bool disks_gone;     /* others may have their numbers now */
-    bool asked;          /* who has files open */
+    uint64_t bytes_read;   /* from the backup's disks since they came */
+    uint64_t before_bytes; /* of them before this start of ilrd */
+    uint64_t kept_bytes;   /* of them in the record */
+    uint64_t kept_usec;    /* when that was saved; CLOCK_MONOTONIC */
+    bool disks_gone;       /* others may have their numbers now */
+    bool asked;            /* who has files open */
     Inhibitor *inhibitors;
     size_t n_inhibitors;
     uint64_t last_number;

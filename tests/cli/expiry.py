@@ -231,6 +231,28 @@ def released_while_users_are_asked_for():
         w.assert_clean()
 
 
+def metrics_begin_anew_with_ilrd():
+    """Whoever adds up what a counter says between two starts must not add anything twice."""
+    with World() as w:
+        w.set_bytes_read(0)
+        session = session_of(w.provision()[-1])["id"]
+        name = f'ilrd_session_read_bytes_total{{session="{session}",vm="web1"}}'
+
+        def bytes_read(*names):
+            return [int(t.split()[1]) for n in names for t in w.ilrctl("metrics").stdout.splitlines() if t.startswith(n + " ")]
+
+        w.set_bytes_read(5 << 20)
+        assert bytes_read(name, "ilrd_read_bytes_total") == [5 << 20] * 2
+        assert w.kill_ilrd(signal.SIGTERM) == 0
+        w.set_bytes_read(6 << 20)  # while ilrd is not there to see it
+        w.start_ilrd()
+        wait_for("ready again", lambda: session_of(w.call("Describe", {"id": session}))["state"] == "ready")
+        assert bytes_read(name, "ilrd_read_bytes_total") == [6 << 20, 1 << 20]
+        assert w.ilrctl("release", session).returncode == 0
+        assert bytes_read(name, "ilrd_read_bytes_total") == [1 << 20]
+        w.assert_clean()
+
+
 def who_wants_longer_gets_it():
     with World("Session.IdleSec=2h") as w:
         assert session_of(w.provision()[-1])["idleUsec"] == 7200 * 1000000
@@ -383,4 +405,5 @@ if __name__ == "__main__":
           hanging_release_is_forced, unused_is_released, what_was_read_is_known_after_a_restart,
           host_that_was_restarted_is_no_failure, who_is_in_the_way_is_counted,
           who_gets_it_now_has_its_whole_time, unknown_use_counts_as_use, released_while_users_are_asked_for,
-          who_wants_longer_gets_it, command_keeps_it, inhibit_tells_what_is_wrong, only_so_many_inhibitors, metrics_count])
+          who_wants_longer_gets_it, command_keeps_it, inhibit_tells_what_is_wrong, only_so_many_inhibitors, metrics_count,
+          metrics_begin_anew_with_ilrd])
