@@ -21,9 +21,9 @@ typedef struct Progress {
 
 void progress_init(Progress *p, bool quiet);
 void progress_done(Progress *p);
-/* A session object came. */
 /* Something is waited for before there is a session. */
 void progress_note(Progress *p, const char *detail);
+/* A session object came. */
 void progress_update(Progress *p, json_object *session);
 /* Draws the time anew. */
 void progress_tick(Progress *p);

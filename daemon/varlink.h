@@ -97,7 +97,7 @@ int varlink_server_set_authorize(VarlinkServer *s, VarlinkAuthorize authorize, c
 int varlink_server_listen_fd(VarlinkServer *s, int fd);
 int varlink_server_add_connection_fd(VarlinkServer *s, int fd);
 
-/* How many connections are open: for "exit when idle" and for tests. */
+/* How many connections are open: for tests. */
 unsigned varlink_server_n_connections(const VarlinkServer *s);
 /* Bytes of answers that this user has not read yet, on all his connections. */
 size_t varlink_unread(const VarlinkServer *s, uid_t uid);

@@ -2,7 +2,7 @@
 #pragma once
 
 /* The few macros that every file uses: ownership (_cleanup_, TAKE_PTR), sizes, units of time.
- * Nothing here allocates, logs or knows what the program is for. */
+ * Nothing here logs or knows what the program is for. */
 
 #include <errno.h>
 #include <stdbool.h>
