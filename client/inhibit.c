@@ -5,7 +5,6 @@
  * more. */
 
 #include "client.h"
-#include "show.h"
 #include "text.h"
 
 #include <poll.h>

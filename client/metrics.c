@@ -4,7 +4,6 @@
 
 #include "client.h"
 #include "files.h"
-#include "show.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

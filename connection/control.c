@@ -5,7 +5,6 @@
 #include "list.h"
 #include "local-socket.h"
 
-#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 

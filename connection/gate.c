@@ -5,8 +5,6 @@
 #include "list.h"
 #include "validate.h"
 
-#include <ctype.h>
-
 /* iscsiadm's own patience with a portal that does not answer is about two minutes. */
 #define HELPER_TIMEOUT_USEC (180 * USEC_PER_SEC)
 #define CHAP_MAX 255

@@ -7,7 +7,6 @@
 #include "log.h"
 #include "prompts.h"
 #include "system-name.h"
-#include "timeutil.h"
 
 /* A question is printed in one piece, but may be read in two: it is looked at when nothing more has come for
  * this long. */

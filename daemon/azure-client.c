@@ -5,7 +5,6 @@
 #include "log.h"
 #include "timeutil.h"
 
-#include <inttypes.h>
 #include <sys/random.h>
 
 #define BODY_MAX (1 * MIB)

@@ -5,7 +5,6 @@
 #include "timeutil.h"
 
 #include <stdarg.h>
-#include <strings.h>
 
 #define FIND_ATTEMPTS_MAX 3
 #define LIST_ITEMS_ACTION "Microsoft.RecoveryServices/Vaults/backupProtectedItems/read"

@@ -2,7 +2,6 @@
 #include "azure-ids.h"
 
 #include "log.h"
-#include "timeutil.h"
 
 #include <inttypes.h>
 #include <sys/random.h>

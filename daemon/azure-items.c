@@ -4,8 +4,6 @@
 #include "timeutil.h"
 #include "utf8.h"
 
-#include <strings.h>
-
 #define TEXT_MAX 512 /* bytes */
 
 static const char *text(json_object *properties, const char *key)

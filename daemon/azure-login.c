@@ -6,7 +6,6 @@
 #include "log.h"
 #include "timeutil.h"
 
-#include <ctype.h>
 #include <openssl/evp.h>
 
 #define ANSWER_MAX (256 * KIB)

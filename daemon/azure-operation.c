@@ -4,7 +4,6 @@
 #include "log.h"
 #include "timeutil.h"
 
-#include <inttypes.h>
 #include <strings.h>
 
 #define POST_ATTEMPTS_MAX 5

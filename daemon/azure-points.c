@@ -3,7 +3,6 @@
 
 #include "timeutil.h"
 
-#include <inttypes.h>
 #include <strings.h>
 
 #define ID_MAX 128

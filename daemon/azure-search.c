@@ -4,8 +4,6 @@
 #include "azure-find.h"
 #include "utf8.h"
 
-#include <strings.h>
-
 int azure_matches_add(AzureMatches *m, AzureItem *item, const char *vm, const char *resource_group)
 {
     const unsigned most = 3;

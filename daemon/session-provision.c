@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "session-provision.h"
 
-#include "log.h"
-
 #define HELPER_QUICK_USEC (30 * USEC_PER_SEC)
 
 static VmServices *services(const Session *s)

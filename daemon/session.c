@@ -4,7 +4,6 @@
 #include "log.h"
 #include "timeutil.h"
 
-#include <inttypes.h>
 #include <stdarg.h>
 
 #define RETRY_MAX_USEC (5 * USEC_PER_MINUTE)

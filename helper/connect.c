@@ -11,9 +11,7 @@
 #include "session-dirs.h"
 #include "storage.h"
 #include "systemd.h"
-#include "validate.h"
 
-#include <fcntl.h>
 #include <systemd/sd-bus.h>
 
 #define SCRIPT_SIZE_MAX (8 * MIB)

@@ -5,7 +5,6 @@
 #include "subvolume.h"
 
 #include <ctype.h>
-#include <inttypes.h>
 
 /* crypttab may lead to what crypttab opens. */
 #define DEPTH_MAX 4

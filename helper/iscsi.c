@@ -10,7 +10,6 @@
 #include "verb.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 
 #define SESSIONS_MAX 4096

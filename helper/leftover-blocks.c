@@ -6,7 +6,6 @@
 #include "leftover.h"
 #include "paths.h"
 
-#include <limits.h>
 #include <sys/sysmacros.h>
 
 #define DEPTH_MAX 32

@@ -2,7 +2,6 @@
 #include "leftover.h"
 
 #include "iscsi.h"
-#include "paths.h"
 #include "record.h"
 #include "timeutil.h"
 #include "verb.h"

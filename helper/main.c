@@ -12,7 +12,6 @@
 #include "validate.h"
 #include "verb.h"
 
-#include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 

@@ -4,7 +4,6 @@
 #include "files.h"
 #include "leftover.h"
 #include "paths.h"
-#include "timeutil.h"
 
 #include <fcntl.h>
 #include <poll.h>

@@ -4,8 +4,6 @@
 
 #include "config.h"
 
-#include "timeutil.h"
-
 Config *config_new(void)
 {
     Config *c = calloc(1, sizeof(*c));

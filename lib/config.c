@@ -8,7 +8,6 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <strings.h>
 
 #define CONFIG_SIZE_MAX (1 * MIB)

@@ -4,7 +4,6 @@
 #include "base64.h"
 #include "framing.h"
 #include "local-socket.h"
-#include "timeutil.h"
 
 /* A session with as many volumes as the helper looks at (RECORD_SIZE_MAX); a bound, not an expectation. */
 #define ANSWER_MAX (16 * MIB)

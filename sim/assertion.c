@@ -3,7 +3,6 @@
 #include "assertion.h"
 #include "files.h"
 #include "strv.h"
-#include "timeutil.h"
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>

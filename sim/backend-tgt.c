@@ -4,7 +4,6 @@
  * connection script that leads there (script.h). */
 
 #include "backend.h"
-#include "log.h"
 #include "portal.h"
 #include "script.h"
 #include "target.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include "identity.h"
-#include "timeutil.h"
 #include "validate.h"
 #include <sys/random.h>
+#include <time.h>
 
 #define HEX "0123456789abcdef"
 #define DIGITS "0123456789"

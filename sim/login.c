@@ -5,7 +5,6 @@
 
 #include "request.h"
 #include "timeutil.h"
-#include <ctype.h>
 #include <strings.h>
 
 static int hex(char c)

@@ -6,7 +6,6 @@
 #include "log.h"
 #include "request.h"
 #include "timeutil.h"
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <sys/socket.h>

@@ -4,7 +4,6 @@
 #include "files.h"
 #include "timeutil.h"
 #include "validate.h"
-#include <ctype.h>
 #include <fcntl.h>
 #include <strings.h>
 
