@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Which processes are told as left, on a made-up /proc. */
+/* Which processes are told as left, on a made-up /proc; and that of real ones only a tunnel is ended. */
 
 #include "files.h"
 #include "helper-host.h"
 #include "leftover.h"
 #include "paths.h"
+#include "process.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
@@ -34,6 +37,20 @@ static void put_process(int pid, const char *comm, const char *unit)
     put(pid, "comm", comm);
     put(pid, "cgroup", text);
     put(pid, "stat", "1 (x y) D 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0\n");
+}
+
+/* How it was started: each word ends with a NUL. */
+static void put_words(int pid, const char *first, const char *second)
+{
+    char path[64];
+    FILE *f;
+
+    put(pid, "cmdline", "");
+    snprintf(path, sizeof(path), "%s/proc/%d/cmdline", scratch, pid);
+    f = fopen(path, "we");
+    assert_non_null(f);
+    fprintf(f, "%s%c%s%c", first, 0, second, 0);
+    assert_int_equal(fclose(f), 0);
 }
 
 static void remove_process(int pid)
@@ -246,11 +263,104 @@ static void cookies(void **state)
     leftovers_done(&l);
 }
 
+/* A tunnel of a script that somebody has run by hand, and who keeps a mount of ours in a name space of his
+ * own; one that follows the host's is not kept. */
+static void of_others(void **state)
+{
+    Leftovers l = {};
+    char line[256];
+
+    put(4711, "comm", "SecureTCPTunnel\n");
+    put_words(4711, "./SecureTCPTunnel", "2.3.4.5");
+    put(4712, "comm", "vim\n");
+    put_words(4712, "vim", "SecureTCPTunnel.py");
+    put(4713, "comm", "sleep\n");
+    put(4713, "ns/mnt", "");
+    snprintf(line, sizeof(line), "36 35 253:3 / %s/" LEFT "/volumes/root ro - ext4 /dev/dm-3 ro\n",
+             paths.mounts_dir);
+    put(4713, "mountinfo", line);
+    put(4714, "comm", "sleep\n");
+    put(4714, "ns/mnt", "");
+    snprintf(line, sizeof(line), "36 35 253:3 / %s/" LEFT "/volumes/root ro master:5 - ext4 /dev/dm-3 ro\n",
+             paths.mounts_dir);
+    put(4714, "mountinfo", line);
+    assert_int_equal(leftover_add_processes(&l, USEC_PER_MINUTE), 0);
+    assert_int_equal(l.n, 2);
+    assert_non_null(find(&l, "4711"));
+    assert_int_equal(find(&l, "4711")->kind, LEFTOVER_PROCESS);
+    assert_false(find(&l, "4711")->ours);
+    assert_non_null(find(&l, "4713"));
+    assert_int_equal(find(&l, "4713")->kind, LEFTOVER_NAMESPACE);
+    assert_false(find(&l, "4713")->ours);
+    assert_string_equal(find(&l, "4713")->session, LEFT);
+    leftovers_done(&l);
+}
+
+/* A real process that was started as name; when this returns, it is what it is going to be. */
+static pid_t start(const char *name, bool deaf, uint64_t *ret_since)
+{
+    char path[32], byte;
+    int fds[2], dir;
+    pid_t pid;
+
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    pid = fork();
+    if (pid == 0) {
+        if (deaf)
+            (void)signal(SIGTERM, SIG_IGN);
+        (void)execl("/bin/sleep", name, "1000", NULL);
+        _exit(127);
+    }
+    assert_true(pid > 0);
+    close(fds[1]);
+    assert_int_equal(read(fds[0], &byte, 1), 0);
+    close(fds[0]);
+    snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+    dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(dir >= 0);
+    *ret_since = process_since(dir);
+    close(dir);
+    return pid;
+}
+
+static int end_signal(pid_t pid)
+{
+    int status;
+
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+/* Only what still is the very tunnel that was found is ended; one that does not listen, too. */
+static void ended(void **state)
+{
+    uint64_t since;
+    pid_t pid;
+
+    paths.proc = "/proc";
+    pid = start("SecureTCPTunnel", false, &since);
+    assert_int_equal(process_end(pid, since + 1, USEC_PER_SEC), 0);
+    assert_int_equal(process_end(pid, 0, USEC_PER_SEC), 0);
+    assert_true(process_exists(pid, since));
+    assert_int_equal(process_end(pid, since, 30 * USEC_PER_SEC), 0);
+    assert_int_equal(end_signal(pid), SIGTERM);
+    assert_int_equal(process_end(pid, since, USEC_PER_SEC), 0);
+    pid = start("SecureTCPTunnel", true, &since);
+    assert_int_equal(process_end(pid, since, 300 * USEC_PER_MSEC), 0);
+    assert_int_equal(end_signal(pid), SIGKILL);
+    pid = start("less", false, &since);
+    assert_int_equal(process_end(pid, since, USEC_PER_SEC), 0);
+    assert_true(process_exists(pid, since));
+    assert_int_equal(kill(pid, SIGINT), 0);
+    assert_int_equal(end_signal(pid), SIGINT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        HOST_TEST(beside_many),   HOST_TEST(too_many),          HOST_TEST(full),    HOST_TEST(odd_name),
-        HOST_TEST(hanging_entry), HOST_TEST(outlives_its_unit), HOST_TEST(cookies),
+        HOST_TEST(beside_many), HOST_TEST(too_many),      HOST_TEST(full),
+        HOST_TEST(odd_name),    HOST_TEST(hanging_entry), HOST_TEST(outlives_its_unit),
+        HOST_TEST(cookies),     HOST_TEST(of_others),     HOST_TEST(ended),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

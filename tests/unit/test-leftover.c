@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* What a session has of the host while it lasts, and may leave behind: its directories and their lock, files,
- * devices, and what of device-mapper only the kernel remembers. */
+ * devices, mounts, the host's own iSCSI records, and what of device-mapper only the kernel remembers. */
 
 #include "dm-cookie.h"
 #include "files.h"
@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <sys/sem.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -215,12 +216,120 @@ static void test_leftover_files(void **state)
     leftovers_done(&l);
 }
 
+#define MOUNTED "36 35 %s / %s ro,nosuid - %s %s ro\n"
+
+static void put_mounts(void)
+{
+    char text[4096];
+    size_t i, n = 0;
+    const struct {
+        const char *device, *path, *type, *source;
+    } mounts[] = {
+        {"65:0", "/mnt/by\\040hand", "ext4", "/dev/sdq"},
+        {"0:44", "/mnt/pool", "btrfs", "/dev/sdq"},
+        {"8:1", "/", "ext4", "/dev/sda1"},
+        {"253:9", "/root/web1-20261120220000/Volume2", "xfs", "/dev/sdr2"},
+        {"253:8", "/root/web1-20261120220000/LVM1", "ext4", "/dev/mapper/vg-lv"},
+        {"253:7", "/root/web1-20261120220000/LVM2", "ext4", "/dev/mapper/vg-two"},
+        {"8:1", "/root/web1-20261120220000/Volume3", "ext4", "/dev/sda1"},
+        {"253:9", "/root/web1-20261120/Volume1", "ext4", "/dev/sdr3"},
+        {"253:9", "/srv/data", "ext4", "/dev/sdr4"},
+    };
+
+    for (i = 0; i < ELEMENTSOF(mounts); i++)
+        n += (size_t)snprintf(text + n, sizeof(text) - n, MOUNTED, mounts[i].device, mounts[i].path,
+                              mounts[i].type, mounts[i].source);
+    n += (size_t)snprintf(text + n, sizeof(text) - n,
+                          "36 35 253:3 / %s/" ID "/volumes/root ro - ext4 /dev/dm-3 ro\n", paths.mounts_dir);
+    assert_true(n < sizeof(text));
+    scratch_put("proc/self/mountinfo", text);
+}
+
+/* What is on a recovery disk, by its number or, of btrfs, by its name; what is at our places; and what the
+ * connection script has mounted where it mounts, if its disk is gone: only then nobody can want it any more.
+ */
+static void test_leftover_mounts(void **state)
+{
+    LeftoverBlock disk = {.name = "sdq", .device = makedev(65, 0), .sid = -1};
+    const LeftoverBlocks blocks = {.items = &disk, .n = 1};
+    const char *proc = paths.proc;
+    const Leftover *item;
+    Leftovers l = {};
+    char made[64];
+
+    scratch_put("sys/dev/block/8:1/dev", "8:1\n");
+    scratch_put("sys/dev/block/253:8/dm/name", "vg-lv\n");
+    scratch_dir("sys/dev/block/253:8/slaves");
+    scratch_put("sys/dev/block/253:7/dm/name", "vg-two\n");
+    scratch_put("sys/dev/block/253:7/slaves/sda", "");
+    put_mounts();
+    snprintf(made, sizeof(made), "%s/proc", scratch);
+    paths.proc = made;
+    assert_int_equal(leftover_add_mounts(&l, &blocks), 0);
+    paths.proc = proc;
+    assert_int_equal(l.n, 5);
+    item = left(&l, "/by hand");
+    assert_non_null(item);
+    assert_int_equal(item->kind, LEFTOVER_MOUNT);
+    assert_false(item->ours);
+    assert_false(item->dead);
+    assert_non_null(left(&l, "/pool"));
+    item = left(&l, "/web1-20261120220000/Volume2");
+    assert_non_null(item);
+    assert_true(item->dead);
+    assert_false(item->ours);
+    assert_non_null(left(&l, "/LVM1"));
+    item = left(&l, ID "/volumes/root");
+    assert_non_null(item);
+    assert_true(item->ours);
+    assert_string_equal(item->session, ID);
+    leftovers_done(&l);
+}
+
+/* The host's own records: of recovery targets, and of discoveries through a tunnel. Where a tunnel and
+ * anybody's target may be (3260), only if all that was found there is of the recovery service. */
+static void test_leftover_records(void **state)
+{
+    const Leftover *item;
+    Leftovers l = {};
+
+    scratch_put("etc/iscsi/nodes/" TARGET_PREFIX "one/127.0.0.1,5365,1/default", "");
+    scratch_put("etc/iscsi/nodes/iqn.2005-03.org.example:data/10.0.0.1,3260,1/default", "");
+    scratch_put("etc/iscsi/send_targets/127.0.0.1,5390/st_config", "");
+    scratch_put("etc/iscsi/send_targets/127.0.0.1,5397/st_config", "");
+    scratch_put("etc/iscsi/send_targets/10.0.0.1,5390/st_config", "");
+    scratch_put("etc/iscsi/send_targets/127.0.0.1,5366/iqn.2005-03.org.example:data,127.0.0.1,5366,1,default",
+                "");
+    scratch_put("etc/iscsi/send_targets/127.0.0.1,3260/st_config", "");
+    assert_int_equal(leftover_add_files(&l), 0);
+    item = left(&l, "/nodes/" TARGET_PREFIX "one");
+    assert_non_null(item);
+    assert_int_equal(item->kind, LEFTOVER_NODE_RECORD);
+    assert_false(item->ours);
+    assert_null(left(&l, ":data"));
+    item = left(&l, "/127.0.0.1,5390");
+    assert_non_null(item);
+    assert_int_equal(item->kind, LEFTOVER_DISCOVERY_RECORD);
+    assert_int_equal(item->port, 5390);
+    assert_false(item->ours);
+    assert_null(left(&l, ",5397"));
+    assert_null(left(&l, "/10.0.0.1,5390"));
+    assert_null(left(&l, ",5366"));
+    assert_null(left(&l, ",3260"));
+    leftovers_done(&l);
+    scratch_put("etc/iscsi/send_targets/127.0.0.1,3260/" TARGET_PREFIX "one,127.0.0.1,3260,1,default", "");
+    assert_int_equal(leftover_add_files(&l), 0);
+    assert_non_null(left(&l, ",3260"));
+    leftovers_done(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_leftover_files), cmocka_unit_test(test_leftover_loops),
-        cmocka_unit_test(test_cookies),        cmocka_unit_test(test_lock),
-        cmocka_unit_test(test_directories),
+        cmocka_unit_test(test_leftover_files),   cmocka_unit_test(test_leftover_loops),
+        cmocka_unit_test(test_cookies),          cmocka_unit_test(test_lock),
+        cmocka_unit_test(test_directories),      cmocka_unit_test(test_leftover_mounts),
+        cmocka_unit_test(test_leftover_records),
     };
 
     return cmocka_run_group_tests(tests, host_make, scratch_remove);

@@ -11,10 +11,12 @@ cd "$(dirname "$0")"
 
 target=iqn.2016-01.microsoft.azure.backup:by-hand
 second=$target-too
+gone=$WORK/my-vm-20261120220000/Volume1 # as the script names them
+cookie=$((0x0D4D1234))
 images=$WORK/images
 tgt() { tgtadm -C 7 --lld iscsi "$@"; }
 for module in raid1 dm_mod loop; do modprobe $module || true; done
-mkdir -p "$images" "$WORK/mnt" "$WORK/own"
+mkdir -p "$images" "$WORK/mnt" "$WORK/own" "$gone"
 
 # ---- a session that nobody knows any more ----
 
@@ -42,14 +44,20 @@ check "the host is as it was before" host_unchanged "$WORK/first"
 
 # shellcheck disable=SC2317 # called by the trap
 clean_up() {
+    local t
+    for t in ${tunnel_pid-} ${keeper_pid-}; do kill "$t" 2>/dev/null || true; done
+    systemctl stop ilr-connection@lost1234.service || true
+    rm -rf "/etc/iscsi/send_targets/127.0.0.1,5390"
+    ipcrm -S $cookie 2>/dev/null || true
     umount "$WORK/mnt" 2>/dev/null || true
+    umount "$gone" 2>/dev/null || true
+    dmsetup remove handgone 2>/dev/null || true
     umount "$WORK/own" 2>/dev/null || true
     dmsetup remove handvg-lv 2>/dev/null || true
     dmsetup remove handspan 2>/dev/null || true
     dmsetup remove mine 2>/dev/null || true
     [[ ! -b /dev/md99 ]] || mdadm --stop /dev/md99 2>/dev/null || true
     losetup -D || true
-    local t
     for t in $target $second; do
         iscsiadm -m node -T "$t" --logout >/dev/null 2>&1 || true
         iscsiadm -m node -T "$t" -o delete >/dev/null 2>&1 || true
@@ -102,6 +110,7 @@ must "the disks are made" make_images
 # The first record makes directories that stay.
 iscsiadm -m node -o new -T iqn.2005-03.org.example:first -p 127.0.0.1:3270 >/dev/null
 iscsiadm -m node -T iqn.2005-03.org.example:first -o delete
+mkdir -p /etc/iscsi/send_targets
 # What is the host's own stays whatever is swept.
 truncate -s 16M "$images/own"
 mkfs.ext4 -q "$images/own"
@@ -150,6 +159,41 @@ mkdir -p /run/ilr-private/lost1234/iscsi /run/ilr-connect/lost1234/work /run/sys
 echo '{"version":1' >/run/ilr-private/lost1234/session.json # a broken one, too
 touch -d '1 hour ago' /run/ilr-private/hook-ready-gone5678.env
 mknod /dev/.ilr-9-77-4194303 b 9 77
+# A cookie of device-mapper, and a unit that runs.
+semaphore=$(python3 -c "import ctypes; print(ctypes.CDLL(None).semget($cookie, 1, 0o1600))")
+echo "$semaphore $cookie" >/run/ilr-private/lost1234/cookies
+printf '%s\n' '[Service]' Type=simple ExecStart= 'ExecStart=/bin/sleep 1000' \
+    >/run/systemd/system/ilr-connection@lost1234.service.d/50-addresses.conf
+systemctl start ilr-connection@lost1234.service
+# Somebody who came while it was mounted.
+unshare --mount --propagation private sh -c "mount -t tmpfs none /run/ilr-connect/lost1234/work; exec sleep 1000" &
+keeper_pid=$!
+kept_for_himself() { nsenter --target $keeper_pid --mount mountpoint -q /run/ilr-connect/lost1234/work; }
+must "somebody has a mount of the session to himself" eventually 10 kept_for_himself
+
+# ---- what the script has left that was run by hand: its tunnel, the record of its discovery, a mount whose disk is gone ----
+
+bash -c 'exec -a SecureTCPTunnel /usr/bin/python3 -c "$1"' - '
+import socket, time
+listener = socket.create_server(("127.0.0.1", 5390))
+time.sleep(1000)' &
+tunnel_pid=$!
+mkdir "/etc/iscsi/send_targets/127.0.0.1,5390"
+touch "/etc/iscsi/send_targets/127.0.0.1,5390/st_config"
+take_disk_away() {
+    truncate -s 16M "$images/gone"
+    mkfs.ext4 -q "$images/gone"
+    loop=$(losetup -f --show "$images/gone")
+    dmsetup create handgone --table "0 32768 linear $loop 0"
+    mount -o ro,noload /dev/mapper/handgone "$gone"
+    dmsetup suspend --noflush --nolockfs handgone
+    dmsetup load handgone --table '0 32768 error'
+    dmsetup resume handgone
+    losetup -d "$loop"
+}
+must "a disk goes away below a mount" take_disk_away
+tunnel_listens() { ss -Hltn 'sport = :5390' | grep -q 127.0.0.1; }
+must "a tunnel listens" eventually 10 tunnel_listens
 
 tell() {
     ilrctl doctor --leftovers >"$WORK/told" && { echo "exit status 0"; return 1; }
@@ -157,7 +201,11 @@ tell() {
     for what in "$@"; do grep -qF "$what" "$WORK/told" || { echo "not told: $what"; cat "$WORK/told"; return 1; }; done
 }
 check "all that ilrd's helpers have left is told" tell ilr_lost1234_d1 /run/ilr-private/lost1234 /run/ilr-connect/lost1234 \
-    ilr-connection@lost1234.service.d hook-ready-gone5678.env /dev/.ilr-9-77-4194303
+    ilr-connection@lost1234.service.d hook-ready-gone5678.env /dev/.ilr-9-77-4194303 \
+    "active (running)" "sleep in a session's unit" \
+    "sleep keeps /run/ilr-connect/lost1234/work in a mount namespace of its own"
+check "all that the script has left is told" tell "tunnel of a connection script, at 127.0.0.1:5390" \
+    /etc/iscsi/send_targets/127.0.0.1,5390 "$gone"
 loop=$(losetup -nO NAME -j "$(disk 4)" | tr -d ' ')
 check "all that was made by hand is told" tell "$WORK/mnt" handvg-lv md99 "${loop##*/}" $target
 not_told() { not grep -e "$WORK/own" -e ' mine ' "$WORK/told"; }
@@ -181,9 +229,14 @@ ours_gone() {
     [[ ! -e /run/ilr-private/lost1234 && ! -e /run/ilr-connect/lost1234 ]]
     [[ ! -e /run/systemd/system/ilr-connection@lost1234.service.d ]]
     [[ ! -e /run/ilr-private/hook-ready-gone5678.env && ! -e /dev/.ilr-9-77-4194303 ]]
+    not systemctl -q is-active ilr-connection@lost1234.service
+    not grep -qE "^ *$cookie " /proc/sysvipc/sem
+    not kept_for_himself
 }
 check "sweep takes down what ilrd has made" ours_gone
-check "and leaves alone what it has not" tell "$WORK/mnt" handvg-lv md99 $target
+check "and leaves alone what it has not" tell "$WORK/mnt" handvg-lv md99 $target $tunnel_pid 127.0.0.1,5390 "$gone"
+kill $keeper_pid
+wait $keeper_pid || true
 # Who has a disk open, and somebody's mount in a name space of his own.
 plain=$(disk 4)
 losetup -d "$loop"
@@ -200,6 +253,14 @@ kept() {
     grep -q by-hand /sys/class/iscsi_session/*/targetname
 }
 check "a session whose disk a process reads stays, and the process is told" kept
+script_gone() {
+    not tunnel_listens
+    [[ ! -e /etc/iscsi/send_targets/127.0.0.1,5390 ]]
+    not mountpoint -q "$gone"
+}
+check "what the script has left is taken down" script_gone
+wait $tunnel_pid || true
+dmsetup remove --retry handgone
 kill $reader_pid
 wait $reader_pid || true
 unshare --mount --propagation private sh -c "mount -o ro,noload $(disk 1) $WORK/mnt; exec sleep 1000" &
