@@ -180,9 +180,9 @@ static void test_nothing(void **state)
 static void test_counts(void **state)
 {
     static const MetricsSession sessions[] = {
-        {"abcdefgh", "ready", "web1", 4096, 90 * USEC_PER_SEC, 2},
-        {"bcdefghi", "ready", "a \"b\" \\ \n c", 1000, USEC_INFINITY, 0},
-        {"cdefghij", "provisioning", NULL, 0, 0, 0},
+        {"abcdefgh", "ready", "web1", 4096, 96, 90 * USEC_PER_SEC, 2},
+        {"bcdefghi", "ready", "a \"b\" \\ \n c", 1000, 0, USEC_INFINITY, 0},
+        {"cdefghij", "provisioning", NULL, 0, 0, 0, 0},
     };
     _cleanup_(metrics_freep) Metrics *m = NULL;
     _cleanup_free_ char *text = NULL;
@@ -206,7 +206,7 @@ static void test_counts(void **state)
     has(text, "ilrd_session_time_left_seconds{session=\"abcdefgh\",vm=\"web1\"} 90.000000");
     assert_null(strstr(text, "time_left_seconds{session=\"bcdefghi\""));
     has(text, "ilrd_session_read_bytes_total{session=\"bcdefghi\",vm=\"a \\\"b\\\" \\\\ \\n c\"} 1000");
-    has(text, "ilrd_read_bytes_total 5104");
+    has(text, "ilrd_read_bytes_total 5008");
     has(text, "ilrd_sessions_closed_total{end=\"idle\"} 2");
     has(text, "ilrd_failures_total{name=\"Busy\"} 2");
     has(text, "ilrd_step_duration_seconds_bucket{step=\"provisioning\",le=\"1.0\"} 1");
