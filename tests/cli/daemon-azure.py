@@ -324,7 +324,11 @@ def crash_on_the_way_is_taken_back():
             wait_for(verb, lambda: verb in w.helper.verbs())
             w.kill_ilrd()
             w.helper.hold.clear()
+            going = w.helper.hold["disconnect"] = threading.Event()
             w.start_ilrd()
+            f = wait_for("it goes down", lambda: w.call("List")["parameters"]["sessions"][0].get("failure"))
+            assert f["name"] == "Cancelled" and f["hint"] == "provision it again", f
+            going.set()
             wait_for("taken back", lambda: not w.records())
             w.assert_clean()
 
