@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """ilr-connect and a script that fails, or a helper that does: which failure that is, and that nothing is left.
 
-Usage: ILRD_BUILD=DIR tests/cli/connect-faults.sh [NAME...]. Prints TAP.
+Usage: ILRD_BUILD=DIR tests/cli/connect-faults.py [NAME...]. Prints TAP.
 """
 
 import json

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """ilr-connect and a script that does its work: what it finds, what it may do, and that it stays.
 
-Usage: ILRD_BUILD=DIR tests/cli/connect.sh [NAME...]. Prints TAP.
+Usage: ILRD_BUILD=DIR tests/cli/connect.py [NAME...]. Prints TAP.
 """
 
 import json

@@ -62,7 +62,7 @@ if [[ ${ILR_MORE-} ]]; then
         "blocked" '{"portal": {"blocked": true}}' TargetBlocked "outside the VNet" \
         "wants packages" '{"script": {"installPackages": true}}' PackagesMissing "not installed"
 fi
-# The questions that mean failure are asked in tests/cli/connect.sh every time, in the real sandbox.
+# The questions that mean failure are asked in tests/cli/connect.py every time, in the real sandbox.
 if [[ ${ILR_FULL-} ]]; then
     faults "a placeholder for a password" '{"script": {"placeholderPassword": true}}' PasswordWanted "" \
         "100 MB of output" '{"script": {"printMegabytes": 100}}' ScriptInvalid "16 MiB" \

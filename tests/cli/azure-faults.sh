@@ -1,3 +1,0 @@
-#!/bin/bash
-# SPDX-License-Identifier: LGPL-2.1-or-later
-exec python3 "$(dirname "$0")/azure-faults.py" "$@"
