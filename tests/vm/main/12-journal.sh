@@ -9,7 +9,12 @@ cd "$(dirname "$0")"
 
 told=/run/ilr-hook-test
 hooks=/etc/ilrd/hooks.d
-clean_up() { rm -rf $hooks/50-tell $told /var/lib/prometheus; }
+timer=/run/systemd/system/ilrd-metrics.timer.d
+clean_up() {
+    systemctl stop ilrd-metrics.timer
+    rm -rf $hooks/50-tell $told /var/lib/prometheus $timer
+    systemctl daemon-reload
+}
 trap clean_up EXIT
 install -d $hooks
 install -d -o ilr-hook $told
@@ -37,12 +42,20 @@ metrics() {
     [[ $(tail -n 1 "$WORK/metrics") == '# EOF' ]]
 }
 check "metrics count the session" metrics
-install -d /var/lib/prometheus/node-exporter
-collected() {
+# Some give the directory to the user of node_exporter.
+install -d -o nobody /var/lib/prometheus/node-exporter
+collected() { grep -qxF 'ilrd_sessions{state="ready"} 1' /var/lib/prometheus/node-exporter/ilrd.prom; }
+serviced() {
     systemctl start ilrd-metrics.service
-    grep -qxF 'ilrd_sessions{state="ready"} 1' /var/lib/prometheus/node-exporter/ilrd.prom
+    collected
 }
-check "the timer's service writes them for node_exporter" collected
+check "the timer's service writes them for node_exporter" serviced
+rm -f /var/lib/prometheus/node-exporter/ilrd.prom
+install -d $timer
+printf '[Timer]\nOnActiveSec=0\nAccuracySec=1us\n' >$timer/50-at-once.conf
+systemctl daemon-reload
+check "the timer is started" systemctl start ilrd-metrics.timer
+check "and starts the service" eventually 20 collected
 
 check "release" ilrctl release "$id"
 check "the hook was told that it is closed" eventually 20 hook_told closed ILR_EVENT=closed ILR_END=released 'ILR_BYTES_READ=[1-9][0-9]+'
