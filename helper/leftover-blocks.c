@@ -98,6 +98,7 @@ static int block_add(LeftoverBlocks *b, const LeftoverBlock *block)
 /* What the devices of a tower have in common. */
 typedef struct Base {
     int64_t sid;
+    dev_t disk;
     const char *session; /* "": it follows from sid */
 } Base;
 
@@ -134,6 +135,7 @@ static int climb_above(LeftoverBlocks *b, const char *name, const Base *base, un
 static int climb(LeftoverBlocks *b, const char *name, const Base *base, unsigned height)
 {
     LeftoverBlock *known = find(b, name), new;
+    Base here = *base;
     int r;
 
     if (height >= DEPTH_MAX || (known && known->height >= height))
@@ -144,7 +146,10 @@ static int climb(LeftoverBlocks *b, const char *name, const Base *base, unsigned
         r = block_read(name, &new);
         if (r < 0)
             return r == -ENOENT ? 0 : r;
+        if (height == 0)
+            here.disk = new.device;
         new.sid = base->sid;
+        new.disk = here.disk;
         new.height = height;
         if (!*new.session)
             strcpy(new.session, base->session);
@@ -152,7 +157,7 @@ static int climb(LeftoverBlocks *b, const char *name, const Base *base, unsigned
         if (r < 0)
             return r;
     }
-    return climb_above(b, name, base, height);
+    return climb_above(b, name, &here, height);
 }
 
 /* "..../session7/target2:0:0/2:0:0:1" -> 7; -1: it is no iSCSI device */
@@ -256,7 +261,7 @@ static int loop_above(LeftoverBlocks *b, const char *name)
     if (!below)
         return 0;
     base = *below; /* the array grows */
-    r = climb(b, name, &(Base){.sid = base.sid, .session = base.session}, base.height + 1);
+    r = climb(b, name, &(Base){.sid = base.sid, .disk = base.disk, .session = base.session}, base.height + 1);
     return r < 0 ? r : find(b, name) != NULL;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Who uses the disks of an iSCSI session. What the kernel itself has over them comes first: it shows even
- * where nothing else leads from the disk to it, as with the second disk of a volume group, or with a file
- * system that is mounted in some other name space. Then the processes. */
+/* Who uses the disks of an iSCSI session, or one that is of none. What the kernel itself has over them comes
+ * first: it shows even where nothing else leads from the disk to it, as with the second disk of a volume
+ * group, or with a file system that is mounted in some other name space. Then the processes. */
 
 #include "files.h"
 #include "holder.h"
@@ -14,14 +14,25 @@
 
 #define SWAPS_SIZE_MAX (256 * KIB)
 
-static const LeftoverBlock *on_session(const LeftoverBlocks *b, int64_t sid, const char *name)
+/* Only what is asked about stays. */
+static void keep(LeftoverBlocks *b, int64_t sid, dev_t disk)
+{
+    size_t i, n = 0;
+
+    for (i = 0; i < b->n; i++)
+        if (b->items[i].sid == sid && (sid >= 0 || b->items[i].disk == disk))
+            b->items[n++] = b->items[i];
+    b->n = n;
+}
+
+static bool has(const LeftoverBlocks *b, const char *name)
 {
     size_t i;
 
     for (i = 0; i < b->n; i++)
-        if (b->items[i].sid == sid && streq(b->items[i].name, name))
-            return &b->items[i];
-    return NULL;
+        if (streq(b->items[i].name, name))
+            return true;
+    return false;
 }
 
 static int add_user(char ***who, const char *user)
@@ -43,7 +54,7 @@ static int add_device(char ***who, const char *name)
     return add_user(who, text);
 }
 
-/* Devices over one of the session's. */
+/* Devices over this one. */
 static int add_above(char ***who, const LeftoverBlock *b)
 {
     _cleanup_free_ char *path = NULL;
@@ -62,9 +73,9 @@ static int add_above(char ***who, const LeftoverBlock *b)
     return r;
 }
 
-/* A file system of btrfs that has one of the session's devices: it is there as long as it is mounted
+/* A file system of btrfs that has one of these devices: it is there as long as it is mounted
  * anywhere. Its mounts have a device number of their own, which is no disk's. */
-static int add_btrfs(char ***who, const LeftoverBlocks *b, int64_t sid, const char *uuid)
+static int add_btrfs(char ***who, const LeftoverBlocks *b, const char *uuid)
 {
     _cleanup_free_ char *path = NULL, *text = NULL;
     _cleanup_(closedirp) DIR *dir = NULL;
@@ -75,7 +86,7 @@ static int add_btrfs(char ***who, const LeftoverBlocks *b, int64_t sid, const ch
         return (path = NULL), -ENOMEM;
     dir = opendir(path);
     while (!found && dir && (e = readdir(dir)))
-        found = on_session(b, sid, e->d_name);
+        found = has(b, e->d_name);
     if (!found)
         return 0;
     if (asprintf(&text, "btrfs %s", uuid) < 0)
@@ -83,7 +94,7 @@ static int add_btrfs(char ***who, const LeftoverBlocks *b, int64_t sid, const ch
     return add_user(who, text);
 }
 
-static int add_all_btrfs(char ***who, const LeftoverBlocks *b, int64_t sid)
+static int add_all_btrfs(char ***who, const LeftoverBlocks *b)
 {
     _cleanup_free_ char *path = NULL;
     _cleanup_(closedirp) DIR *dir = NULL;
@@ -95,12 +106,12 @@ static int add_all_btrfs(char ***who, const LeftoverBlocks *b, int64_t sid)
     dir = opendir(path);
     while (r >= 0 && dir && (e = readdir(dir)))
         if (e->d_name[0] != '.')
-            r = add_btrfs(who, b, sid, e->d_name);
+            r = add_btrfs(who, b, e->d_name);
     return r;
 }
 
 /* "/dev/sdb1    partition    1048572    0    -2" behind a line of titles. */
-static int add_swap(char ***who, const LeftoverBlocks *b, int64_t sid)
+static int add_swap(char ***who, const LeftoverBlocks *b)
 {
     _cleanup_free_ char *path = NULL, *text = NULL;
     char *line, *save = NULL;
@@ -116,13 +127,13 @@ static int add_swap(char ***who, const LeftoverBlocks *b, int64_t sid)
         line[strcspn(line, " \t")] = '\0';
         mountinfo_unescape(line);
         node = startswith(line, "/dev/");
-        if (node && on_session(b, sid, node))
+        if (node && has(b, node))
             r = strv_extendf(who, "swap on %s", node);
     }
     return r;
 }
 
-static int add_processes(char ***who, const LeftoverBlocks *b, int64_t sid, uint64_t timeout_usec)
+static int add_processes(char ***who, const LeftoverBlocks *b, uint64_t timeout_usec)
 {
     _cleanup_free_ MountPoint *mounts = calloc(b->n + 1, sizeof(*mounts));
     _cleanup_free_ dev_t *devices = calloc(b->n + 1, sizeof(*devices));
@@ -134,11 +145,10 @@ static int add_processes(char ***who, const LeftoverBlocks *b, int64_t sid, uint
 
     if (!mounts || !devices)
         return -ENOMEM;
-    for (i = 0; i < b->n; i++)
-        if (b->items[i].sid == sid) {
-            mounts[q.n_mounts++] = (MountPoint){.id = -1, .device = b->items[i].device};
-            devices[q.n_devices++] = b->items[i].device;
-        }
+    for (i = 0; i < b->n; i++) {
+        mounts[q.n_mounts++] = (MountPoint){.id = -1, .device = b->items[i].device};
+        devices[q.n_devices++] = b->items[i].device;
+    }
     r = holders_find(&q, timeout_usec, &holders);
     if (r < 0 || json_object_array_length(holders) == 0)
         return r;
@@ -146,7 +156,7 @@ static int add_processes(char ***who, const LeftoverBlocks *b, int64_t sid, uint
     return text ? strv_extend(who, text) : -ENOMEM;
 }
 
-int leftover_disk_users(int64_t sid, uint64_t timeout_usec, char **ret_who)
+int leftover_disk_users(int64_t sid, dev_t disk, uint64_t timeout_usec, char **ret_who)
 {
     _cleanup_(leftover_blocks_done) LeftoverBlocks b = {};
     _cleanup_strv_free_ char **who = NULL;
@@ -155,16 +165,16 @@ int leftover_disk_users(int64_t sid, uint64_t timeout_usec, char **ret_who)
 
     if (r >= 0 && b.cut) /* what is not seen may be in use */
         r = -E2BIG;
+    keep(&b, sid, disk);
     for (i = 0; r >= 0 && i < b.n; i++)
-        if (b.items[i].sid == sid)
-            r = add_above(&who, &b.items[i]);
+        r = add_above(&who, &b.items[i]);
     if (r >= 0)
-        r = add_all_btrfs(&who, &b, sid);
+        r = add_all_btrfs(&who, &b);
     if (r >= 0)
-        r = add_swap(&who, &b, sid);
+        r = add_swap(&who, &b);
     if (r < 0)
         return r;
-    k = add_processes(&who, &b, sid, timeout_usec);
+    k = add_processes(&who, &b, timeout_usec);
     if (k == -ENOMEM || (k < 0 && !who)) /* one that is known is enough */
         return k;
     *ret_who = NULL;

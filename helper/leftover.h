@@ -111,6 +111,7 @@ typedef struct LeftoverBlock {
     dev_t device;
     unsigned height;
     int64_t sid; /* of the iSCSI session below it; -1 */
+    dev_t disk;  /* below it; 0: it was found by its name only */
     bool listed; /* is a thing of its own; a partition is not */
     bool stands; /* the iSCSI session below it was seen afterwards; or there is none below it */
     LeftoverKind kind;
@@ -128,9 +129,9 @@ int leftover_owners_read(LeftoverOwners *owners); /* adds those that are not in 
 void leftover_owners_done(LeftoverOwners *owners);
 int leftover_blocks_look(LeftoverBlocks *ret);
 void leftover_blocks_done(LeftoverBlocks *b);
-/* Who uses a disk of this iSCSI session or what stands on it: devices over it, file systems, swap, processes.
- * 1: *ret_who is a text for a message, the caller's; 0: nobody. */
-int leftover_disk_users(int64_t sid, uint64_t timeout_usec, char **ret_who);
+/* Who uses a disk of this iSCSI session (-1: this disk, which is of none) or what stands on it: devices over
+ * it, file systems, swap, processes. 1: *ret_who is a text for a message, the caller's; 0: nobody. */
+int leftover_disk_users(int64_t sid, dev_t disk, uint64_t timeout_usec, char **ret_who);
 const LeftoverBlock *leftover_block_find(const LeftoverBlocks *b, dev_t device, const char *source);
 
 int leftover_add_blocks(Leftovers *l, const LeftoverBlocks *blocks);

@@ -149,7 +149,7 @@ static int look_for_users(Sweep *s, const Leftover *item)
             (void)poll(NULL, 0, USERS_RETRY_MSEC);
         free(who);
         who = NULL;
-        r = leftover_disk_users(item->number, step(s), &who);
+        r = leftover_disk_users(item->number, item->device, step(s), &who);
         if (r == -ENOMEM || r == 0)
             return r;
     }
@@ -417,7 +417,12 @@ static int remove_other(Sweep *s, const Leftover *item)
     case LEFTOVER_ISCSI:
         return 0;
     case LEFTOVER_DISK:
-        return item->number < 0 ? remove_block(s, item) : 0;
+        if (item->number >= 0) /* it went with its iSCSI session */
+            return 0;
+        if (!s->session && held(s, -1))
+            return fail(s, item, "what is on it is still in use");
+        r = s->session ? 0 : look_for_users(s, item);
+        return r == 0 ? remove_block(s, item) : MIN(r, 0);
     case LEFTOVER_NAMESPACE:
         return fail(s, item, "nobody but this process can give it up: end it");
     case LEFTOVER_NODE_RECORD:

@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <sys/sysmacros.h>
 
 #include <cmocka.h>
 
@@ -61,7 +62,7 @@ static void assert_users(int64_t sid, const char *expected)
 {
     _cleanup_free_ char *who = NULL;
 
-    assert_int_equal(leftover_disk_users(sid, 10 * USEC_PER_SEC, &who), expected != NULL);
+    assert_int_equal(leftover_disk_users(sid, 0, 10 * USEC_PER_SEC, &who), expected != NULL);
     if (expected)
         assert_string_equal(who, expected);
     else
@@ -159,12 +160,31 @@ static void process(void **state)
     assert_users(7, NULL);
 }
 
+/* Of no iSCSI session: each such disk for itself. */
+static void no_session(void **state)
+{
+    _cleanup_free_ char *who = NULL;
+
+    put(TARGET_VENDOR "  \n", "sys/class/scsi_device/2:0:0:1/device/vendor");
+    put("8:48\n", "sys/class/scsi_device/2:0:0:1/device/block/sdd/dev");
+    put("8:48\n", "sys/class/block/sdd/dev");
+    put("8:49\n", "sys/class/block/sdd/sdd1/dev");
+    put("8:49\n", "sys/class/block/sdd1/dev");
+    put("", "sys/class/block/sdd1/holders/dm-5");
+    put(TARGET_VENDOR "\n", "sys/class/scsi_device/3:0:0:1/device/vendor");
+    put("8:64\n", "sys/class/scsi_device/3:0:0:1/device/block/sde/dev");
+    put("8:64\n", "sys/class/block/sde/dev");
+    assert_int_equal(leftover_disk_users(-1, makedev(8, 64), 10 * USEC_PER_SEC, &who), 0);
+    assert_int_equal(leftover_disk_users(-1, makedev(8, 48), 10 * USEC_PER_SEC, &who), 1);
+    assert_string_equal(who, "dm-5");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         HOST_TEST(nobody),      HOST_TEST(spanning_volume), HOST_TEST(array),
         HOST_TEST(loop_device), HOST_TEST(btrfs),           HOST_TEST(swap),
-        HOST_TEST(process),     HOST_TEST(others_target),
+        HOST_TEST(process),     HOST_TEST(others_target),   HOST_TEST(no_session),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
