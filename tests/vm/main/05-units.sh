@@ -36,4 +36,19 @@ modes() {
 }
 check "sockets and directories have their owners and modes" modes
 check "the configuration is judged" ilrd --check-config
+# As ilrd(8) tells to do it: encrypted by this machine's key.
+encrypted() {
+    local drop_in=/etc/systemd/system/ilrd.service.d/credential.conf
+    mkdir -p /etc/credstore.encrypted "${drop_in%/*}"
+    printf from-the-store >"$WORK/secret"
+    systemd-creds encrypt --name=azure-client-secret "$WORK/secret" /etc/credstore.encrypted/azure-client-secret
+    printf '[Service]\nLoadCredentialEncrypted=azure-client-secret\n' >$drop_in
+    systemctl daemon-reload
+    systemctl restart ilrd.service
+    grep -qx from-the-store /run/credentials/ilrd.service/azure-client-secret || { ls -lR /run/credentials; return 1; }
+}
+check "a secret that is encrypted reaches ilrd" encrypted
+rm -rf /etc/systemd/system/ilrd.service.d/credential.conf /etc/credstore.encrypted
+systemctl daemon-reload
+systemctl restart ilrd.service
 finish
