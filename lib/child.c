@@ -63,7 +63,7 @@ static int poll_timeout(uint64_t deadline)
  * not the end of its pipes: a grandchild may keep those. Returns 0 with the wait status, -ETIMEDOUT if it
  * could not be reaped. */
 static int collect(pid_t pid, int input_fd, const char *input, size_t left, Pipe pipes[2],
-                   uint64_t timeout_usec, bool group, int *ret_status, bool *ret_timed_out)
+                   uint64_t timeout_usec, int *ret_status, bool *ret_timed_out)
 {
     uint64_t now = now_usec(CLOCK_MONOTONIC);
     uint64_t deadline = timeout_usec > USEC_INFINITY - now ? USEC_INFINITY : now + timeout_usec;
@@ -91,7 +91,7 @@ static int collect(pid_t pid, int input_fd, const char *input, size_t left, Pipe
             if (*ret_timed_out)
                 return -ETIMEDOUT;
             *ret_timed_out = true;
-            (void)kill(group ? -pid : pid, SIGKILL);
+            (void)kill(-pid, SIGKILL);
             deadline = now_usec(CLOCK_MONOTONIC) + GIVE_UP_USEC;
             continue;
         }
@@ -206,7 +206,7 @@ int child_run(char *const *argv, const ChildOptions *options, ChildResult *ret)
     in_r = safe_close(in_r);
     out_w = safe_close(out_w);
     err_w = safe_close(err_w);
-    r = collect(pid, in[1], options->input, input_size, pipes, options->timeout_usec, true, &status,
+    r = collect(pid, in[1], options->input, input_size, pipes, options->timeout_usec, &status,
                 &ret->timed_out);
     safe_close(pipes[0].fd);
     safe_close(pipes[1].fd);
@@ -275,7 +275,7 @@ static int call_finish(Call *c, uint64_t timeout_usec, char **ret)
     bool timed_out;
     int r, status;
 
-    r = collect(c->pid, -EBADF, NULL, 0, pipes, timeout_usec, true, &status, &timed_out);
+    r = collect(c->pid, -EBADF, NULL, 0, pipes, timeout_usec, &status, &timed_out);
     safe_close(pipes[0].fd);
     safe_close(pipes[1].fd);
     if (r >= 0) {

@@ -183,8 +183,10 @@ static int parse_api_version(Parser *p, const char *key, const char *value, size
     return set_string(p, (char **)((char *)p->config + offset), value);
 }
 
+#define WORDS_MAX 64
+
 /* A list: each assignment adds its words, an empty one forgets what was there. */
-static int add_words(Parser *p, const char *key, const char *value, size_t offset, size_t max,
+static int add_words(Parser *p, const char *key, const char *value, size_t offset,
                      bool (*valid)(const char *word), const char *expected)
 {
     char ***list = (char ***)((char *)p->config + offset);
@@ -205,7 +207,7 @@ static int add_words(Parser *p, const char *key, const char *value, size_t offse
                 break;
         if (known && *known)
             continue;
-        if (strv_length(*list) == max)
+        if (strv_length(*list) == WORDS_MAX)
             return complain(p, key, *w, "no more than 64 of them");
         if (strv_extend(list, *w) < 0) {
             p->error = -ENOMEM;
@@ -236,7 +238,7 @@ static bool vault_valid(const char *s)
 
 static int parse_vaults(Parser *p, const char *key, const char *value, size_t offset)
 {
-    return add_words(p, key, value, offset, 64, vault_valid,
+    return add_words(p, key, value, offset, vault_valid,
                      "a resource id: /subscriptions/SUB/resourceGroups/RG/providers/"
                      "Microsoft.RecoveryServices/vaults/NAME");
 }
@@ -248,7 +250,7 @@ static bool location_valid(const char *s)
 
 static int parse_locations(Parser *p, const char *key, const char *value, size_t offset)
 {
-    return add_words(p, key, value, offset, 64, location_valid, "a region's short name, like westeurope");
+    return add_words(p, key, value, offset, location_valid, "a region's short name, like westeurope");
 }
 
 static int parse_span(Parser *p, const char *key, const char *value, size_t offset)
