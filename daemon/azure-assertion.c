@@ -4,6 +4,7 @@
 
 #include "azure-credential.h"
 
+#include "azure-ids.h"
 #include "timeutil.h"
 
 #include <openssl/err.h>
@@ -11,7 +12,6 @@
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
-#include <sys/random.h>
 
 #define PEM_MAX (256 * KIB)
 #define PASSPHRASE_MAX (4 * KIB)
@@ -175,17 +175,12 @@ static int make_claims(const Config *c, const char *url, json_object **ret)
 {
     _cleanup_json_ json_object *o = json_object_new_object();
     int64_t now = (int64_t)(now_usec(CLOCK_REALTIME) / USEC_PER_SEC);
-    unsigned char random[16];
-    char id[2 * sizeof(random) + 1];
-    size_t i;
+    char id[AZURE_GUID_LENGTH + 1];
     int r;
 
     if (!o)
         return -ENOMEM;
-    if (getrandom(random, sizeof(random), 0) != sizeof(random))
-        return -EIO;
-    for (i = 0; i < sizeof(random); i++)
-        snprintf(id + 2 * i, 3, "%02x", random[i]);
+    azure_guid_make(id);
     if ((r = json_add_string(o, "aud", url)) < 0 || (r = json_add_string(o, "iss", c->client_id)) < 0 ||
         (r = json_add_string(o, "sub", c->client_id)) < 0 || (r = json_add_string(o, "jti", id)) < 0 ||
         (r = json_add_int64(o, "nbf", now)) < 0 || (r = json_add_int64(o, "exp", now + LIFETIME_SEC)) < 0)

@@ -42,6 +42,11 @@ struct AzureFind {
     AzureList *list;
 };
 
+static inline const Config *config(const AzureFind *f)
+{
+    return f->azure->client.config;
+}
+
 /* The two ends of a search that failed; f may be gone afterwards. */
 void azure_find_fail(AzureFind *f, Failure *failure);
 void azure_find_fail_errno(AzureFind *f, int r);

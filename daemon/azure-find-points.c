@@ -10,11 +10,6 @@
 /* Both bounds are always sent, as clients do: the service has its own idea of one that is left out. */
 #define FIRST_DAY_USEC (UINT64_C(1262304000) * USEC_PER_SEC) /* 2010-01-01, before there was a backup */
 
-static const Config *config(const AzureFind *f)
-{
-    return f->azure->client.config;
-}
-
 /* ---- points ---- */
 
 static void finish_points(AzureFind *f)

@@ -10,11 +10,6 @@
 #define LIST_ITEMS_ACTION "Microsoft.RecoveryServices/Vaults/backupProtectedItems/read"
 #define STATUS_ACTION "Microsoft.RecoveryServices/locations/backupStatus/action"
 
-static const Config *config(const AzureFind *f)
-{
-    return f->azure->client.config;
-}
-
 const AzureItem *azure_find_item(const AzureFind *f)
 {
     return &f->item;

@@ -64,21 +64,13 @@ static void keep(AzureOperation *o, Failure *failure)
     o->kept = failure;
 }
 
-static void on_fallback(const AzureAnswer *a, Failure *failure, void *userdata)
+/* The end, with the script or without one. */
+static void take_script(AzureOperation *o, json_object *scripts)
 {
-    AzureOperation *o = userdata;
     _cleanup_secret_ Secret *script = NULL;
     Failure *f = NULL;
-    int r;
+    int r = script_choose(scripts, &script, &f);
 
-    if (!a->ok) {
-        log_full(LOG_INFO, o->session, "Azure: %s",
-                 failure && failure->message ? failure->message : "no memory");
-        failure_free(failure);
-        provision_fail(o, TAKE_PTR(o->kept));
-        return;
-    }
-    r = script_choose(status_scripts(a->json), &script, &f);
     if (r >= 0)
         provision_succeed(o, TAKE_PTR(script));
     else if (r == -ENOMEM)
@@ -87,6 +79,20 @@ static void on_fallback(const AzureAnswer *a, Failure *failure, void *userdata)
         keep(o, f);
         provision_fail(o, TAKE_PTR(o->kept));
     }
+}
+
+static void on_fallback(const AzureAnswer *a, Failure *failure, void *userdata)
+{
+    AzureOperation *o = userdata;
+
+    if (!a->ok) {
+        log_full(LOG_INFO, o->session, "Azure: %s",
+                 failure && failure->message ? failure->message : "no memory");
+        failure_free(failure);
+        provision_fail(o, TAKE_PTR(o->kept));
+        return;
+    }
+    take_script(o, status_scripts(a->json));
 }
 
 /* The vault's view of the operation, at a version that still shows scripts. */
@@ -111,22 +117,13 @@ static void fall_back(AzureOperation *o)
 static void on_list(const AzureAnswer *a, Failure *failure, void *userdata)
 {
     AzureOperation *o = userdata;
-    _cleanup_secret_ Secret *script = NULL;
     json_object *scripts;
-    Failure *f = NULL;
-    int r, status;
+    Failure *f;
+    int status;
 
     if (a->ok) {
         scripts = json_get_nocase(a->json, "clientScripts");
-        r = script_choose(scripts ? scripts : status_scripts(a->json), &script, &f);
-        if (r >= 0)
-            provision_succeed(o, TAKE_PTR(script));
-        else if (r == -ENOMEM)
-            provision_fail(o, NULL);
-        else {
-            keep(o, f);
-            provision_fail(o, TAKE_PTR(o->kept));
-        }
+        take_script(o, scripts ? scripts : status_scripts(a->json));
         return;
     }
     status = a->http ? a->http->status : 0;
