@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "hooks.h"
 
+#include "files.h"
 #include "helper-call.h"
 #include "list.h"
 #include "log.h"
 #include "validate.h"
-
-#include <dirent.h>
 
 #define RUNNING_MAX 8
 #define WAITING_MAX 256
@@ -74,13 +73,11 @@ static bool any_installed(const Hooks *h)
     char **path;
 
     STRV_FOREACH (path, h->directories) {
-        DIR *dir = opendir(*path);
+        _cleanup_(closedirp) DIR *dir = opendir(*path);
         struct dirent *e;
 
         while (dir && !any && (e = readdir(dir)))
             any = e->d_name[0] != '.';
-        if (dir)
-            closedir(dir);
     }
     return any;
 }

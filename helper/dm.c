@@ -86,6 +86,14 @@ static void task_freep(struct dm_task **t)
         dm_task_destroy(*t);
 }
 
+/* 0, or the negative errno of a task that failed. */
+static int task_do(struct dm_task *t)
+{
+    if (dm_task_run(t))
+        return 0;
+    return dm_task_get_errno(t) > 0 ? -dm_task_get_errno(t) : -EIO;
+}
+
 /* Runs a task that makes udev events, which are counted under the cookie. */
 static int run_with_cookie(struct dm_task *t, const char *name, uint32_t *cookie)
 {
@@ -96,9 +104,7 @@ static int run_with_cookie(struct dm_task *t, const char *name, uint32_t *cookie
     }
     if (!dm_task_set_cookie(t, cookie, UDEV_FLAGS))
         return -EIO;
-    if (!dm_task_run(t))
-        return dm_task_get_errno(t) > 0 ? -dm_task_get_errno(t) : -EIO;
-    return 0;
+    return task_do(t);
 }
 
 static int settle_child(void *userdata, int fd)
@@ -216,12 +222,14 @@ static int load_errors(const char *name, uint32_t *cookie)
     char *type, *params;
     bool already = true;
     void *next = NULL;
+    int r;
 
     if (!table || !load || !resume || !dm_task_set_name(table, name) || !dm_task_no_flush(table) ||
         !dm_task_set_name(load, name) || !dm_task_set_name(resume, name))
         return -ENOMEM;
-    if (!dm_task_run(table))
-        return dm_task_get_errno(table) > 0 ? -dm_task_get_errno(table) : -EIO;
+    r = task_do(table);
+    if (r < 0)
+        return r;
     do {
         type = params = NULL;
         start = length = 0;
@@ -233,8 +241,9 @@ static int load_errors(const char *name, uint32_t *cookie)
         return 0;
     if (!dm_task_add_target(load, 0, sectors, "error", ""))
         return -ENOMEM;
-    if (!dm_task_run(load))
-        return dm_task_get_errno(load) > 0 ? -dm_task_get_errno(load) : -EIO;
+    r = task_do(load);
+    if (r < 0)
+        return r;
     /* Neither freezing the file system nor writing out may come before it: they would wait for the disk. */
     if (!dm_task_no_flush(resume) || !dm_task_skip_lockfs(resume))
         return -ENOMEM;
@@ -293,6 +302,7 @@ static int list_child(void *userdata, int fd)
     _cleanup_(task_freep) struct dm_task *t = NULL;
     struct dm_names *names;
     unsigned next = 0;
+    int r;
 
     dm_log_with_errno_init(keep_message);
     if (access("/sys/class/misc/device-mapper", F_OK) < 0)
@@ -300,8 +310,12 @@ static int list_child(void *userdata, int fd)
     t = dm_task_create(DM_DEVICE_LIST);
     if (!t)
         return -ENOMEM;
-    if (!dm_task_run(t) || !(names = dm_task_get_names(t)))
-        return dm_task_get_errno(t) > 0 ? -dm_task_get_errno(t) : -EIO;
+    r = task_do(t);
+    if (r < 0)
+        return r;
+    names = dm_task_get_names(t);
+    if (!names)
+        return -EIO;
     if (!names->dev)
         return 0;
     do {
@@ -377,13 +391,15 @@ static int status_child(void *userdata, int fd)
     struct dm_info info = {};
     uint64_t start, length;
     char *type = NULL, *params = NULL;
+    int r;
 
     dm_log_with_errno_init(keep_message);
     /* Without noflush it would write out what the snapshot still has in memory, and wait for it. */
     if (!t || !dm_task_set_name(t, userdata) || !dm_task_no_flush(t))
         return -ENOMEM;
-    if (!dm_task_run(t))
-        return dm_task_get_errno(t) > 0 ? -dm_task_get_errno(t) : -EIO;
+    r = task_do(t);
+    if (r < 0)
+        return r;
     if (!dm_task_get_info(t, &info) || !info.exists)
         return -ENXIO;
     (void)dm_get_next_target(t, NULL, &start, &length, &type, &params);
@@ -412,9 +428,7 @@ static int message_child(void *userdata, int fd)
     dm_log_with_errno_init(keep_message);
     if (!t || !dm_task_set_name(t, c->name) || !dm_task_set_sector(t, 0) || !dm_task_set_message(t, c->text))
         return -ENOMEM;
-    if (!dm_task_run(t))
-        return dm_task_get_errno(t) > 0 ? -dm_task_get_errno(t) : -EIO;
-    return 0;
+    return task_do(t);
 }
 
 int dm_message(const char *name, const char *text, uint64_t timeout_usec)
