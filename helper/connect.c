@@ -22,9 +22,7 @@
 /* TimeoutStopSec= of the units and a little more. */
 #define STOP_CONNECTION_TIMEOUT_USEC (60 * USEC_PER_SEC)
 #define STOP_SESSION_TIMEOUT_USEC (200 * USEC_PER_SEC)
-#define LOCK_TIMEOUT_USEC (60 * USEC_PER_SEC)
 #define LINGERING_TIMEOUT_USEC (5 * USEC_PER_SEC)
-#define LOCK_TIMEOUT_FORCED_USEC (20 * USEC_PER_SEC)
 
 #define AGAIN "it is tried again by itself"
 #define STILL_STANDS AGAIN "; ilrctl release --force ID does not wait for anybody"

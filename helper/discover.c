@@ -15,7 +15,6 @@
 #define DISCOVER_TIMEOUT_USEC (45 * USEC_PER_SEC)
 #define LOGIN_TIMEOUT_USEC (45 * USEC_PER_SEC)
 #define RECORD_TIMEOUT_USEC (15 * USEC_PER_SEC)
-#define LOCK_TIMEOUT_USEC (60 * USEC_PER_SEC)
 
 /* A word of printable ASCII characters. Returns its length, 0: none or too long. */
 static size_t word_length(const char *s)

@@ -15,10 +15,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
-/* A login or a release that another helper is at; each of its steps has a deadline below this. */
-#define LOCK_TIMEOUT_USEC (60 * USEC_PER_SEC)
-#define LOCK_TIMEOUT_FORCED_USEC (20 * USEC_PER_SEC)
-
 static int usage(void)
 {
     fprintf(stderr, "Usage: ilr-helper serve | up SESSION | unlock SESSION | down SESSION [--forced]\n"

@@ -67,6 +67,10 @@ void record_target_remove(Record *r, const char *name);
 /* The ids of all sessions that have a directory here, sorted. */
 int record_list(char ***ret);
 
+/* A login or a release that another helper is at; each of its steps has a deadline below this. */
+#define LOCK_TIMEOUT_USEC (60 * USEC_PER_SEC)
+#define LOCK_TIMEOUT_FORCED_USEC (20 * USEC_PER_SEC)
+
 /* Takes the session's lock (flock on its private directory). -ENOENT: no such session (any more). -ETIMEDOUT:
  * somebody else kept it that long. */
 int session_lock(const char *id, uint64_t timeout_usec, int *ret);

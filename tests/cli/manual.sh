@@ -164,7 +164,7 @@ helper/iscsi.c|LOGOUT_TURN_USEC (500 * USEC_PER_MSEC)|0.5 s for each target
 helper/sweep.c|STEP_USEC (15 * USEC_PER_SEC)|of which a single call into the kernel has 15 s
 helper/serve.c|RECEIVE_TIMEOUT_USEC (30 * USEC_PER_SEC)|said what it wants within 30 s
 helper/serve.c|SEND_TIMEOUT_SEC 30|take the answer within 30 s
-helper/main.c|LOCK_TIMEOUT_USEC (60 * USEC_PER_SEC)|waits 60 s for another one
+helper/record.h|LOCK_TIMEOUT_USEC (60 * USEC_PER_SEC)|waits 60 s for another one
 connection/connection.c|TUNNEL_GRACE_USEC (3 * USEC_PER_SEC)|has 3 s to say why
 daemon/azure-operation.c|POST_ATTEMPTS_MAX 5|is tried five times
 connection/connection.c|LOCK_HOLD_USEC (60 * USEC_PER_SEC)|keeps the others waiting for 60 s
@@ -200,7 +200,7 @@ seconds() { # FILE NAME
 # Half a second for each target.
 turns=$(($(sed -n 's/^#define RECORD_TARGETS_MAX //p' "$top/helper/record.h") / 2))
 logout=$(($(seconds helper/iscsi.h ISCSI_LOGOUT_TIMEOUT_USEC) + turns + $(seconds helper/iscsi.c LOGOUT_GRACE_USEC)))
-lock=$(seconds helper/connect.c LOCK_TIMEOUT_USEC)
+lock=$(seconds helper/record.h LOCK_TIMEOUT_USEC)
 down=$((lock + 2 * $(seconds helper/down.c DISMANTLE_USEC) + 3 * logout))
 disconnect=$((lock + $(seconds helper/connect.c STOP_SESSION_TIMEOUT_USEC) + 2 * $(seconds helper/connect.c STOP_CONNECTION_TIMEOUT_USEC) +
     2 * $(seconds helper/down.c DISMANTLE_FORCED_USEC) + 3 * logout + $(seconds helper/connect.c LINGERING_TIMEOUT_USEC)))
