@@ -106,7 +106,7 @@ hungry_refused() {
     local status=0
     ilrctl unlock "$id" hungry --key-file $images/key 2>"$WORK/words" || status=$?
     cat "$WORK/words"
-    [[ $status == 7 ]] && grep -q 'UnlockFailed.*more memory than this host can spare' "$WORK/words"
+    [[ $status == 7 ]] && grep -q 'more memory than this host can spare' "$WORK/words" && grep -qw UnlockFailed "$WORK/words"
 }
 check "a volume whose key takes more memory than there is is refused" hungry_refused
 check "it stays locked" volume hungry .locked
