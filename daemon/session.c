@@ -356,9 +356,9 @@ void session_let_go(Session *s, uid_t uid)
     if (!session_holders_remove(&s->holders, uid))
         return;
     session_idle_of_holders(s);
-    log_full(LOG_INFO, s->id, "Held by uid %u no more", (unsigned)uid);
     if (s->step > 0 || s->down)
         (void)session_save(s);
+    log_full(LOG_INFO, s->id, "Held by uid %u no more", (unsigned)uid);
     changed(s);
 }
 
