@@ -227,8 +227,10 @@ static int node_login(Request *request, const char *target, const char *portal, 
 
     if (r >= 0)
         r = iscsiadm_run(request->session, make, RECORD_TIMEOUT_USEC, ret);
-    if (r < 0 || ret->status != ISCSIADM_OK)
+    if (r < 0 || ret->status != ISCSIADM_OK) {
+        ret->timed_out = false; /* iscsid was not asked for anything yet */
         return r;
+    }
     child_result_done(ret);
     return iscsiadm_run(request->session, login, LOGIN_TIMEOUT_USEC, ret);
 }

@@ -268,8 +268,7 @@ static bool iscsid_not_ready(int status)
            status == ISCSIADM_NOT_CONNECTED;
 }
 
-/* Made by a helper, whoever remembers it: its interface tells. */
-static bool is_ours(int64_t sid)
+bool iscsi_session_ours(int64_t sid)
 {
     _cleanup_free_ char *directory = NULL, *name = NULL;
 
@@ -294,7 +293,7 @@ int iscsi_session_logout(const char *id, int64_t sid, uint64_t timeout_usec, Fai
     uint64_t deadline = now_usec(CLOCK_MONOTONIC) + timeout_usec;
     _cleanup_child_ ChildResult result = {};
     _cleanup_free_ char *target = session_target(sid), *what = NULL;
-    const char *where = id ? id : is_ours(sid) ? "" : NULL;
+    const char *where = id ? id : iscsi_session_ours(sid) ? "" : NULL;
     _cleanup_close_ int listener = -EBADF;
     char number[32];
     char *const arguments[] = {(char *)"-m", (char *)"session", (char *)"-r", number, (char *)"-u", NULL};

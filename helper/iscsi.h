@@ -34,6 +34,9 @@ static inline bool iscsi_session_logged_in(const IscsiSession *s)
     return streq(s->state, "LOGGED_IN");
 }
 
+/* Made by a helper, whoever remembers it: its interface tells. */
+bool iscsi_session_ours(int64_t sid);
+
 /* The kernel keeps this recovery time, and takes no other from iscsid any more. */
 int iscsi_session_set_recovery(int64_t sid, const char *seconds);
 

@@ -268,7 +268,7 @@ static int add_iscsi(Leftovers *l, const IscsiSession *s, const LeftoverOwners *
         strcpy(item.session, owner->session);
     else
         session_by_blocks(blocks, s->sid, item.session);
-    item.ours = *item.session;
+    item.ours = *item.session || iscsi_session_ours(s->sid);
     /* Of somebody else's only what the kernel has given up: before that it may be a moment's disturbance. */
     item.dead = item.ours ? !iscsi_session_logged_in(s) : streq(s->state, "FREE");
     item.port = MAX(portal_parse_local(s->portal), 0);

@@ -20,18 +20,32 @@ static uint32_t loopback(void)
     return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? LOOPBACK : __builtin_bswap32(LOOPBACK);
 }
 
+bool tcp_table_line(const char **text, char ret[static TCP_LINE_MAX])
+{
+    const char *line = strchr(*text, '\n');
+    size_t n;
+
+    if (!line || !line[1])
+        return false;
+    n = MIN(strcspn(++line, "\n"), TCP_LINE_MAX - 1);
+    memcpy(ret, line, n);
+    ret[n] = '\0';
+    *text = line;
+    return true;
+}
+
 /* "  sl  local_address rem_address   st tx_queue:rx_queue tr:tm->when retrnsmt   uid  timeout inode ..." */
 int listener_inodes(const char *text, int port, uint64_t ret[static LISTENERS_MAX])
 {
-    const char *line = strchr(text, '\n');
+    char line[TCP_LINE_MAX];
     uint64_t any[LISTENERS_MAX];
     int n = 0, n_any = 0;
 
-    for (; line && line[1]; line = strchr(line + 1, '\n')) {
+    while (tcp_table_line(&text, line)) {
         unsigned address, local_port, state;
         uint64_t inode;
 
-        if (sscanf(line + 1, " %*u: %8x:%4x %*8x:%*4x %2x %*x:%*x %*x:%*x %*x %*u %*d %" SCNu64, &address,
+        if (sscanf(line, " %*u: %8x:%4x %*8x:%*4x %2x %*x:%*x %*x:%*x %*x %*u %*d %" SCNu64, &address,
                    &local_port, &state, &inode) != 4)
             return -EBADMSG;
         if (state != STATE_LISTEN || local_port != (unsigned)port)

@@ -9,6 +9,11 @@
 
 #define LISTENERS_MAX 16
 
+/* Copies the next line of the text of /proc/net/tcp, behind its head at first, and moves *text there. False:
+ * no more. (sscanf() on the text itself looks for its end each time, and anybody can make it long.) */
+#define TCP_LINE_MAX 256
+bool tcp_table_line(const char **text, char ret[static TCP_LINE_MAX]);
+
 /* From the text of /proc/net/tcp: the inodes of the sockets that would take a connection to 127.0.0.1:port
  * (those bound to this very address, or, if there is none, those bound to 0.0.0.0). Returns how many (at most
  * LISTENERS_MAX), 0: none; -EBADMSG: the text cannot be understood; -E2BIG: more. */

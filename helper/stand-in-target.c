@@ -2,6 +2,7 @@
 #include "stand-in-target.h"
 
 #include "files.h"
+#include "listener.h"
 #include "paths.h"
 #include "timeutil.h"
 
@@ -24,6 +25,7 @@
 #define LOGIN_USEC (1 * USEC_PER_SEC)
 #define CLOSE_USEC (1 * USEC_PER_SEC)
 #define HELD_MAX 64
+#define PEERS_MAX 256 /* looked for in one reading of the table */
 
 #define TABLE_SIZE_MAX (32 * MIB)
 #define OLD_MAX 64
@@ -52,14 +54,13 @@ static int bound_socket(int port)
  * time to pass. None if somebody listens at the port. */
 static size_t old_connections(const char *text, unsigned port, int ret[static OLD_MAX])
 {
-    const char *line = strchr(text, '\n');
+    char line[TCP_LINE_MAX];
     size_t n = 0;
 
-    for (; line && line[1]; line = strchr(line + 1, '\n')) {
+    while (tcp_table_line(&text, line)) {
         unsigned address, local_port, peer, peer_port, state;
 
-        if (sscanf(line + 1, " %*u: %8x:%4x %8x:%4x %2x", &address, &local_port, &peer, &peer_port, &state) !=
-            5)
+        if (sscanf(line, " %*u: %8x:%4x %8x:%4x %2x", &address, &local_port, &peer, &peer_port, &state) != 5)
             return 0;
         if (local_port != port || (address != htonl(INADDR_LOOPBACK) && address != 0))
             continue;
@@ -255,35 +256,65 @@ static bool receive(int fd, uint8_t *buf, size_t size, uint64_t end)
     return true;
 }
 
-/* Is the other end of it held by our own user? Of what no process holds any more the table says root. */
-static bool peer_is_ours(int fd)
-{
-    _cleanup_free_ char *path = NULL, *text = NULL;
+typedef struct Peer {
+    int fd;
     struct sockaddr_in here, there;
-    socklen_t here_size = sizeof(here), there_size = sizeof(there);
-    const char *line;
+    bool ours; /* the other end is held by our own user, who is root, as iscsid is */
+} Peer;
 
-    if (getsockname(fd, (struct sockaddr *)&here, &here_size) < 0 ||
-        getpeername(fd, (struct sockaddr *)&there, &there_size) < 0)
-        return false;
+static void peers_look(Peer *peers, size_t n)
+{
+    _cleanup_free_ char *path = NULL, *table = NULL;
+    char line[TCP_LINE_MAX];
+    const char *text;
+    size_t i;
+
     if (asprintf(&path, "%s/net/tcp", paths.proc) < 0) {
         path = NULL;
-        return false;
+        return;
     }
-    if (file_read(AT_FDCWD, path, TABLE_SIZE_MAX, &text, NULL) < 0)
-        return false;
-    for (line = strchr(text, '\n'); line && line[1]; line = strchr(line + 1, '\n')) {
+    if (file_read(AT_FDCWD, path, TABLE_SIZE_MAX, &table, NULL) < 0)
+        return;
+    for (text = table; tcp_table_line(&text, line);) {
         unsigned from, from_port, to, to_port, uid;
         unsigned long inode;
 
-        if (sscanf(line + 1, " %*u: %8x:%4x %8x:%4x %*x %*x:%*x %*x:%*x %*x %u %*u %lu", &from, &from_port,
-                   &to, &to_port, &uid, &inode) != 6)
-            return false;
-        if (from == there.sin_addr.s_addr && from_port == ntohs(there.sin_port) &&
-            to == here.sin_addr.s_addr && to_port == ntohs(here.sin_port))
-            return inode != 0 && uid == geteuid();
+        if (sscanf(line, " %*u: %8x:%4x %8x:%4x %*x %*x:%*x %*x:%*x %*x %u %*u %lu", &from, &from_port, &to,
+                   &to_port, &uid, &inode) != 6)
+            return;
+        for (i = 0; i < n; i++) /* of what no process holds any more the table says root, and no inode */
+            if (from == peers[i].there.sin_addr.s_addr && from_port == ntohs(peers[i].there.sin_port) &&
+                to == peers[i].here.sin_addr.s_addr && to_port == ntohs(peers[i].here.sin_port))
+                peers[i].ours = inode != 0 && uid == geteuid();
     }
-    return false;
+}
+
+/* All that wait, so that many of others' cost iscsid little time; theirs are closed. Returns how many are
+ * left. */
+static size_t accept_ours(int listener, Peer peers[static PEERS_MAX])
+{
+    size_t n = 0, n_ours = 0, i;
+
+    while (n < PEERS_MAX) {
+        socklen_t here_size = sizeof(peers->here), there_size = sizeof(peers->there);
+        Peer p = {.fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)};
+
+        if (p.fd < 0)
+            break;
+        if (getsockname(p.fd, (struct sockaddr *)&p.here, &here_size) < 0 ||
+            getpeername(p.fd, (struct sockaddr *)&p.there, &there_size) < 0)
+            safe_close(p.fd);
+        else
+            peers[n++] = p;
+    }
+    if (n > 0)
+        peers_look(peers, n);
+    for (i = 0; i < n; i++)
+        if (peers[i].ours)
+            peers[n_ours++] = peers[i];
+        else
+            safe_close(peers[i].fd);
+    return n_ours;
 }
 
 static bool log_in(int fd, StandInLogin *l, uint64_t end)
@@ -334,19 +365,22 @@ bool stand_in_target_serve(int listener, const char *prefix, const char *target,
 {
     Held h = {.fds = {{.fd = listener, .events = POLLIN}}, .n = 1};
     uint64_t now = now_usec(CLOCK_MONOTONIC), end = now + timeout_usec;
+    Peer peers[PEERS_MAX];
     bool done = false;
 
     while (now < end && !done && h.n < ELEMENTSOF(h.fds)) {
         uint64_t next = h.n > 1 ? MIN(end, now + CLOSE_USEC / 10) : end;
+        size_t n = 0, i;
 
-        if (poll(h.fds, h.n, (int)((next - now) / USEC_PER_MSEC) + 1) > 0 && h.fds[0].revents) {
+        if (poll(h.fds, h.n, (int)((next - now) / USEC_PER_MSEC) + 1) > 0 && h.fds[0].revents)
+            n = accept_ours(listener, peers);
+        for (i = 0; i < n; i++) {
             StandInLogin l = {.prefix = prefix};
-            int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 
-            if (fd >= 0 && peer_is_ours(fd) && log_in(fd, &l, end))
-                hold(&h, fd, streq(l.name, target));
+            if (h.n < ELEMENTSOF(h.fds) && log_in(peers[i].fd, &l, end))
+                hold(&h, peers[i].fd, streq(l.name, target));
             else
-                safe_close(fd);
+                safe_close(peers[i].fd);
         }
         now = now_usec(CLOCK_MONOTONIC);
         close_held(&h, now);

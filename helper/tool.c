@@ -11,7 +11,8 @@
 #include <sys/sysmacros.h>
 
 #define WORDS_MAX 300
-#define MEMORY_MIN (256 * MIB) /* what any tool needs to begin with */
+#define MEMORY_MIN (256 * MIB)
+#define MEMORY_OF_ITS_OWN (64 * MIB) /* addresses of program, libraries and stacks */
 
 typedef struct ToolCall {
     const ToolNode *nodes;
@@ -106,7 +107,7 @@ static int limit_memory(void)
 
     while (f && kib == 0 && fgets(line, sizeof(line), f))
         (void)sscanf(line, "MemAvailable: %" SCNu64, &kib);
-    limit.rlim_cur = limit.rlim_max = MAX(kib * KIB / 4 * 3, MEMORY_MIN);
+    limit.rlim_cur = limit.rlim_max = MAX(kib * KIB / 4 * 3 + MEMORY_OF_ITS_OWN, MEMORY_MIN);
     return setrlimit(RLIMIT_AS, &limit) < 0 ? -errno : 0;
 }
 

@@ -5,7 +5,8 @@
  * namespace of its own whose /dev is a tmpfs with null, zero, random, urandom, device-mapper's control node
  * and the nodes named, and whose /run is a tmpfs with udev's directory only. So no tool finds the host's
  * disks, talks to the host's daemons or leaves a file on it, whatever identity the clones still have. Its
- * address space is three quarters of the memory that the host has available, and 256 MiB at least. */
+ * address space is as large as three quarters of the memory that the host has available and what it needs
+ * for itself, and 256 MiB at least. */
 
 #include "child.h"
 #include <sys/types.h>

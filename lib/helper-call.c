@@ -6,7 +6,7 @@
 #include "local-socket.h"
 
 /* A session with as many volumes as the helper looks at (RECORD_SIZE_MAX); a bound, not an expectation. */
-#define ANSWER_MAX (16 * MIB)
+#define ANSWER_MAX (24 * MIB) /* the longest list of what is left has 17 */
 
 struct HelperCall {
     sd_event_source *io, *timer, *defer;
