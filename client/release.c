@@ -74,6 +74,25 @@ static int release_end(const Client *c, Release *r, size_t behind)
     return r->code;
 }
 
+static size_t count_begun(const Release *releases, size_t n)
+{
+    size_t i, begun = 0;
+
+    for (i = 0; i < n; i++)
+        begun += releases[i].code == 0;
+    return begun;
+}
+
+/* An interrupt came while one more was looked for. */
+static void tell_begun(const Release *releases, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        if (releases[i].code == 0)
+            fprintf(stderr, "Session %s is released in the background\n", releases[i].id);
+}
+
 static void release_done(Release *r)
 {
     link_close(&r->link);
@@ -103,7 +122,7 @@ int verb_release(const Client *c, int argc, char **argv)
 {
     _cleanup_strv_free_ char **all = NULL;
     _cleanup_free_ Release *releases = NULL;
-    int first = 0, i, begun = 0;
+    int first = 0, i, begun = 0, code = 0;
 
     if (c->all && argc == 0) {
         first = list_ids(c, &all);
@@ -119,16 +138,17 @@ int verb_release(const Client *c, int argc, char **argv)
         out_of_memory();
     /* All are asked for before the first is waited for: one that is stuck keeps no other up. One that fails
      * does not keep the others either; the first failure is the exit code. */
-    for (i = 0; i < argc; i++) {
-        int code;
-
-        for (; begun < argc && begun < i + BESIDE_MAX; begun++)
+    for (i = 0; i < argc && code != EXIT_CANCELLED; i++) {
+        for (; begun < argc && begun < i + BESIDE_MAX && code != EXIT_CANCELLED; begun++) {
             release_begin(c, argv[begun], &releases[begun]);
-        code = release_end(c, &releases[i], (size_t)(begun - i - 1));
+            code = releases[begun].code;
+        }
+        if (code == EXIT_CANCELLED)
+            tell_begun(releases + i, (size_t)(begun - i));
+        else
+            code = release_end(c, &releases[i], count_begun(releases + i + 1, (size_t)(begun - i - 1)));
         if (first == 0)
             first = code;
-        if (code == EXIT_CANCELLED)
-            break;
     }
     for (i = 0; i < begun; i++)
         release_done(&releases[i]);

@@ -58,6 +58,16 @@ static int fail_no_session(VarlinkCall *call, const char *id)
     return varlink_call_fail(call, f, NULL);
 }
 
+/* Why a session without a failure of its own did not get ready. */
+static Failure *gone_unasked(const Session *s)
+{
+    if (s->end != SESSION_END_REBOOTED)
+        return failure_new(FAILURE_CANCELLED, "The session was released before it was ready");
+    return failure_advise(
+        failure_new(FAILURE_CONNECTION_LOST, "The host was restarted while the session was up"),
+        "provision it again");
+}
+
 /* Ends a waiting call with what it waits for, or tells it about a change. */
 void service_tell(Waiter *w, Session *s)
 {
@@ -80,8 +90,7 @@ void service_tell(Waiter *w, Session *s)
             const Failure *f = s->adopting ? s->release_failure : s->failure;
 
             if (!f)
-                f = cancelled =
-                    failure_new(FAILURE_CANCELLED, "The session was released before it was ready");
+                f = cancelled = gone_unasked(s);
             (void)service_fail(call, f, s);
             if (!w->fresh || s->down || s->closed) {
                 service_waiter_free(w);

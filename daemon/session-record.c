@@ -44,6 +44,8 @@ int session_save(Session *s)
         (r = json_add(o, "holders", TAKE_PTR(holders))) < 0 ||
         (s->forced && (r = json_add_bool(o, "forced", true)) < 0) ||
         (r = json_add_int64(o, "step", (int64_t)s->step)) < 0 ||
+        (s->rebooted && (r = json_add_bool(o, "rebooted", true)) < 0) ||
+        (s->use.disks_gone && (r = json_add_bool(o, "disksGone", true)) < 0) ||
         (r = json_add_bool(o, "down", s->down)) < 0 || (r = json_add_bool(o, "wasReady", s->was_ready)) < 0 ||
         (r = json_add_int64(o, "createdUsec", (int64_t)s->created_usec)) < 0 ||
         (r = json_add_int64(o, "readyUsec", (int64_t)s->ready_usec)) < 0 ||
@@ -77,7 +79,7 @@ int session_load(Session **ret, const SessionContext *context, const SessionKind
 {
     int64_t uid = 0, step = -1, created = 0, ready = 0;
     const char *caller = NULL, *reason = NULL, *end = NULL;
-    bool down = true, was_ready = false, forced = false;
+    bool down = true, was_ready = false, forced = false, rebooted = false, disks_gone = false;
     json_object *failure;
     Session *s;
     int r;
@@ -85,7 +87,9 @@ int session_load(Session **ret, const SessionContext *context, const SessionKind
     if (json_get_int64(record, "uid", &uid) < 0 || json_get_string(record, "caller", &caller) < 0 ||
         json_get_string(record, "reason", &reason) < 0 || json_get_int64(record, "step", &step) <= 0 ||
         json_get_bool(record, "down", &down) <= 0 || json_get_bool(record, "wasReady", &was_ready) < 0 ||
-        json_get_bool(record, "forced", &forced) < 0 || json_get_int64(record, "createdUsec", &created) < 0 ||
+        json_get_bool(record, "forced", &forced) < 0 || json_get_bool(record, "rebooted", &rebooted) < 0 ||
+        json_get_bool(record, "disksGone", &disks_gone) < 0 ||
+        json_get_int64(record, "createdUsec", &created) < 0 ||
         json_get_int64(record, "readyUsec", &ready) < 0 || step < 0 || (size_t)step > kind->n_steps ||
         created < 0 || ready < 0)
         return -EINVAL;
@@ -108,6 +112,9 @@ int session_load(Session **ret, const SessionContext *context, const SessionKind
         r = load_holders(s, record);
     if (r >= 0)
         r = session_expiry_load(s, record);
+    /* Saved again before anybody had judged it, it has this boot's id. */
+    s->rebooted = s->rebooted || rebooted;
+    s->use.disks_gone = disks_gone;
     if (json_get_string(record, "end", &end) > 0 && session_end_from_string(end) >= 0)
         s->end = session_end_from_string(end);
     if (r >= 0)

@@ -420,7 +420,7 @@ void session_adopt(Session *s, bool stands)
         become_ready(s);
         return;
     }
-    s->use.disks_gone = !s->down || s->rebooted || s->end == SESSION_END_REBOOTED;
+    s->use.disks_gone = s->use.disks_gone || !s->down || s->rebooted || s->end == SESSION_END_REBOOTED;
     if (!s->down && s->rebooted) {
         s->end = SESSION_END_REBOOTED; /* nobody failed, and nothing of it is left here */
         log_full(LOG_INFO, s->id, "The host was restarted while the session was up");

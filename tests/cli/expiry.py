@@ -153,6 +153,18 @@ def what_was_read_is_known_after_a_restart():
         w.assert_clean()
 
 
+def of_another_boot(w, session, **more):
+    """The record as the boot before this one would have left it."""
+    path = f"{w.dir}/state/{session}.json"
+    with open(path) as f:
+        record = json.load(f)
+    assert re.fullmatch("[0-9a-f]{32}", record["bootId"]), record
+    record.update(bootId="00000000000000000000000000000001", **more)
+    with open(path, "w") as f:
+        json.dump(record, f)
+    w.helper.sessions.clear()
+
+
 def host_that_was_restarted_is_no_failure():
     """An orderly one, or a power cut; it then was off for days."""
     with World() as w:
@@ -160,16 +172,8 @@ def host_that_was_restarted_is_no_failure():
         session = session_of(w.provision()[-1])["id"]
         w.set_bytes_read(5 << 20)
         assert w.kill_ilrd(signal.SIGTERM) == 0
-        path = f"{w.dir}/state/{session}.json"
-        with open(path) as f:
-            record = json.load(f)
-        assert re.fullmatch("[0-9a-f]{32}", record["bootId"]), record
-        record["bootId"] = "00000000000000000000000000000001"
-        record["createdUsec"] = int((time.time() - 3 * 86400) * 1e6)
-        record["expiresUsec"] = record["createdUsec"] + LIFETIME * 1000000
-        with open(path, "w") as f:
-            json.dump(record, f)
-        w.helper.sessions.clear()
+        created = int((time.time() - 3 * 86400) * 1e6)
+        of_another_boot(w, session, createdUsec=created, expiresUsec=created + LIFETIME * 1000000)
         w.set_bytes_read(7 << 30)
         w.start_ilrd()
         gone(w, session)
@@ -177,6 +181,39 @@ def host_that_was_restarted_is_no_failure():
         assert f", after 12 h 0 min, rebooted, {5 << 20} bytes read" in journal and "ConnectionLost" not in journal, journal
         metrics = w.ilrctl("metrics").stdout
         assert 'ilrd_sessions_closed_total{end="rebooted"} 1\n' in metrics and "ilrd_failures_total" not in metrics, metrics
+        w.assert_clean()
+
+
+def who_asks_at_once_after_a_restart_of_the_host():
+    """He is told why he does not get it, and that he asked, and that ilrd died once more, changes nothing for the journal."""
+    with World() as w:
+        w.set_bytes_read(0)
+        session = session_of(w.provision()[-1])["id"]
+        w.set_bytes_read(5 << 20)
+        assert w.kill_ilrd(signal.SIGTERM) == 0
+        of_another_boot(w, session)
+        w.set_bytes_read(7 << 30)
+        w.helper.hold["status"] = threading.Event()
+        path = f"{w.dir}/state/{session}.json"
+
+        def ask():
+            p = subprocess.Popen([f"{BUILD}/ilrctl", f"--socket={w.socket}", "provision", point_id(), "--idle=1h"],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            wait_for("he is a holder", lambda: f'Held by' in w.journal())
+            return p
+        w.start_ilrd()
+        ask_first = ask()
+        wait_for("the record is of this boot", lambda: "0000000000000001" not in open(path).read())
+        w.kill_ilrd()
+        ask_first.communicate(timeout=60)
+        open(f"{w.dir}/ilrd.log", "w").close()
+        w.start_ilrd()
+        asking = ask()
+        w.helper.hold.pop("status").set()
+        _, err = asking.communicate(timeout=60)
+        assert asking.returncode not in (0, 10) and "The host was restarted" in err and "provision it again" in err, err
+        gone(w, session)
+        assert f", rebooted, {5 << 20} bytes read" in w.journal(), w.journal()
         w.assert_clean()
 
 
@@ -402,7 +439,7 @@ def metrics_count():
 if __name__ == "__main__":
     main([told_twice_then_released, monitor_prints_the_warning, held_files_get_their_grace_and_no_more,
           hanging_release_is_forced, unused_is_released, what_was_read_is_known_after_a_restart,
-          host_that_was_restarted_is_no_failure, who_is_in_the_way_is_counted,
+          host_that_was_restarted_is_no_failure, who_asks_at_once_after_a_restart_of_the_host, who_is_in_the_way_is_counted,
           who_gets_it_now_has_its_whole_time, unknown_use_counts_as_use, released_while_users_are_asked_for,
           who_wants_longer_gets_it, command_keeps_it, inhibit_tells_what_is_wrong, only_so_many_inhibitors, metrics_count,
           metrics_begin_anew_with_ilrd])

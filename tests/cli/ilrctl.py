@@ -339,6 +339,18 @@ def release_beside_each_other():
         has(err, f"session {ID} is released in the background, as are the next 1")
 
 
+def interrupt_stops_what_is_not_begun():
+    """one that comes while a session is looked for by the beginning of its id"""
+    with Fake(List=[HOLD], Release=[answer({"session": session("detaching")}, continues=True), HOLD]) as f:
+        p = f.start("release", ID, "ab", ID, "cd")
+        wait_for("it is looked for", lambda: any(c["method"].endswith(".List") for c in f.calls))
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=60)
+        assert p.returncode == 10, (p.returncode, out, err)
+        has(err, "Interrupted", f"Session {ID} is released in the background")
+        assert [c["method"].rpartition(".")[2] for c in f.calls] == ["Release", "List"], f.calls
+
+
 def release_several():
     busy = failed("Busy", "Busy", session("detaching"), message="/x is in use", holders=[
         {"pid": 4711, "command": "bash", "uid": 1000, "path": "/x"}])
@@ -629,7 +641,7 @@ def work_that_takes_long_is_waited_for():
 main([version_help_and_usage, list_as_table_and_as_json, provision_in_plain_lines, provision_as_json,
       each_class_of_failure_has_its_exit_code, other_errors, nobody_listens, socket_may_not_be_used,
       control_characters_do_nothing, status_tells_everything, ids_may_be_shortened, interrupt_gives_a_provision_up,
-      interrupt_does_not_stop_a_release, release_beside_each_other, release_several, browse_prints_a_path, browse_stays_in_the_tree, browse_opens_on_a_terminal, logout_tells,
+      interrupt_does_not_stop_a_release, release_beside_each_other, interrupt_stops_what_is_not_begun, release_several, browse_prints_a_path, browse_stays_in_the_tree, browse_opens_on_a_terminal, logout_tells,
       inhibit_as_json, monitor_shows_a_warning, monitor_streams,
       terminal_has_a_live_line, the_real_ilrd, interrupt_against_the_real_ilrd,
       silence_has_an_end, work_that_takes_long_is_waited_for])
