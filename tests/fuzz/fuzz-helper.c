@@ -61,7 +61,7 @@ static void login(const uint8_t *p, size_t size)
         n = stand_in_target_answer(&l, p, whole, answer);
         if (n < 0)
             return;
-        if (!l.named || n % 4 || n > STAND_IN_ANSWER_MAX || answer[0] != 0x23)
+        if (!*l.name || n % 4 || n > STAND_IN_ANSWER_MAX || answer[0] != 0x23)
             abort();
         p += whole;
         size -= whole;
