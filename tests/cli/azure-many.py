@@ -59,6 +59,12 @@ def busiest(times):
     return most
 
 
+def within(times, rate):
+    """Whether at no moment there were more than so many for each second since the first, and one second's more."""
+    times = sorted(times)
+    return all(n <= rate * (1 + (t - times[0]) / 1e6) for n, t in enumerate(times, 1))
+
+
 def no_second_sees_more_than_the_limit():
     n = 60
     with world(n, provisionSeconds=15) as w:
@@ -70,8 +76,10 @@ def no_second_sees_more_than_the_limit():
         reads = [r["timeUsec"] for r in requests if r["method"] == "GET"]
         writes = [r["timeUsec"] for r in requests if r["method"] == "POST" and r["kind"] != "token"]
         print(f"# busiest second: {busiest(reads)} reads, {busiest(writes)} writes", flush=True)
-        # The simulator stamps a request when its thread runs, which may be a little late on a busy machine.
-        assert busiest(reads) <= READS_PER_SEC + 2 and busiest(writes) <= WRITES_PER_SEC + 1
+        # The simulator stamps a request when its thread runs, which on a busy machine is late: then those of two seconds
+        # come in one. Counted from the first one on, what is late makes none too many.
+        assert busiest(reads) <= 2 * READS_PER_SEC and busiest(writes) <= 2 * WRITES_PER_SEC
+        assert within(reads, READS_PER_SEC) and within(writes, WRITES_PER_SEC)
         assert busiest(reads) > 10, "the limit was never near: this shows nothing"
         # First come first served: nobody has been asked for twice as often as another one.
         polls = {}
