@@ -6,10 +6,12 @@ The programs are those of $ILRD_BUILD (default: the current directory)."""
 
 import base64
 import contextlib
+import errno
 import functools
 import json
 import os
 import pathlib
+import random
 import re
 import select
 import shutil
@@ -272,7 +274,9 @@ class World:
         self.sim_log = open(f"{self.dir}/sim.log", "w")
         self.sim = subprocess.Popen([f"{BUILD}/ilr-sim", "--config", f"{self.dir}/sim.json"], stderr=self.sim_log,
                                     stdout=self.sim_log)
-        wait_for("the simulator listens", lambda: can_connect(("127.0.0.1", self.port)) and can_connect(f"{self.dir}/control"))
+        wait_for("the simulator listens", lambda: self.sim.poll() is not None or
+                 can_connect(("127.0.0.1", self.port)) and can_connect(f"{self.dir}/control"))
+        assert self.sim.poll() is None, open(f"{self.dir}/sim.log").read()
 
     def control(self, method, path, body=None):
         s = socket.socket(socket.AF_UNIX)
@@ -459,9 +463,16 @@ def can_connect(address):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that the kernel gives to nobody's outgoing connection meanwhile, as it does with those that it chooses itself."""
+    while True:
+        port = random.randrange(12000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError as e:
+                if e.errno != errno.EADDRINUSE:
+                    raise
 
 
 def failure_of(answer):
