@@ -38,8 +38,7 @@ uint64_t session_holders_idle(const SessionHolders *h);
 /* "alice, bob"; the caller's. NULL: out of memory. */
 char *session_holders_text(const SessionHolders *h);
 /* The same for a place that is too small for all who may hold it: at most so many bytes (5 or more), cut
- * between two names
- * ("alice, bob, ..."). Empty: nobody holds it. */
+ * between two names ("alice, bob, ..."). Empty: nobody holds it. */
 char *session_holders_short_text(const SessionHolders *h, size_t max);
 
 /* [{"uid","caller","reason"?,"sinceUsec","idleUsec"}]: in the record and in the API. Returns 0 or -ENOMEM. */

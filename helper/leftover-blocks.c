@@ -35,7 +35,7 @@ static bool exists_below(const char *directory, const char *name)
     return access(path, F_OK) == 0;
 }
 
-static LeftoverBlock *find(const LeftoverBlocks *b, const char *name)
+LeftoverBlock *leftover_block_named(const LeftoverBlocks *b, const char *name)
 {
     size_t i;
 
@@ -134,7 +134,7 @@ static int climb_above(LeftoverBlocks *b, const char *name, const Base *base, un
 
 static int climb(LeftoverBlocks *b, const char *name, const Base *base, unsigned height)
 {
-    LeftoverBlock *known = find(b, name), new;
+    LeftoverBlock *known = leftover_block_named(b, name), new;
     Base here = *base;
     int r;
 
@@ -251,18 +251,18 @@ static int loop_above(LeftoverBlocks *b, const char *name)
     const char *node;
     int r;
 
-    if (find(b, name))
+    if (leftover_block_named(b, name))
         return 0;
     r = backing_file(name, &file);
     if (r < 0)
         return r == -ENOMEM ? r : 0;
     node = startswith(file, "/dev/");
-    below = node ? find(b, node) : NULL;
+    below = node ? leftover_block_named(b, node) : NULL;
     if (!below)
         return 0;
     base = *below; /* the array grows */
     r = climb(b, name, &(Base){.sid = base.sid, .disk = base.disk, .session = base.session}, base.height + 1);
-    return r < 0 ? r : find(b, name) != NULL;
+    return r < 0 ? r : leftover_block_named(b, name) != NULL;
 }
 
 static int loops_above(LeftoverBlocks *b)
@@ -296,7 +296,7 @@ static int named_device(LeftoverBlocks *b, const char *name)
     LeftoverBlock block;
     int r;
 
-    if (find(b, name))
+    if (leftover_block_named(b, name))
         return 0;
     r = block_read(name, &block);
     if (r < 0)

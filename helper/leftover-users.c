@@ -25,16 +25,6 @@ static void keep(LeftoverBlocks *b, int64_t sid, dev_t disk)
     b->n = n;
 }
 
-static bool has(const LeftoverBlocks *b, const char *name)
-{
-    size_t i;
-
-    for (i = 0; i < b->n; i++)
-        if (streq(b->items[i].name, name))
-            return true;
-    return false;
-}
-
 static int add_user(char ***who, const char *user)
 {
     return strv_contains(*who, user) ? 0 : strv_extend(who, user);
@@ -77,7 +67,7 @@ static int add_above(char ***who, const LeftoverBlock *b)
  * anywhere. Its mounts have a device number of their own, which is no disk's. */
 static int add_btrfs(char ***who, const LeftoverBlocks *b, const char *uuid)
 {
-    _cleanup_free_ char *path = NULL, *text = NULL;
+    _cleanup_free_ char *path = NULL;
     _cleanup_(closedirp) DIR *dir = NULL;
     struct dirent *e;
     bool found = false;
@@ -86,12 +76,8 @@ static int add_btrfs(char ***who, const LeftoverBlocks *b, const char *uuid)
         return (path = NULL), -ENOMEM;
     dir = opendir(path);
     while (!found && dir && (e = readdir(dir)))
-        found = has(b, e->d_name);
-    if (!found)
-        return 0;
-    if (asprintf(&text, "btrfs %s", uuid) < 0)
-        return (text = NULL), -ENOMEM;
-    return add_user(who, text);
+        found = leftover_block_named(b, e->d_name) != NULL;
+    return found ? strv_extendf(who, "btrfs %s", uuid) : 0;
 }
 
 static int add_all_btrfs(char ***who, const LeftoverBlocks *b)
@@ -127,7 +113,7 @@ static int add_swap(char ***who, const LeftoverBlocks *b)
         line[strcspn(line, " \t")] = '\0';
         mountinfo_unescape(line);
         node = startswith(line, "/dev/");
-        if (node && has(b, node))
+        if (node && leftover_block_named(b, node))
             r = strv_extendf(who, "swap on %s", node);
     }
     return r;

@@ -132,6 +132,8 @@ void leftover_blocks_done(LeftoverBlocks *b);
 /* Who uses a disk of this iSCSI session (-1: this disk, which is of none) or what stands on it: devices over
  * it, file systems, swap, processes. 1: *ret_who is a text for a message, the caller's; 0: nobody. */
 int leftover_disk_users(int64_t sid, dev_t disk, uint64_t timeout_usec, char **ret_who);
+/* By the kernel's name, "sdb1"; NULL: it is not among them. */
+LeftoverBlock *leftover_block_named(const LeftoverBlocks *b, const char *name);
 const LeftoverBlock *leftover_block_find(const LeftoverBlocks *b, dev_t device, const char *source);
 
 int leftover_add_blocks(Leftovers *l, const LeftoverBlocks *blocks);

@@ -138,12 +138,18 @@ def unused_is_released():
         w.assert_clean()
 
 
+def read_then_stopped(w):
+    """A session of which 5 MiB were read when ilrd was stopped: its id."""
+    w.set_bytes_read(0)
+    session = session_of(w.provision()[-1])["id"]
+    w.set_bytes_read(5 << 20)
+    assert w.kill_ilrd(signal.SIGTERM) == 0
+    return session
+
+
 def what_was_read_is_known_after_a_restart():
     with World() as w:
-        w.set_bytes_read(0)
-        session = session_of(w.provision()[-1])["id"]
-        w.set_bytes_read(5 << 20)
-        assert w.kill_ilrd(signal.SIGTERM) == 0
+        session = read_then_stopped(w)
         # Meanwhile the tunnel dies, and another disk comes that gets the number.
         w.set_bytes_read(7 << 30)
         w.helper.stands = {"iscsiSessions": 0, "mounts": 0}
@@ -168,10 +174,7 @@ def of_another_boot(w, session, **more):
 def host_that_was_restarted_is_no_failure():
     """An orderly one, or a power cut; it then was off for days."""
     with World() as w:
-        w.set_bytes_read(0)
-        session = session_of(w.provision()[-1])["id"]
-        w.set_bytes_read(5 << 20)
-        assert w.kill_ilrd(signal.SIGTERM) == 0
+        session = read_then_stopped(w)
         created = int((time.time() - 3 * 86400) * 1e6)
         of_another_boot(w, session, createdUsec=created, expiresUsec=created + LIFETIME * 1000000)
         w.set_bytes_read(7 << 30)
@@ -187,10 +190,7 @@ def host_that_was_restarted_is_no_failure():
 def who_asks_at_once_after_a_restart_of_the_host():
     """He is told why he does not get it, and that he asked, and that ilrd died once more, changes nothing for the journal."""
     with World() as w:
-        w.set_bytes_read(0)
-        session = session_of(w.provision()[-1])["id"]
-        w.set_bytes_read(5 << 20)
-        assert w.kill_ilrd(signal.SIGTERM) == 0
+        session = read_then_stopped(w)
         of_another_boot(w, session)
         w.set_bytes_read(7 << 30)
         w.helper.hold["status"] = threading.Event()

@@ -31,3 +31,15 @@ int host_make(void **state)
     scratch_dir("private/" ID);
     return 0;
 }
+
+int host_make_with_proc(void **state)
+{
+    static char proc[64];
+
+    if (host_make(state) < 0)
+        return -1;
+    snprintf(proc, sizeof(proc), "%s/proc", scratch);
+    paths.proc = proc;
+    scratch_dir("proc");
+    return 0;
+}

@@ -11,3 +11,5 @@
 
 /* Before all tests of a program; scratch_remove() ends it. */
 int host_make(void **state);
+/* The same, and /proc is there as well, empty. */
+int host_make_with_proc(void **state);

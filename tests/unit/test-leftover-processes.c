@@ -71,18 +71,7 @@ static const Leftover *find(const Leftovers *l, const char *name)
     return NULL;
 }
 
-static int make(void **state)
-{
-    static char proc[64];
-
-    if (host_make(state) < 0)
-        return -1;
-    snprintf(proc, sizeof(proc), "%s/proc", scratch);
-    paths.proc = proc;
-    scratch_dir("proc");
-    return 0;
-}
-#define HOST_TEST(name) cmocka_unit_test_setup_teardown(name, make, scratch_remove)
+#define HOST_TEST(name) cmocka_unit_test_setup_teardown(name, host_make_with_proc, scratch_remove)
 
 /* However many processes the sessions have that are known, one that is nobody's is told. */
 static void beside_many(void **state)

@@ -71,13 +71,8 @@ static void assert_users(int64_t sid, const char *expected)
 
 static int make(void **state)
 {
-    static char proc[64];
-
-    if (host_make(state) < 0)
+    if (host_make_with_proc(state) < 0)
         return -1;
-    snprintf(proc, sizeof(proc), "%s/proc", scratch);
-    paths.proc = proc;
-    scratch_dir("proc");
     put_disk(7, "sdb", 16);
     put_disk(8, "sdc", 32);
     return 0;

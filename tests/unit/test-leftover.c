@@ -117,16 +117,6 @@ static void test_cookies(void **state)
     (void)semctl(foreign, 0, IPC_RMID);
 }
 
-static const LeftoverBlock *block_named(const LeftoverBlocks *b, const char *name)
-{
-    size_t i;
-
-    for (i = 0; i < b->n; i++)
-        if (streq(b->items[i].name, name))
-            return &b->items[i];
-    return NULL;
-}
-
 /* Nothing in sysfs leads from a disk to a loop device over it but the name of the node that the latter has
  * open. */
 static void test_leftover_loops(void **state)
@@ -147,14 +137,14 @@ static void test_leftover_loops(void **state)
     scratch_put("sys/class/block/loop5/dev", "7:5\n");
     assert_int_equal(leftover_blocks_look(&b), 0);
     assert_int_equal(b.n, 3);
-    assert_non_null(block_named(&b, "sdq"));
-    assert_non_null(block_named(&b, "loop1"));
-    assert_non_null(block_named(&b, "loop2"));
-    assert_int_equal(block_named(&b, "loop2")->kind, LEFTOVER_LOOP);
-    assert_false(block_named(&b, "loop2")->ours);
+    assert_non_null(leftover_block_named(&b, "sdq"));
+    assert_non_null(leftover_block_named(&b, "loop1"));
+    assert_non_null(leftover_block_named(&b, "loop2"));
+    assert_int_equal(leftover_block_named(&b, "loop2")->kind, LEFTOVER_LOOP);
+    assert_false(leftover_block_named(&b, "loop2")->ours);
     /* What is on top goes first. */
-    assert_int_equal(block_named(&b, "loop2")->height, 1);
-    assert_int_equal(block_named(&b, "loop1")->height, 2);
+    assert_int_equal(leftover_block_named(&b, "loop2")->height, 1);
+    assert_int_equal(leftover_block_named(&b, "loop1")->height, 2);
     leftover_blocks_done(&b);
 }
 
